@@ -1,0 +1,1 @@
+"""The Celesta SDK: what users import, and what runs inside every step."""

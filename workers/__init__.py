@@ -1,0 +1,1 @@
+"""The execution plane: the Celery app, the chord engine, executors, recorder, beat."""

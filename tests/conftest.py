@@ -1,0 +1,23 @@
+"""What every test may ask for: the fixtures of ``tests/fixtures``, one noun per file.
+
+No test sees the ``CELESTA_*`` settings of whoever runs it. A service that is missing skips a test on a laptop and
+fails it under ``CI=true``.
+"""
+
+import os
+
+import pytest
+
+pytest_plugins = [
+    "tests.fixtures.home",
+    "tests.fixtures.broker",
+    "tests.fixtures.postgres",
+    "tests.fixtures.object_store",
+    "tests.fixtures.stack",
+]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Forget the settings of the person who runs the tests, so that no test can reach a stack of theirs."""
+    for name in [name for name in os.environ if name.startswith("CELESTA_")]:
+        del os.environ[name]

@@ -41,9 +41,9 @@ class Problem(NamedTuple):
 class CelestaError(Exception):
     """Root of all errors that Celesta raises on purpose."""
 
-    code: ClassVar[str] = "error"
+    code: str = "error"
     kind: ClassVar[Literal["user", "system"]] = "user"
-    retryable: ClassVar[bool] = False
+    retryable: bool = False
 
     @property
     def message(self) -> str:
@@ -152,11 +152,19 @@ class RunFailed(CelestaError):
 
 
 class StoreError(CelestaError):
-    """The store does not answer, so that nobody can say what is in it. Nothing may be concluded from this."""
+    """The store does not answer, so that nobody can say what is in it. Nothing may be concluded from this.
+
+    The few that no retry helps (a blob that is missing or corrupt, no permission, a bad key) say so by instance.
+    """
 
     code = "store_unavailable"
     kind = "system"
     retryable = True
+
+    def __init__(self, message: str, *, code: str = "store_unavailable", retryable: bool = True) -> None:
+        super().__init__(message)
+        self.code = code
+        self.retryable = retryable
 
 
 class ServerUnreachable(CelestaError):

@@ -1,0 +1,220 @@
+"""A store in a folder: the default of one machine, and of local runs.
+
+Owns the folder `root`: objects lie at their keys, and `root/tmp` holds what is being written. A write is a temporary
+file, fsync, then a hard link (create once) or a rename (replace), and an fsync of the folder that got the new name;
+on ext4, xfs and btrfs that commits the folders made on the way as well. So an object is whole or absent, whatever
+is killed when. Refuses keys that lead through a symbolic link, and never follows one.
+
+`create` is on the path of every step, so this module speaks to `os` directly: pathlib would double its cost.
+"""
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, TypeVar
+
+from celesta.errors import StoreError
+from celesta.store.base import CHUNK_BYTES, Store, blob_key, check_key, check_prefix
+
+_TEMPORARY = "tmp"
+_ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FINAL = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_ATTEMPTS = 5
+
+Filled = TypeVar("Filled")
+
+
+class LocalStore(Store):
+    """Objects as read-only files below one folder, which is made when it is missing."""
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self.root = os.path.realpath(root)
+        self.url = f"file://{self.root}"
+        self._temporary = f"{self.root}/{_TEMPORARY}"
+        try:
+            os.makedirs(self._temporary, exist_ok=True)
+        except OSError as error:
+            raise self._failure("opened", self.root, error) from error
+
+    def create(self, key: str, data: bytes) -> bool:
+        return self._write(key, lambda target: _write_all(target, data), once=True)
+
+    def put(self, key: str, data: bytes) -> None:
+        self._write(key, lambda target: _write_all(target, data), once=False)
+
+    def put_file(self, key: str, path: str | os.PathLike[str]) -> None:
+        with _open_source(path) as source:
+            self._write(key, lambda target: _pour(source, target), once=False)
+
+    def put_blob_file(self, path: str | os.PathLike[str]) -> tuple[str, int]:
+        """Reads the file once, so that the digest is that of the stored bytes even when the file changes meanwhile."""
+        with _open_source(path) as source:
+            temporary = self._new_temporary()
+            try:
+                digest, size = self._fill(temporary, lambda target: _pour(source, target))
+                key = blob_key(digest)
+                if self.size(key) != size:
+                    self._place(temporary, key, once=False)
+                return digest, size
+            except OSError as error:
+                raise self._failure("stored", os.fspath(path), error) from error
+            finally:
+                _unlink(temporary)
+
+    def open(self, key: str) -> BinaryIO | None:
+        path = self._path(key)
+        try:
+            descriptor = os.open(path, _READ)
+        except OSError as error:
+            self._certainly_absent(key, error)
+            return None
+        try:
+            return os.fdopen(descriptor, "rb")
+        except IsADirectoryError:
+            os.close(descriptor)
+            return None
+
+    def size(self, key: str) -> int | None:
+        path = self._path(key)
+        try:
+            status = os.lstat(path)
+        except OSError as error:
+            self._certainly_absent(key, error)
+            return None
+        return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+    def list(self, prefix: str) -> Iterator[str]:
+        folder = check_prefix(prefix).rpartition("/")[0]
+        for key in self._walk(folder):
+            if key.startswith(prefix):
+                yield key
+
+    def delete(self, key: str) -> None:
+        path = self._path(key)
+        try:
+            os.unlink(path)
+            os.removedirs(os.path.dirname(path))
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                self._certainly_absent(key, error)
+
+    # How an object gets its name
+
+    def _write(self, key: str, fill: Callable[[int], object], once: bool) -> bool:
+        check_key(key)
+        temporary = self._new_temporary()
+        try:
+            self._fill(temporary, fill)
+            return self._place(temporary, key, once)
+        except OSError as error:
+            raise self._failure("written", key, error) from error
+        finally:
+            _unlink(temporary)
+
+    def _new_temporary(self) -> str:
+        return f"{self._temporary}/{os.urandom(12).hex()}"
+
+    def _fill(self, temporary: str, fill: Callable[[int], Filled]) -> Filled:
+        descriptor = os.open(temporary, _NEW, 0o444)
+        try:
+            filled = fill(descriptor)
+            os.fsync(descriptor)
+            return filled
+        finally:
+            os.close(descriptor)
+
+    def _place(self, temporary: str, key: str, once: bool) -> bool:
+        path = self._path(key)
+        folder = os.path.dirname(path)
+        for _ in range(_ATTEMPTS):  # A delete may prune the folder between making it and using it.
+            try:
+                (os.link if once else os.replace)(temporary, path)
+                break
+            except FileExistsError:
+                return False
+            except FileNotFoundError:
+                os.makedirs(folder, exist_ok=True)
+        else:
+            raise FileNotFoundError(errno.ENOENT, "the folder disappears again and again", folder)
+        _sync_folder(folder)
+        return True
+
+    def _path(self, key: str) -> str:
+        path = f"{self.root}/{check_key(key)}"
+        folder = os.path.dirname(path)
+        if os.path.realpath(folder) != folder or key.startswith(f"{_TEMPORARY}/"):
+            raise StoreError(f"key {key!r} of the store {self.url} leads out of it", code="bad_key", retryable=False)
+        return path
+
+    # What an error of the operating system means
+
+    def _certainly_absent(self, key: str, error: OSError) -> None:
+        if error.errno not in _ABSENT or not os.path.isdir(self._temporary):
+            raise self._failure("read", key, error) from error
+
+    def _failure(self, verb: str, what: str, error: OSError) -> StoreError:
+        full = error.errno in _FULL
+        advice = "; make room on its disk" if full else ""
+        return StoreError(
+            f"{what} cannot be {verb} in the store {self.url}: {error.strerror or error}{advice}",
+            code="store_full" if full else "store_unavailable",
+            retryable=error.errno not in _FINAL,
+        )
+
+    def _walk(self, folder: str) -> Iterator[str]:
+        try:
+            with os.scandir(f"{self.root}/{folder}") as found:
+                names = sorted(e.name + "/" * e.is_dir(follow_symlinks=False) for e in found if not e.is_symlink())
+        except OSError as error:
+            self._certainly_absent(folder, error)
+            return
+        for name in names:
+            key = f"{folder}/{name}" if folder else name
+            if key == f"{_TEMPORARY}/":
+                continue
+            if name.endswith("/"):
+                yield from self._walk(key[:-1])
+            else:
+                yield key
+
+
+def _open_source(path: str | os.PathLike[str]) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        message = f"{os.fspath(path)} cannot be read: {error.strerror}"
+        raise StoreError(message, code="unreadable_file", retryable=False) from error
+
+
+def _write_all(target: int, data: bytes) -> None:
+    written = os.write(target, data)
+    while written < len(data):
+        written += os.write(target, data[written : written + CHUNK_BYTES])
+
+
+def _pour(source: BinaryIO, target: int) -> tuple[str, int]:
+    seen, size = hashlib.sha256(), 0
+    while chunk := source.read(CHUNK_BYTES):
+        seen.update(chunk)
+        size += len(chunk)
+        _write_all(target, chunk)
+    return seen.hexdigest(), size
+
+
+def _sync_folder(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unlink(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):  # It was renamed to its key.
+        os.unlink(path)

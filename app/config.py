@@ -1,0 +1,160 @@
+"""The server's configuration: read once from the environment, frozen, all problems reported together.
+
+Owns every `CELESTA_*` variable that a server process reads, with its unit, default and reason. The roles of
+`celesta server`, the supervisor and the tests build a `Config` and pass it on; no other module of `app` or `workers`
+looks at the environment. Refuses what it cannot use before anything is opened.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import parse_qs, urlsplit
+
+from celesta.errors import ConfigError, Problem
+
+T = TypeVar("T")
+
+DATABASE_SCHEMES = ("sqlite", "postgresql", "postgresql+psycopg")
+REDIS_SCHEMES = ("redis", "rediss", "unix")
+STORE_SCHEMES = ("file", "s3")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What a server process needs to know; build it with `Config.from_env`, or directly in tests."""
+
+    home: Path
+    """Folder of the embedded state; may not exist where every URL below is given."""
+    database_url: str
+    redis_url: str
+    """Hot state of the engine and the event streams."""
+    broker_url: str
+    """Celery's queues; the same server as `redis_url` unless told otherwise."""
+    store_url: str
+    s3_endpoint_url: str | None = None
+    url: str | None = None
+    """Address under which people reach the dashboard; run documents link to it."""
+    executor: str = "process"
+    """Default executor of steps: a known name or a dotted path."""
+    secret_key: str = field(default="", repr=False)
+    """Signs sessions. Empty: one is made and kept in `home`, which is right for a single machine only."""
+    loopback_auth: bool = False
+    """Trust a loopback peer of the same operating-system user; `celesta up` turns it on."""
+    lease_seconds: float = 10.0
+    """How long a silent attempt is believed to live; a lost worker delays its steps by about this much."""
+    slots: int = 2
+    """Steps that run at a time in one worker."""
+    shards: int = 1
+    """Event streams and run shards in Redis; 16 on a cluster."""
+    max_blob_bytes: int = 5 * 2**30
+    max_body_bytes: int = 64 * 2**20
+    """Largest JSON body; a spec of 10,000 steps has about 4 MB."""
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> "Config":
+        """Raises `ConfigError` naming every variable that is wrong, at once."""
+        read = _Reader(os.environ if environ is None else environ)
+        home = read("CELESTA_HOME", Path.home() / ".celesta", _home)
+        redis_url = read("CELESTA_REDIS_URL", f"unix://{home}/run/redis.sock?db=0", _url(*REDIS_SCHEMES))
+        config = {
+            "home": home,
+            "redis_url": redis_url,
+            "database_url": read("CELESTA_DATABASE_URL", f"sqlite:///{home}/celesta.db", _database_url),
+            "broker_url": read("CELESTA_BROKER_URL", redis_url, _url(*REDIS_SCHEMES)),
+            "store_url": read("CELESTA_STORE_URL", f"file://{home}/store", _url(*STORE_SCHEMES)),
+            "s3_endpoint_url": read("CELESTA_S3_ENDPOINT_URL", None, _url("http", "https")),
+            "url": read("CELESTA_URL", None, _url("http", "https")),
+            "executor": read("CELESTA_EXECUTOR", cls.executor, str),
+            "secret_key": read("CELESTA_SECRET_KEY", cls.secret_key, _secret_key),
+            "loopback_auth": read("CELESTA_LOOPBACK_AUTH", cls.loopback_auth, _boolean),
+            "lease_seconds": read("CELESTA_LEASE_SECONDS", cls.lease_seconds, _number(float, 1.0)),
+            "slots": read("CELESTA_SLOTS", max(2, os.cpu_count() or 2), _number(int, 1)),
+            "shards": read("CELESTA_SHARDS", cls.shards, _number(int, 1)),
+            "max_blob_bytes": read("CELESTA_MAX_BLOB_BYTES", cls.max_blob_bytes, _number(int, 1)),
+            "max_body_bytes": read("CELESTA_MAX_BODY_BYTES", cls.max_body_bytes, _number(int, 1)),
+        }
+        if read.problems:
+            raise ConfigError("the configuration has problems", problems=read.problems)
+        return cls(**config)
+
+    @property
+    def celery_broker_url(self) -> str:
+        """The broker's URL in Celery's spelling, which has a scheme of its own for Unix sockets."""
+        parts = urlsplit(self.broker_url)
+        if parts.scheme != "unix":
+            return self.broker_url
+        virtual_host = parse_qs(parts.query).get("db", ["0"])[0]
+        password = f":{parts.password}@" if parts.password else ""
+        return f"redis+socket://{password}{parts.path}?virtual_host={virtual_host}"
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database's URL with the driver that we ship (psycopg 3 for PostgreSQL)."""
+        scheme, rest = self.database_url.split(":", 1)
+        return f"{'postgresql+psycopg' if scheme == 'postgresql' else scheme}:{rest}"
+
+
+class _Reader:
+    """Reads variables one by one and keeps the problems, so that they are told together."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+        self.problems: list[Problem] = []
+
+    def __call__(self, name: str, default: Any, parse: Callable[[str], T]) -> Any:
+        text = self.environ.get(name, "").strip()
+        if not text:
+            return default
+        try:
+            return parse(text)
+        except ValueError as error:
+            self.problems.append(Problem(name, str(error)))
+            return default
+
+
+def _home(text: str) -> Path:
+    return Path(text).expanduser().absolute()
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if urlsplit(text).scheme not in schemes:
+            raise ValueError(f"wants a URL that starts with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+        return text
+
+    return parse
+
+
+def _database_url(text: str) -> str:
+    text = "postgresql:" + text.removeprefix("postgres:") if text.startswith("postgres:") else text
+    return _url(*DATABASE_SCHEMES)(text)
+
+
+def _secret_key(text: str) -> str:
+    if len(text) < 16:
+        raise ValueError(
+            "wants at least 16 characters; make one with: python -c 'import secrets; print(secrets.token_hex())'"
+        )
+    return text
+
+
+def _boolean(text: str) -> bool:
+    known = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if text.lower() not in known:
+        raise ValueError("wants on or off")
+    return known[text.lower()]
+
+
+def _number(kind: Callable[[str], float], least: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            raise ValueError(f"wants a number, not {text!r}") from None
+        if not value >= least:
+            raise ValueError(f"wants at least {least}, not {text}")
+        return value
+
+    return parse

@@ -1,0 +1,43 @@
+"""The one place from which `app` sends messages, and the names of all queues and messages.
+
+Services call `send_start` after their commit. `workers` reads the constants, and has its own producer for what the
+engine sends. Refuses to send anything but ids: what a message means is looked up by whoever takes it.
+"""
+
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from celery import Celery  # type: ignore[import-untyped]
+
+TASK_START = "celesta.start"
+TASK_STEPS = "celesta.steps"
+TASK_FINISH = "celesta.finish"
+QUEUE_CONTROL = "control"
+QUEUE_STEPS = "steps"
+
+
+def send_start(broker_url: str, run_id: str) -> None:
+    """Tell the workers that the run `run_id` is committed; raises kombu's `OperationalError` when no broker answers.
+
+    Sending twice is harmless: the engine starts a run once.
+    """
+    _producer(broker_url).send_task(
+        TASK_START, args=[run_id], queue=QUEUE_CONTROL, ignore_result=True, argsrepr="-", kwargsrepr="-", reply_to=""
+    )
+
+
+@lru_cache(maxsize=4)
+def _producer(broker_url: str) -> "Celery":
+    from celery import Celery  # here, since readers of the constants do not all want Celery loaded
+
+    app = Celery("celesta-dispatch", broker=broker_url, set_as_current=False)
+    app.conf.update(
+        task_ignore_result=True,
+        task_create_missing_queues=True,
+        # Without these a launch would hang on a lost broker; the sweeper publishes later what was committed.
+        broker_transport_options={"socket_timeout": 5, "socket_connect_timeout": 5, "max_retries": 1},
+        task_publish_retry_policy={"max_retries": 1, "interval_start": 0.1},
+        broker_connection_timeout=5,
+    )
+    return app

@@ -1,0 +1,39 @@
+"""All tables, one module per aggregate; see `docs/contracts.md` section 11.
+
+Services and read-only queries import from here. The recorder is the only writer of `Step`, `Attempt`, `Artifact`,
+`Lineage`, `Metric`, `CacheEntry` and of a run's state after its start.
+"""
+
+from app.models.artifact import Artifact, Lineage
+from app.models.audit import Audit
+from app.models.cache import CacheEntry
+from app.models.identity import Member, Project, Token, UserAccount
+from app.models.offset import StreamOffset
+from app.models.run import RUN_STATUSES, RUN_TERMINAL, Run
+from app.models.schedule import Schedule, ScheduleFire
+from app.models.step import STEP_STATES, STEP_TERMINAL, Attempt, Metric, Step
+from app.models.workflow import Version, Workflow
+
+__all__ = [
+    "RUN_STATUSES",
+    "RUN_TERMINAL",
+    "STEP_STATES",
+    "STEP_TERMINAL",
+    "Artifact",
+    "Attempt",
+    "Audit",
+    "CacheEntry",
+    "Lineage",
+    "Member",
+    "Metric",
+    "Project",
+    "Run",
+    "Schedule",
+    "ScheduleFire",
+    "Step",
+    "StreamOffset",
+    "Token",
+    "UserAccount",
+    "Version",
+    "Workflow",
+]

@@ -1,0 +1,48 @@
+"""Workflows and their immutable versions. Written by `app.services.version_register`."""
+
+from sqlalchemy import ForeignKey, Index, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from app.db import Base
+from app.models.columns import JsonObject, MaybeJson, Moment, ProjectKey, now, one_of
+from app.models.identity import Project
+
+KINDS = ("workflow", "task")
+
+
+class Workflow(Base):
+    """A name in a project; `kind` is `task` where a single task was registered as a workflow of one step."""
+
+    __tablename__ = "workflow"
+    __table_args__ = (UniqueConstraint("project_id", "name"), one_of("kind", KINDS, "kind"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[ProjectKey]
+    name: Mapped[str]
+    kind: Mapped[str] = mapped_column(default="workflow")
+    active_version_id: Mapped[int | None] = mapped_column(ForeignKey("version.id", use_alter=True))
+    created_at: Mapped[Moment] = mapped_column(default=now)
+    project: Mapped[Project] = relationship()
+    active_version: Mapped["Version | None"] = relationship(foreign_keys=[active_version_id], post_update=True)
+
+
+class Version(Base):
+    """A spec, its plan and its bundle, known in the project by the digest of the spec."""
+
+    __tablename__ = "version"
+    __table_args__ = (UniqueConstraint("project_id", "digest"), Index(None, "workflow_id", "created_at"))
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    project_id: Mapped[ProjectKey]
+    workflow_id: Mapped[int] = mapped_column(ForeignKey("workflow.id", ondelete="CASCADE"))
+    digest: Mapped[str]
+    label: Mapped[str | None]
+    spec_blob: Mapped[str]
+    plan_blob: Mapped[str]
+    bundle: Mapped[str | None]
+    interface: Mapped[JsonObject]
+    step_count: Mapped[int]
+    git: Mapped[MaybeJson]
+    created_by: Mapped[str]
+    created_at: Mapped[Moment] = mapped_column(default=now)
+    workflow: Mapped[Workflow] = relationship(foreign_keys=[workflow_id])

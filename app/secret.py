@@ -1,0 +1,30 @@
+"""The key that signs sessions: given by the configuration, or made once and kept in the home folder."""
+
+import os
+import secrets
+
+from app.config import Config
+from celesta.errors import ConfigError, Problem
+
+
+def secret_key(config: Config) -> str:
+    """The same key for all processes of one home, also when they start together."""
+    if config.secret_key:
+        return config.secret_key
+    path = config.home / "secret_key"
+    try:
+        config.home.mkdir(parents=True, exist_ok=True)
+        draft = config.home / f".secret_key.{os.getpid()}"
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(32))
+        try:
+            os.link(draft, path)  # fails when another process was first; then its key is ours too
+        except FileExistsError:
+            pass
+        finally:
+            draft.unlink()
+        return path.read_text()
+    except OSError as error:
+        problem = Problem("CELESTA_SECRET_KEY", f"is not set, and {path} cannot be made: {error.strerror}")
+        raise ConfigError("the configuration has problems", problems=[problem]) from error

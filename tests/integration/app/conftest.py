@@ -1,0 +1,33 @@
+"""A configuration over an upgraded database, once on SQLite and once on PostgreSQL."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from app.config import Config
+from app.db import db, standalone, upgrade
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def config(request: pytest.FixtureRequest, home: Path) -> Config:
+    sqlite = request.param == "sqlite"
+    url = f"sqlite:///{home}/celesta.db" if sqlite else request.getfixturevalue("postgres_url")
+    config = Config(
+        home=home,
+        database_url=url,
+        redis_url="unix:///nowhere",
+        broker_url="memory://",
+        store_url=f"file://{home}/store",
+    )
+    upgrade(config)
+    return config
+
+
+@pytest.fixture
+def context(config: Config) -> Iterator[Config]:
+    """The database of `config` is open; its connections are closed at the end."""
+    with standalone(config):
+        yield config
+        db.session.remove()
+        db.engine.dispose()

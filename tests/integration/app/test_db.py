@@ -1,0 +1,93 @@
+import multiprocessing
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import select, text
+from sqlalchemy.exc import IntegrityError
+
+from app.config import Config
+from app.db import Base, alembic_config, db, standalone, upgrade, writing
+from app.models import Member, Project, UserAccount
+
+
+def test_migrations_have_one_head(home):
+    config = Config(home=home, database_url="sqlite://", redis_url="", broker_url="", store_url="")
+    assert len(ScriptDirectory.from_config(alembic_config(config)).get_heads()) == 1
+
+
+def test_upgraded_database_equals_the_models(context):
+    with db.engine.connect() as connection:
+        migration = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(migration, Base.metadata) == []
+
+
+def test_upgrading_twice_changes_nothing(config):
+    upgrade(config)
+
+
+def test_moments_come_back_aware_and_in_utc(context):
+    moment = datetime(2026, 3, 29, 2, 30, tzinfo=timezone(timedelta(hours=2)))
+    with writing(db.session) as session:
+        session.add(Project(name="p", created_at=moment))
+    db.session.expire_all()
+    read = db.session.scalars(select(Project)).one().created_at
+    assert read == moment
+    assert read.tzinfo is UTC
+
+
+def test_a_naive_moment_is_refused(context):
+    with pytest.raises(Exception, match="no time zone"), writing(db.session) as session:
+        session.add(Project(name="p", created_at=datetime(2026, 1, 1)))  # noqa: DTZ001
+
+
+def test_rows_are_refused_outside_a_write_transaction(context):
+    db.session.add(Project(name="p"))
+    with pytest.raises(RuntimeError, match="writing"):
+        db.session.commit()
+    db.session.rollback()
+
+
+def test_a_failed_write_leaves_nothing(context):
+    def fail_halfway():
+        with writing(db.session) as session:
+            session.add(Project(name="p"))
+            session.flush()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_halfway()
+    assert db.session.scalars(select(Project)).all() == []
+
+
+def test_foreign_keys_and_checks_hold(context):
+    with writing(db.session) as session:
+        session.add_all([Project(id=1, name="p"), UserAccount(id=1, name="u")])
+    with pytest.raises(IntegrityError), writing(db.session) as session:
+        session.add(Member(project_id=9, user_id=1, role="owner"))
+    with pytest.raises(IntegrityError), writing(db.session) as session:
+        session.add(Member(project_id=1, user_id=1, role="king"))
+
+
+def _bump(config: Config, times: int) -> None:
+    with standalone(config):
+        for _ in range(times):
+            with writing(db.session) as session:
+                session.execute(text("SELECT 1"))
+                project = session.scalars(select(Project).with_for_update()).one()
+                project.description = str(int(project.description) + 1)
+
+
+def test_processes_lose_no_read_modify_write(context):
+    with writing(db.session) as session:
+        session.add(Project(name="p", description="0"))
+    spawn = multiprocessing.get_context("spawn")
+    workers = [spawn.Process(target=_bump, args=(context, 40)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    db.session.rollback()
+    assert db.session.scalars(select(Project.description)).one() == "120"

@@ -69,6 +69,5 @@ class Metric(Base):
     ordinal: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
     step: Mapped[int | None] = mapped_column(Big)
-    value: Mapped[float | None]
-    """Null where the step logged NaN, which SQLite does not know."""
+    value: Mapped[float]
     at: Mapped[Moment]

@@ -1,1 +1,0 @@
-"""Compiles a spec into the immutable plan of chords that the engine runs."""

@@ -1,0 +1,123 @@
+"""How commands speak: results on stdout (one JSON document with `--json`), all else on stderr.
+
+Every command module uses these few functions, so that listings look alike: aligned columns, no frames, short moments
+and sizes. On a pipe nothing is coloured or cut.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import rich_click as click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+COLORS = {
+    "succeeded": "green", "cached": "cyan", "running": "blue", "queued": "blue", "ready": "blue", "failed": "red",
+    "cancelled": "yellow", "skipped": "bright_black", "upstream_failed": "bright_black",
+}  # fmt: skip
+WIDE = 10_000
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
+project_option = click.option("--project", metavar="P", help="Project to use instead of CELESTA_PROJECT.")
+limit_option = click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many.")
+
+
+def print_json(document: object) -> None:
+    print(json.dumps(document, indent=2, ensure_ascii=False))  # noqa: T201
+
+
+def say(message: str = "") -> None:
+    """For people, beside the result."""
+    print(message, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def put(message: str = "") -> None:
+    """A result for people."""
+    print(message, flush=True)  # noqa: T201
+
+
+@functools.cache
+def console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
+    """Aligned columns; numbers to the right. `empty` says what to do when there are no rows."""
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = [list(row) for row in rows]
+    if not shown:
+        say(empty)
+        return
+    grid = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for index, heading in enumerate(headings):
+        right = all(isinstance(row[index], int | float) for row in shown)
+        grid.add_column(heading.upper(), justify="right" if right else "left", no_wrap=True, overflow="ellipsis")
+    for row in shown:
+        grid.add_row(*(Text("" if cell is None else str(cell), style=COLORS.get(str(cell), "")) for cell in row))
+    with console().capture() as capture:
+        console().print(grid)
+    put("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+def fields(pairs: Iterable[tuple[str, object]]) -> None:
+    """Names and values of one object, those that are there."""
+    known = [(name, value) for name, value in pairs if value not in (None, "", [], {})]
+    width = max((len(name) for name, _ in known), default=0)
+    for name, value in known:
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        put(f"{name:<{width}}  {text}")
+
+
+def short(value: object, length: int = 60) -> str:
+    """A plain value in one line."""
+    if isinstance(value, dict) and {"type", "digest", "size"} <= value.keys():
+        return f"{value.get('name') or value['type']} ({size(value['size'])})"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = " ".join(text.split())
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
+def size(count: float | None) -> str:
+    if count is None:
+        return ""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 10 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def seconds(value: float | None) -> str:
+    if value is None:
+        return ""
+    if value < 60:
+        return f"{value:.2f} s" if value < 10 else f"{value:.0f} s"
+    minutes, rest = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+
+
+def ago(moment: str | None, now: datetime | None = None) -> str:
+    """`3 min ago`, for a moment as the API writes it."""
+    if not moment:
+        return ""
+    passed = ((now or datetime.now(UTC)) - datetime.fromisoformat(moment)).total_seconds()
+    if passed < 60:
+        return "just now" if passed < 5 else f"{passed:.0f} s ago"
+    for unit, length in (("min", 60), ("h", 3600), ("d", 86400)):
+        if passed < length * {"min": 60, "h": 48, "d": 10**6}[unit]:
+            return f"{passed // length:.0f} {unit} ago"
+    return moment

@@ -1,0 +1,135 @@
+"""`celesta projects`: tenants, who belongs to them, and the tokens that programs use."""
+
+from __future__ import annotations
+
+import rich_click as click
+
+from celesta.cli.output import ago, json_option, print_json, project_option, put, table
+
+ROLES = click.Choice(("viewer", "editor", "owner"))
+
+
+@click.group()
+def projects() -> None:
+    """Projects, their members and tokens."""
+
+
+@projects.command("list")
+@json_option
+def list_projects(as_json: bool) -> None:
+    """List the projects you belong to."""
+    from celesta.client import Client
+
+    with Client.from_env() as client:
+        found = list(client.projects())
+    if as_json:
+        return print_json(found)
+    rows = [(p["name"], p.get("description") or "", ago(p.get("created_at"))) for p in found]
+    table(["project", "description", "created"], rows, empty="No projects. Make one with `celesta projects create`.")
+
+
+@projects.command()
+@click.argument("name")
+@click.option("--description", default="", help="What it is for.")
+@json_option
+def create(name: str, description: str, as_json: bool) -> None:
+    """Make a project; you become its owner."""
+    from celesta.client import Client
+
+    with Client.from_env() as client:
+        made = client.create_project(name, description)
+    if as_json:
+        return print_json(made)
+    put(f"Project {name} is there. Use it with `--project {name}` or CELESTA_PROJECT={name}.")
+
+
+@projects.group()
+def members() -> None:
+    """Who belongs to the project, and with which role."""
+
+
+@members.command("list")
+@project_option
+@json_option
+def list_members(project: str | None, as_json: bool) -> None:
+    """List members."""
+    from celesta.client import Client
+
+    with Client.from_env(project) as client:
+        found = list(client.members())
+    if as_json:
+        return print_json(found)
+    table(["user", "role"], [(m["user"], m["role"]) for m in found], empty="No members.")
+
+
+@members.command("set")
+@click.argument("user")
+@click.argument("role", type=ROLES)
+@project_option
+def set_member(user: str, role: str, project: str | None) -> None:
+    """Add a member, or change a member's role."""
+    from celesta.client import Client
+
+    with Client.from_env(project) as client:
+        client.put_member(user, role)
+        put(f"{user} is {role} of {client.project}.")
+
+
+@members.command("remove")
+@click.argument("user")
+@project_option
+def remove_member(user: str, project: str | None) -> None:
+    """Remove a member."""
+    from celesta.client import Client
+
+    with Client.from_env(project) as client:
+        client.delete_member(user)
+        put(f"{user} is no longer a member of {client.project}.")
+
+
+@projects.group()
+def tokens() -> None:
+    """Tokens of programs that use the project."""
+
+
+@tokens.command("list")
+@project_option
+@json_option
+def list_tokens(project: str | None, as_json: bool) -> None:
+    """List tokens, without their secrets."""
+    from celesta.client import Client
+
+    with Client.from_env(project) as client:
+        found = list(client.tokens())
+    if as_json:
+        return print_json(found)
+    rows = [(str(t["id"]), t["name"], t["role"], t.get("prefix", ""), ago(t.get("last_used_at"))) for t in found]
+    table(["id", "name", "role", "prefix", "last used"], rows, empty="No tokens.")
+
+
+@tokens.command("create")
+@click.argument("name")
+@click.option("--role", type=ROLES, default="editor", show_default=True)
+@project_option
+@json_option
+def create_token(name: str, role: str, project: str | None, as_json: bool) -> None:
+    """Make a token and print it, this once."""
+    from celesta.client import Client
+
+    with Client.from_env(project) as client:
+        made = client.create_token(name, role)
+    if as_json:
+        return print_json(made)
+    put(made["token"])
+
+
+@tokens.command("delete")
+@click.argument("token_id", metavar="ID")
+@project_option
+def delete_token(token_id: str, project: str | None) -> None:
+    """Revoke a token."""
+    from celesta.client import Client
+
+    with Client.from_env(project) as client:
+        client.delete_token(token_id)
+    put(f"Revoked {token_id}.")

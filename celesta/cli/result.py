@@ -1,0 +1,49 @@
+"""How a run's end is told: the summary on stdout, the first failure on stderr, the exit status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celesta.cli.output import print_json, put, say, seconds, short
+from celesta.cli.runs import counts_text
+from celesta.errors import RunFailed
+
+KEYS = ("run_id", "status", "outputs", "steps", "duration_seconds", "url")
+
+
+def summary(run: dict[str, Any]) -> dict[str, Any]:
+    """What `run --wait --json` prints, exactly."""
+    return {key: run[key] for key in KEYS}
+
+
+def finish(run: dict[str, Any], as_json: bool) -> None:
+    """Print the end of a run; raises `RunFailed` when it did not succeed."""
+    if as_json:
+        print_json(summary(run))
+    else:
+        _print(run)
+    if run["status"] != "succeeded":
+        raise RunFailed(failure(run), run)
+
+
+def _print(run: dict[str, Any]) -> None:
+    say()
+    put(f"Run {run['run_id']} {run['status']} in {seconds(run['duration_seconds'])}; {counts_text(run['steps'])}")
+    outputs = run["outputs"] or {}
+    width = max(map(len, outputs), default=0)
+    for name, value in outputs.items():
+        put(f"  {name:<{width}}  {short(value, 100)}")
+    if run["url"]:
+        put(f"  {run['url']}")
+
+
+def failure(run: dict[str, Any]) -> str:
+    """What failed first, and where its log is."""
+    error = run.get("error")
+    if not error:
+        return f"the run {run['run_id']} was {run['status']}"
+    path = error.get("path")
+    if not path:
+        return f"the run {run['run_id']} {run['status']}: {error['type']}: {error['message']}"
+    log = run.get("log") or f"`celesta runs logs {run['run_id']} --step '{path}'`"
+    return f"step {path} failed: {error['type']}: {error['message']}\nIts log: {log}"

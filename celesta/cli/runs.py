@@ -1,0 +1,174 @@
+"""`celesta runs`: what ran, how it went, what it printed."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import rich_click as click
+
+from celesta.cli.output import (
+    ago,
+    fields,
+    json_option,
+    limit_option,
+    print_json,
+    project_option,
+    put,
+    say,
+    seconds,
+    short,
+    table,
+)
+from celesta.errors import InputError, Problem
+
+STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
+
+
+@click.group()
+def runs() -> None:
+    """List, show, watch and cancel runs."""
+
+
+@runs.command("list")
+@click.option("--workflow", metavar="NAME", help="Only runs of this workflow.")
+@click.option("--status", type=click.Choice(STATUSES), help="Only runs in this state.")
+@limit_option
+@project_option
+@json_option
+def list_runs(workflow: str | None, status: str | None, limit: int, project: str | None, as_json: bool) -> None:
+    """List runs, the newest first."""
+    from celesta.client import Client
+
+    with Client.from_env(project) as client:
+        found = list(client.runs(workflow=workflow, status=status, limit=limit))
+    if as_json:
+        return print_json(found)
+    table(
+        ["run", "workflow", "status", "steps", "cached", "duration", "started"],
+        [
+            (
+                run["run_id"],
+                run["workflow"],
+                run["status"],
+                run["steps"]["total"],
+                run["steps"]["cached"],
+                seconds(run["duration_seconds"]),
+                ago(run["created_at"]),
+            )
+            for run in found
+        ],
+        empty="No runs. Start one with `celesta run FILE WORKFLOW`.",
+    )
+
+
+@runs.command()
+@click.argument("run")
+@project_option
+@json_option
+def show(run: str, project: str | None, as_json: bool) -> None:
+    """Show a run with its steps."""
+    from celesta.client import Client
+
+    with Client.from_env(project) as client:
+        document = client.run(run)
+        steps = list(client.steps(run))
+    if as_json:
+        return print_json(document | {"step_list": steps})
+    fields(
+        [
+            ("run", document["run_id"]),
+            ("workflow", f"{document['workflow']}@{document['version'][:12]}"),
+            ("status", document["status"]),
+            ("steps", counts_text(document["steps"])),
+            ("duration", seconds(document["duration_seconds"])),
+            ("created", f"{ago(document['created_at'])} by {document['created_by']}"),
+            *((f"in  {name}", short(value)) for name, value in document["inputs"].items()),
+            *((f"out {name}", short(value)) for name, value in (document["outputs"] or {}).items()),
+            ("error", error_text(document["error"])),
+            ("url", document["url"]),
+        ]
+    )
+    put()
+    table(["step", "state", "attempt", "duration"], [_row(step) for step in steps], empty="No steps yet.")
+
+
+def _row(step: dict[str, Any]) -> tuple[object, ...]:
+    return step["path"], step["state"], step["attempt"] or "", seconds(step["duration_seconds"])
+
+
+@runs.command()
+@click.argument("run")
+@project_option
+@json_option
+def watch(run: str, project: str | None, as_json: bool) -> None:
+    """Follow a run until it ends. Exits 0 only when it succeeded."""
+    from celesta.cli.progress import follow
+    from celesta.cli.result import finish
+    from celesta.client import Client
+
+    with Client.from_env(project) as client:
+        client.run(run)
+        finish(follow(client, run), as_json)
+
+
+@runs.command()
+@click.argument("run")
+@click.option("--step", metavar="PATH", help="Only this step, such as train or 'train[3]'.")
+@click.option("--follow", is_flag=True, help="Stay until the step ends, and print what comes.")
+@project_option
+def logs(run: str, step: str | None, follow: bool, project: str | None) -> None:
+    """Print what the steps of a run have printed."""
+    from celesta.client import Client
+
+    if follow and not step:
+        raise InputError([Problem("--follow", "needs the step to follow: --step PATH")])
+    with Client.from_env(project) as client:
+        client.run(run)
+        found = list(client.steps(run, path=step))
+        if step and not found:
+            raise InputError([Problem("--step", f"the run {run} has no step {step!r}; see `celesta runs show {run}`")])
+        for one in found:
+            if one["log_bytes"] or step:
+                _print_log(client, run, one, heading=not step, follow=follow)
+
+
+def _print_log(client: Any, run: str, step: dict[str, Any], *, heading: bool, follow: bool) -> None:
+    if heading:
+        say(f"--- {step['path']}")
+    if follow:
+        for message in client.follow_log(run, step["node"]):
+            sys.stdout.write(message.data + "\n")
+            sys.stdout.flush()
+        return
+    for piece in client.log(run, step["node"]):
+        sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()
+
+
+@runs.command()
+@click.argument("run")
+@project_option
+@json_option
+def cancel(run: str, project: str | None, as_json: bool) -> None:
+    """Cancel a run: running steps are ended, the others do not start."""
+    from celesta.client import Client
+
+    with Client.from_env(project) as client:
+        document = client.cancel(run)
+    if as_json:
+        return print_json(document)
+    put(f"Cancelling {run}. See how it ends with `celesta runs watch {run}`.")
+
+
+def counts_text(counts: dict[str, int]) -> str:
+    """`18 steps: 6 succeeded, 12 cached`."""
+    states = [f"{counts[name]} {name}" for name in counts if name != "total" and counts[name]]
+    steps = "1 step" if counts["total"] == 1 else f"{counts['total']} steps"
+    return f"{steps}: {', '.join(states)}" if states else steps
+
+
+def error_text(error: dict[str, Any] | None) -> str:
+    if not error:
+        return ""
+    return f"{error['path'] + ': ' if error.get('path') else ''}{error['type']}: {error['message']}"

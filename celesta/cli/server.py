@@ -1,0 +1,62 @@
+"""`celesta server ROLE` and `celesta db upgrade`: the parts of a server, for containers and service managers.
+
+This process becomes the role; it does not load it (see `celesta.cli`).
+"""
+
+from __future__ import annotations
+
+import os
+
+import rich_click as click
+
+from celesta.settings import server_command
+
+ROLES = {
+    "web": "REST API and dashboard.",
+    "worker": "Takes steps from the queue and runs them.",
+    "recorder": "Writes what happened to the database; starts runs, and repairs what was lost.",
+    "beat": "Fires schedules.",
+}
+
+
+@click.group()
+def server() -> None:
+    """Run one role of a server, configured by CELESTA_* variables."""
+
+
+@server.command(help=ROLES["web"])
+@click.option("--bind", default="127.0.0.1:8420", show_default=True, metavar="HOST:PORT", help="Where to listen.")
+def web(bind: str) -> None:
+    become("web", "--bind", bind)
+
+
+@server.command(help=ROLES["worker"])
+@click.option("--slots", type=click.IntRange(min=1), help="Steps at a time. Default: CELESTA_SLOTS, else processors.")
+def worker(slots: int | None) -> None:
+    become("worker", *(("--slots", str(slots)) if slots else ()))
+
+
+@server.command(help=ROLES["recorder"])
+def recorder() -> None:
+    become("recorder")
+
+
+@server.command(help=ROLES["beat"])
+def beat() -> None:
+    become("beat")
+
+
+@click.group()
+def db() -> None:
+    """Upgrade the server's database."""
+
+
+@db.command()
+def upgrade() -> None:
+    """Bring the database of CELESTA_DATABASE_URL to the newest schema. Harmless when it is there already."""
+    become("upgrade")
+
+
+def become(role: str, *options: str) -> None:
+    command = server_command("workers.server", role, *options)
+    os.execv(command[0], command)  # noqa: S606

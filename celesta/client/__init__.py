@@ -1,0 +1,6 @@
+"""The REST client: `Client` for every call, `launch` for a run from Python or a notebook."""
+
+from celesta.client.api import Client
+from celesta.client.http import ApiError, MissingBlobs
+
+__all__ = ["ApiError", "Client", "MissingBlobs"]

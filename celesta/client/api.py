@@ -1,0 +1,260 @@
+"""The REST API as Python methods: one per call, plain documents in and out (the contracts, section 12).
+
+The CLI, `celesta.launch` and users' scripts call it. It holds no state but the connection, makes no decisions about
+what a run means, and lets every error of the tree through.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote, urlencode
+from uuid import uuid4
+
+from celesta.client.events import Message
+from celesta.client.http import Connection, MissingBlobs
+from celesta.client.transfer import CHUNK_BYTES, PATIENCE_SECONDS, patiently, save
+from celesta.errors import ServerUnreachable
+from celesta.settings import Settings
+
+Document = dict[str, Any]
+Blobs = Mapping[str, bytes | Path]
+
+WAIT_SECONDS = 25.0
+FINAL = frozenset({"succeeded", "failed", "cancelled"})
+PAGE = 100
+
+
+class Client:
+    """One project on one server. Use it as a context manager, or `close()` it; not from several threads."""
+
+    def __init__(self, url: str, token: str | None = None, project: str = "default") -> None:
+        self.url = url.rstrip("/")
+        self.project = project
+        self.http = Connection(self.url, token)
+
+    @classmethod
+    def from_env(cls, project: str | None = None) -> Self:
+        """The server of `CELESTA_URL`, or the stack that runs in `CELESTA_HOME`."""
+        settings = Settings.from_env()
+        return cls(settings.server_url(), settings.token, project or settings.project)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.http.close()
+
+    # -- versions and workflows
+
+    def register(self, spec: Document, blobs: Blobs | None = None, label: str | None = None) -> Document:
+        """Register a spec; uploads those of `blobs` that the server says it misses."""
+        document = {"spec": spec} | ({"label": label} if label else {})
+        try:
+            return self._post(document, "versions")
+        except MissingBlobs as missing:
+            for digest in missing.digests:
+                if digest not in (blobs or {}):
+                    raise
+                self.upload(digest, (blobs or {})[digest])
+        return self._post(document, "versions")
+
+    def upload(self, digest: str, data: bytes | Path) -> None:
+        """Store a blob under its digest; the server checks it. A path is streamed."""
+        path, headers = self._path("blobs", digest), {"Content-Type": "application/octet-stream"}
+        if isinstance(data, bytes):
+            with self.http.stream("PUT", path, data, headers) as response:
+                response.read()
+            return
+        with data.open("rb") as file:
+            headers["Content-Length"] = str(os.fstat(file.fileno()).st_size)
+            with self.http.stream("PUT", path, file, headers) as response:
+                response.read()
+
+    def has_blob(self, digest: str) -> bool:
+        return self.http.exists(self._path("blobs", digest))
+
+    def workflows(self, limit: int | None = None) -> Iterator[Document]:
+        return self._list(limit, "workflows")
+
+    def workflow(self, name: str) -> Document:
+        return self._get("workflows", name)
+
+    def version(self, workflow: str, version: str) -> Document:
+        return self._get("workflows", workflow, "versions", version)
+
+    # -- runs
+
+    def launch(
+        self,
+        workflow: str,
+        inputs: Document | None = None,
+        input_refs: Document | None = None,
+        *,
+        version: str | None = None,
+        no_cache: bool = False,
+        refresh: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Document:
+        """Start a run and return its document. The key makes a repeated launch return the first one's run."""
+        document: Document = {
+            "workflow": workflow,
+            "inputs": inputs or {},
+            "input_refs": input_refs or {},
+            "options": {"no_cache": no_cache, "refresh": refresh},
+            "idempotency_key": idempotency_key or uuid4().hex,
+        }
+        return self._post(document | ({"version": version} if version else {}), "runs")
+
+    def runs(
+        self, *, workflow: str | None = None, status: str | None = None, limit: int | None = None
+    ) -> Iterator[Document]:
+        return self._list(limit, "runs", workflow=workflow, status=status)
+
+    def run(self, run_id: str, wait_seconds: float | None = None) -> Document:
+        return self._get("runs", run_id, wait_seconds=wait_seconds)
+
+    def wait(self, run_id: str, timeout: float | None = None) -> Document:
+        """The run's document once its end is recorded, or as it is after `timeout` seconds."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            left = WAIT_SECONDS if deadline is None else min(WAIT_SECONDS, max(0.0, deadline - time.monotonic()))
+            run: Document = patiently(partial(self.run, run_id, left))
+            if is_over(run) or (deadline is not None and time.monotonic() >= deadline):
+                return run
+
+    def cancel(self, run_id: str) -> Document:
+        return self._post({}, "runs", run_id, "cancel")
+
+    def steps(
+        self, run_id: str, *, state: str | None = None, path: str | None = None, limit: int | None = None
+    ) -> Iterator[Document]:
+        return self._list(limit, "runs", run_id, "steps", state=state, path=path)
+
+    def step(self, run_id: str, node: str) -> Document:
+        return self._get("runs", run_id, "steps", node)
+
+    def events(self, run_id: str) -> Iterator[Message]:
+        """The run's events until its end is recorded; takes the stream up again where it broke off."""
+        last_id, deadline = "", time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                for message in self.http.events(self._path("runs", run_id, "events"), last_id):
+                    yield message
+                    last_id, deadline = message.id, time.monotonic() + PATIENCE_SECONDS
+                    if message.event == "run.recorded":
+                        return
+                if is_over(self.run(run_id)):
+                    return
+            except ServerUnreachable:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(0.2)
+
+    def log(self, run_id: str, node: str, token: str | None = None) -> Iterator[bytes]:
+        """What a step has printed so far, in pieces."""
+        with self.http.stream("GET", self._path("runs", run_id, "steps", node, "log", token=token)) as response:
+            while piece := response.read(CHUNK_BYTES):
+                yield piece
+
+    def follow_log(self, run_id: str, node: str) -> Iterator[Message]:
+        """What a step prints, as it comes, until it ends."""
+        return self.http.events(self._path("runs", run_id, "steps", node, "log"))
+
+    # -- artifacts, cache, schedules
+
+    def artifacts(
+        self, *, run: str | None = None, digest: str | None = None, limit: int | None = None
+    ) -> Iterator[Document]:
+        return self._list(limit, "artifacts", run=run, digest=digest)
+
+    def artifact(self, artifact_id: str) -> Document:
+        return self._get("artifacts", artifact_id)
+
+    def download(self, artifact_id: str, target: Path, digest: str | None = None) -> int:
+        """Stream an artifact's content to `target` (whole or not at all); returns its bytes.
+
+        With `digest`, content that is not what was stored is refused with `StoreError`.
+        """
+        with self.http.stream("GET", self._path("artifacts", artifact_id, "content")) as response:
+            return save(iter(lambda: response.read(CHUNK_BYTES), b""), target, digest)
+
+    def cache_stats(self) -> Document:
+        return self._get("cache", "stats")
+
+    def schedules(self, limit: int | None = None) -> Iterator[Document]:
+        return self._list(limit, "schedules")
+
+    def create_schedule(self, document: Document) -> Document:
+        return self._post(document, "schedules")
+
+    def delete_schedule(self, name: str) -> None:
+        self.http.json("DELETE", self._path("schedules", name))
+
+    # -- projects, members, tokens
+
+    def me(self) -> Document:
+        return dict(self.http.json("GET", "/api/v1/me"))
+
+    def projects(self, limit: int | None = None) -> Iterator[Document]:
+        return self._pages("/api/v1/projects", limit)
+
+    def create_project(self, name: str, description: str = "") -> Document:
+        return dict(self.http.json("POST", "/api/v1/projects", {"name": name, "description": description}))
+
+    def members(self) -> Iterator[Document]:
+        return self._list(None, "members")
+
+    def put_member(self, user: str, role: str) -> None:
+        self.http.json("PUT", self._path("members", user), {"role": role})
+
+    def delete_member(self, user: str) -> None:
+        self.http.json("DELETE", self._path("members", user))
+
+    def tokens(self) -> Iterator[Document]:
+        return self._list(None, "tokens")
+
+    def create_token(self, name: str, role: str) -> Document:
+        return self._post({"name": name, "role": role}, "tokens")
+
+    def delete_token(self, token_id: str) -> None:
+        self.http.json("DELETE", self._path("tokens", token_id))
+
+    # -- how it is said over HTTP
+
+    def _path(self, *names: str, **query: object) -> str:
+        path = "/".join(quote(name, safe="") for name in ("api", "v1", "projects", self.project, *names))
+        asked = urlencode({key: value for key, value in query.items() if value is not None})
+        return f"/{path}?{asked}" if asked else f"/{path}"
+
+    def _get(self, *names: str, **query: object) -> Document:
+        return dict(self.http.json("GET", self._path(*names, **query)))
+
+    def _post(self, document: Document, *names: str) -> Document:
+        return dict(self.http.json("POST", self._path(*names), document))
+
+    def _list(self, limit: int | None, *names: str, **query: object) -> Iterator[Document]:
+        return self._pages(self._path(*names, **query), limit)
+
+    def _pages(self, path: str, limit: int | None) -> Iterator[Document]:
+        cursor, seen = None, 0
+        while limit is None or seen < limit:
+            asked: Document = {"limit": PAGE if limit is None else min(PAGE, limit - seen)}
+            asked |= {"cursor": cursor} if cursor else {}
+            page = self.http.json("GET", f"{path}{'&' if '?' in path else '?'}{urlencode(asked)}")
+            yield from page["items"]
+            seen, cursor = seen + len(page["items"]), page.get("next_cursor")
+            if not cursor:
+                return
+
+
+def is_over(run: Document) -> bool:
+    """Whether a run ended and its end is durable in the database."""
+    return run["status"] in FINAL and run["recorded_at"] is not None

@@ -1,0 +1,98 @@
+"""The roles of a server, one function each: web, worker, recorder, beat. Configuration comes from the environment.
+
+`python -I -m workers.server ROLE` runs one in a container or under `celesta server ROLE`; the supervisor of
+`celesta up` forks them. A role returns when its process has been told to end. Imports stay inside the functions: a role
+loads only what it needs, unless the supervisor calls `preload` to share the code among all of them.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from app.config import Config
+from celesta.cli.exits import exit_status
+from celesta.errors import CelestaError
+
+WEB_THREADS = 64
+"""Requests at a time; `app.events` lets fewer event streams than this be open, so that pages always find a thread."""
+PRELOADED = ("gunicorn.arbiter", "gunicorn.workers.gthread")
+
+Ready = Callable[[], None]
+
+
+def web(ready: Ready, bind: str = "127.0.0.1:8420") -> None:
+    """REST API and dashboard, in one gunicorn worker with threads."""
+    from gunicorn.app.base import BaseApplication
+
+    from app import create_app
+    from workers.stack.process import die_with
+
+    config = Config.from_env()
+
+    class Web(BaseApplication):  # type: ignore[misc]
+        def load_config(self) -> None:
+            for name, value in gunicorn_settings(bind).items():
+                self.cfg.set(name, value)
+            self.cfg.set("post_fork", lambda arbiter, _worker: die_with(arbiter.pid))
+            self.cfg.set("post_worker_init", lambda _worker: ready())
+
+        def load(self) -> Any:
+            return create_app(config)
+
+    Web().run()
+
+
+def gunicorn_settings(bind: str) -> dict[str, Any]:
+    shm = Path("/dev/shm")  # noqa: S108 - gunicorn's heartbeat file; on a disk it would stall with the disk
+    return {
+        "bind": bind,
+        "worker_class": "gthread",
+        "workers": 1,
+        "threads": WEB_THREADS,
+        "worker_tmp_dir": str(shm) if os.access(shm, os.W_OK) else None,
+        "control_socket_disable": True,  # it would be made in the working folder
+        "graceful_timeout": 3,  # event streams never end by themselves
+        "keepalive": 75,
+        "loglevel": "warning",
+    }
+
+
+def upgrade(ready: Ready = lambda: None) -> None:
+    """Bring the database to the newest schema, and end."""
+    from app import db
+
+    db.upgrade(Config.from_env())
+    ready()
+
+
+ROLES: dict[str, Callable[..., None]] = {"web": web, "upgrade": upgrade}
+
+
+def preload() -> None:
+    """Import what the roles need before they are forked, so that they share it."""
+    for name in (*PRELOADED, "app.db", "app.models", "alembic.command"):
+        import_module(name)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="celesta server")
+    parser.add_argument("role", choices=sorted(ROLES))
+    parser.add_argument("--bind", help="host:port of the web role")
+    parser.add_argument("--slots", help="steps at a time of a worker")
+    options = parser.parse_args(arguments)
+    if options.slots:
+        os.environ["CELESTA_SLOTS"] = options.slots
+    try:
+        ROLES[options.role](lambda: None, **({"bind": options.bind} if options.bind else {}))
+    except CelestaError as error:
+        sys.stderr.write(f"Error: {error}\n")
+        return exit_status(error)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

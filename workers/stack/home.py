@@ -1,0 +1,102 @@
+"""The home of an embedded stack: its folders, its lock, and what it tells clients.
+
+The supervisor is the only caller. It refuses a home that cannot be written and one whose stack runs already; what a
+killed stack left behind is put away.
+"""
+
+import fcntl
+import json
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from celesta.errors import StackError
+from celesta.settings import pid_file, run_folder, stack_file
+
+SOCKET_PATH_BYTES = 100
+"""A Unix socket's address holds 107 bytes; the rest is for the temporary names of its owner."""
+TAKEOVER_SECONDS = 5.0
+"""How long to wait for the processes of a killed supervisor to follow it."""
+FOLDERS = ("run", "logs", "store", "broker", "bundles", "scratch")
+
+
+@dataclass
+class Home:
+    """An open home: prepared and locked by this process until it ends."""
+
+    path: Path
+    lock: int
+    """Descriptor of the lock. Roles inherit it, so that no second stack starts before the last of them is gone."""
+
+    @classmethod
+    def open(cls, path: Path) -> "Home":
+        """Raises `StackError` when the folder cannot be used or another stack has it."""
+        try:
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in FOLDERS:
+                (path / folder).mkdir(exist_ok=True)
+            with tempfile.TemporaryFile(dir=run_folder(path)):
+                pass
+            lock = os.open(pid_file(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            reason = f"{error.strerror}: {error.filename}" if error.filename else str(error)
+            raise StackError(
+                f"cannot use {path} as home of the stack ({reason}). Set CELESTA_HOME to a folder you can write to."
+            ) from error
+        _acquire(lock, path)
+        stack_file(path).unlink(missing_ok=True)
+        return cls(path, lock)
+
+    def socket(self) -> Path:
+        """Where the broker listens; under the system's temporary folder when the home's own path is too long."""
+        path = run_folder(self.path) / "redis.sock"
+        if len(os.fsencode(path)) <= SOCKET_PATH_BYTES:
+            return path
+        return Path(tempfile.mkdtemp(prefix="celesta-")) / "redis.sock"
+
+    def log(self, role: str) -> Path:
+        return self.path / "logs" / f"{role}.log"
+
+    def announce(self, url: str, pids: dict[str, int], started_at: str) -> None:
+        """Tell clients that the stack is ready, and its processes after a restart."""
+        self._write(stack_file(self.path), {"url": url, "pids": pids, "started_at": started_at})
+
+    def close(self) -> None:
+        """Tell clients that the stack is gone, and let the next one in."""
+        stack_file(self.path).unlink(missing_ok=True)
+        pid_file(self.path).unlink(missing_ok=True)
+        os.close(self.lock)
+
+    def _write(self, path: Path, document: dict[str, Any]) -> None:
+        temporary = path.with_suffix(".new")
+        temporary.write_text(json.dumps(document))
+        temporary.replace(path)
+
+
+def _acquire(lock: int, path: Path) -> None:
+    deadline = time.monotonic() + TAKEOVER_SECONDS
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            owner = os.pread(lock, 20, 0).decode().strip()
+            if _runs(owner) or time.monotonic() > deadline:
+                raise StackError(
+                    f"a stack already runs in {path} (process {owner or 'unknown'}). "
+                    "See it with `celesta status`, stop it with `celesta down`."
+                ) from None
+        time.sleep(0.05)
+    os.ftruncate(lock, 0)
+    os.pwrite(lock, str(os.getpid()).encode(), 0)
+
+
+def _runs(pid: str) -> bool:
+    """Whether the process that wrote its id here lives (a zombie does not)."""
+    try:
+        return Path(f"/proc/{int(pid)}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except (OSError, ValueError, IndexError):
+        return False

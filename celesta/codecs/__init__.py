@@ -1,0 +1,12 @@
+"""Values as references: what stands for a value in specs, plans, manifests, Redis, the database and the API.
+
+One module per kind of value. Importing this package imports the standard library only; numpy, pandas, pyarrow and
+pydantic come in with the first value that needs them.
+"""
+
+from celesta.codecs.intake import from_plain
+from celesta.codecs.lists import items, make_list
+from celesta.codecs.plain import preview, to_plain
+from celesta.codecs.values import decode, encode, make_dict
+
+__all__ = ["decode", "encode", "from_plain", "items", "make_dict", "make_list", "preview", "to_plain"]

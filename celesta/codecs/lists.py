@@ -1,0 +1,41 @@
+"""Lists as references to their items: mapping, gathering and keying load no data.
+
+Called by the engine (opening and gathering maps), the codecs and local runs. Standard library only.
+"""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from celesta.errors import CodecError
+from celesta.hashing import canonical, list_digest
+from celesta.store.base import Store
+
+INLINE_ITEMS = 16
+
+
+def make_list(refs: Iterable[dict[str, Any]], store: Store | None) -> dict[str, Any]:
+    """The reference of a list of values that are stored already."""
+    refs = list(refs)
+    ref = {
+        "type": "list",
+        "digest": list_digest(item["digest"] for item in refs),
+        "size": sum(item["size"] for item in refs),
+        "length": len(refs),
+    }
+    if len(refs) <= INLINE_ITEMS:
+        return ref | {"items": refs}
+    if store is None:
+        raise CodecError(f"a list of {len(refs)} items needs a store")
+    return ref | {"blob": store.put_blob(canonical(refs))}
+
+
+def items(ref: dict[str, Any], store: Store | None) -> list[dict[str, Any]]:
+    """The references of a list's items."""
+    if ref["type"] != "list":
+        raise CodecError(f"a value of type {ref['type']} is not a list; only a list can be mapped over")
+    if "items" in ref:
+        return list(ref["items"])
+    if store is None:
+        raise CodecError(f"the items of a list of {ref['length']} need a store")
+    return list(json.loads(store.get_blob(ref["blob"])))

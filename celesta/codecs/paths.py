@@ -1,0 +1,108 @@
+"""Files and folders in the store.
+
+Called by `celesta.codecs.values`. A file's blob is its bytes; a folder's blob is the list of its files, so that equal
+files are stored once. Refuses what is not there, what is neither file nor folder, links that lead out of a folder,
+and, on the way back, names that would.
+
+A received file is a copy of its own, read-only: a hard link would share the blob's content with the step, and whoever
+owns a file can make it writable again.
+"""
+
+import json
+import mimetypes
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from celesta.codecs.tagged import Unstorable
+from celesta.errors import CodecError
+from celesta.files import Directory, File
+from celesta.hashing import canonical
+from celesta.store.base import Store
+
+Ref = dict[str, Any]
+
+
+def takes(value: Any) -> bool:
+    """Whether the value is a File or a Directory."""
+    return isinstance(value, File | Directory)
+
+
+def encode(value: File | Directory, store: Store) -> Ref:
+    """Stores the file or the folder."""
+    return _encode_file(value, store) if isinstance(value, File) else _encode_directory(value, store)
+
+
+def decode(ref: Ref, store: Store, into: Path) -> File | Directory:
+    """Lays the file or the folder below `into`, under its digest: twice the same is laid once."""
+    into.mkdir(parents=True, exist_ok=True)
+    return _decode_file(ref, store, into) if ref["type"] == "file" else _decode_directory(ref, store, into)
+
+
+def _encode_file(file: File, store: Store) -> Ref:
+    if not file.path.is_file():
+        raise Unstorable(f"{file!r} is not there (or not a file); write it before returning it")
+    digest, size = store.put_blob_file(file.path)
+    guessed = file.media_type or mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+    return {"type": "file", "digest": digest, "size": size, "blob": digest, "name": file.name, "media_type": guessed}
+
+
+def _decode_file(ref: Ref, store: Store, into: Path) -> File:
+    name = _safe_relative(ref["name"], parts=1)
+    path = into / ref["digest"] / name
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _lay(store, ref["blob"], path, 0o444)
+    return File.received(path, ref["name"], ref.get("media_type"), ref["digest"], ref["size"])
+
+
+def _encode_directory(folder: Directory, store: Store) -> Ref:
+    if not folder.path.is_dir():
+        raise Unstorable(f"{folder!r} is not there (or not a folder); write it before returning it")
+    files, total = {}, 0
+    for relative, path in _files_below(folder.path):
+        digest, size = store.put_blob_file(path)
+        files[relative] = {"digest": digest, "size": size, "mode": 0o755 if path.stat().st_mode & 0o100 else 0o644}
+        total += size
+    blob = store.put_blob(canonical({"files": files}))
+    return {"type": "directory", "digest": blob, "size": total, "blob": blob}
+
+
+def _files_below(root: Path) -> Iterator[tuple[str, Path]]:
+    real_root = root.resolve()
+    for path in sorted(root.rglob("*")):
+        relative = path.relative_to(root).as_posix()
+        if path.is_symlink() and not path.resolve().is_relative_to(real_root):
+            raise Unstorable(f"the link {relative} leads out of the folder; put the file itself there").inside(
+                str(root)
+            )
+        if path.is_dir():
+            continue
+        if not path.is_file():
+            raise Unstorable(f"{relative} is neither a file nor a folder; remove it").inside(str(root))
+        yield relative, path
+
+
+def _decode_directory(ref: Ref, store: Store, into: Path) -> Directory:
+    path = into / ref["digest"] / "directory"
+    if not path.exists():
+        files = json.loads(store.get_blob(ref["blob"]))["files"]
+        targets = {path / _safe_relative(relative): entry for relative, entry in files.items()}
+        path.mkdir(parents=True)
+        for target, entry in targets.items():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _lay(store, entry["digest"], target, 0o555 if entry["mode"] & 0o111 else 0o444)
+    return Directory.received(path, ref["digest"], ref["size"])
+
+
+def _lay(store: Store, blob: str, path: Path, mode: int) -> None:
+    store.fetch_blob(blob, path)
+    path.chmod(mode)
+
+
+def _safe_relative(name: str, parts: int | None = None) -> PurePosixPath:
+    path = PurePosixPath(name)
+    safe = bool(name) and "\0" not in name and not path.is_absolute() and ".." not in path.parts and path.parts
+    if not safe or (parts is not None and len(path.parts) != parts):
+        raise CodecError(f"{name!r} is not a name inside a folder; the reference was not made by Celesta")
+    return path

@@ -1,0 +1,104 @@
+"""References as JSON for people: what the API, the pages and the CLI show.
+
+Called by the control plane and the client, so no user class is imported and nothing is unpickled. What is not JSON, or
+too large to show, is described instead.
+"""
+
+import json
+import math
+from typing import Any
+
+from celesta.codecs import lists
+from celesta.errors import CodecError
+from celesta.store.base import Store
+
+Ref = dict[str, Any]
+PLAIN_BYTES = 1 << 20
+PREVIEW_CHARACTERS = 200
+_DESCRIBED = ("type", "digest", "size", "name", "media_type", "dtype", "shape", "flavour", "rows", "length")
+
+
+def to_plain(ref: Ref, store: Store | None = None) -> Any:
+    """The value as JSON. Described by type, digest and size: what is not JSON, what is larger than 1 MiB, and, without
+    a store, what is not in the reference itself."""
+    try:
+        return _to_plain(ref, store)
+    except (KeyError, IndexError, AttributeError, TypeError, ValueError, RecursionError) as error:
+        raise CodecError(f"a damaged reference cannot be shown: {error!r}") from error
+
+
+def preview(ref: Ref) -> str:
+    """One line about the value, at most 200 characters, from the reference alone."""
+    text = _preview(ref)
+    return text if len(text) <= PREVIEW_CHARACTERS else text[: PREVIEW_CHARACTERS - 1] + "…"
+
+
+def _to_plain(ref: Ref, store: Store | None) -> Any:
+    if "inline" in ref:
+        return _plain(ref["inline"], store)
+    if "items" in ref:
+        return [_to_plain(item, store) for item in ref["items"]]
+    if ref["type"] not in ("json", "list") or store is None or ref["size"] > PLAIN_BYTES:
+        return _described(ref)
+    if ref["type"] == "list":
+        return [_to_plain(item, store) for item in lists.items(ref, store)]
+    return _plain(json.loads(store.get_blob(ref["blob"])), store)
+
+
+def _described(ref: Ref) -> dict[str, Any]:
+    return {key: ref[key] for key in _DESCRIBED if key in ref}
+
+
+def _plain(tagged: Any, store: Store | None) -> Any:
+    if isinstance(tagged, list):
+        return [_plain(item, store) for item in tagged]
+    if not isinstance(tagged, dict):
+        return tagged
+    ((tag, body),) = tagged.items()
+    if tag == "f":
+        number = float.fromhex(body)
+        return number if math.isfinite(number) else body
+    if tag in ("t", "s"):
+        return [_plain(item, store) for item in body]
+    if tag == "d":
+        return {_key(key): _plain(item, store) for key, item in body}
+    if tag == "e":
+        return body[1]
+    if tag == "o":
+        return {name: _plain(item, store) for name, item in body[1].items()}
+    return _to_plain(body, store) if tag == "ref" else body
+
+
+def _key(tagged: Any) -> str:
+    plain = _plain(tagged, None)
+    return plain if isinstance(plain, str) else json.dumps(plain)
+
+
+def _preview(ref: Ref) -> str:
+    kind = ref.get("type")
+    if kind == "json":
+        return _spell(_plain(ref["inline"], None)) if "inline" in ref else f"JSON, {_size(ref)}"
+    if kind == "list":
+        shown = ", ".join(_preview(item) for item in ref.get("items", [])[:16])
+        return f"[{shown}]" if "items" in ref else f"list of {ref['length']}, {_size(ref)}"
+    if kind == "file":
+        return f"{ref['name']}, {_size(ref)}"
+    if kind == "ndarray":
+        return f"{ref['dtype']} {' × '.join(map(str, ref['shape']))}".strip()
+    if kind == "table":
+        columns = ", ".join(str(name) for name, _ in ref["columns"])
+        return f"{ref['flavour']} table, {ref['rows']} × {len(ref['columns'])}: {columns}"
+    return f"{kind}, {_size(ref)}"
+
+
+def _spell(plain: Any) -> str:
+    return json.dumps(plain, ensure_ascii=False)
+
+
+def _size(ref: Ref) -> str:
+    size = float(ref["size"])
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"

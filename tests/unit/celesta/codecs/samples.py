@@ -1,0 +1,54 @@
+"""Classes of a user's, at the top of a module as they have to be."""
+
+import enum
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import pydantic
+
+from celesta.files import File
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+class Access(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
+@dataclass(frozen=True)
+class Point:
+    x: float
+    y: float = 0.0
+
+
+@dataclass
+class Trained:
+    model: File
+    score: float
+    tags: list[str] = field(default_factory=list)
+    seen: int = field(default=0, init=False)
+
+
+class Split(NamedTuple):
+    train: Any
+    test: Any
+
+
+class Config(pydantic.BaseModel):
+    rate: float
+    layers: list[int] = [3]
+    name: str = pydantic.Field("net", alias="Name")
+    inner: Point | None = None
+
+
+class Opaque:
+    pass

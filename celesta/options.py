@@ -1,0 +1,254 @@
+"""What a task may be told besides its code: resources, retries, caching, … checked here and turned into spec documents.
+
+`@task(...)` and `.with_options(...)` both read their arguments through `read_options`, so that one table says which
+options exist. Everything wrong is told at once, each with what to write instead. The classes are part of the surface.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import difflib
+import math
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from celesta.errors import Problem, SpecError
+
+_UNITS = {"": 1, "k": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
+_UNITS |= {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
+_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+class _Checked:
+    """A frozen dataclass that refuses wrong fields, all of them at once."""
+
+    def problems(self) -> Iterable[Problem]:
+        raise TypeError(f"{type(self).__name__} says nothing about its fields")
+
+    def __post_init__(self) -> None:
+        found = list(self.problems())
+        if found:
+            raise SpecError(f"{type(self).__name__}(...) is not valid", found)
+
+
+@dataclass(frozen=True)
+class Resources(_Checked):
+    """What one attempt may use. `memory` is bytes, or text such as `"512Mi"` or `"2Gi"`; None means no limit."""
+
+    cpu: float = 1.0
+    memory: str | int | None = None
+    gpu: int = 0
+
+    def problems(self) -> Iterable[Problem]:
+        if not _is_number(self.cpu) or not 0 < self.cpu < math.inf:
+            yield Problem("cpu", f"{self.cpu!r} is not a number of cores above 0, such as 1 or 0.5")
+        if self.memory is not None and parse_bytes(self.memory) is None:
+            yield Problem("memory", f'{self.memory!r} is no size: write bytes, or text such as "512Mi" or "2Gi"')
+        if not _is_whole(self.gpu) or self.gpu < 0:
+            yield Problem("gpu", f"{self.gpu!r} is not a whole number of devices, 0 or more")
+
+    def document(self) -> dict[str, Any]:
+        memory = None if self.memory is None else parse_bytes(self.memory)
+        return {"cpu": float(self.cpu), "memory_bytes": memory, "gpu": self.gpu}
+
+
+@dataclass(frozen=True)
+class Retry(_Checked):
+    """How often a failed attempt is repeated, and how long to wait: `backoff` (seconds) times `factor` each time."""
+
+    max: int = 0
+    backoff: float | str | dt.timedelta = 1.0
+    factor: float = 2.0
+
+    def problems(self) -> Iterable[Problem]:
+        if not _is_whole(self.max) or not 0 <= self.max <= 1000:
+            yield Problem("max", f"{self.max!r} is not a whole number from 0 to 1000")
+        if parse_seconds(self.backoff) is None:
+            yield Problem("backoff", f'{self.backoff!r} is no duration: write seconds, or text such as "30s" or "5m"')
+        if not _is_number(self.factor) or not 1 <= self.factor < math.inf:
+            yield Problem("factor", f"{self.factor!r} is not a number of 1 or more")
+
+    def document(self) -> dict[str, Any]:
+        return {"max": self.max, "backoff_seconds": parse_seconds(self.backoff), "factor": float(self.factor)}
+
+
+@dataclass(frozen=True)
+class Cache(_Checked):
+    """When a step is answered from an earlier one.
+
+    version: a label that takes the place of the code's digest; the author then says when results change.
+    ignore: inputs that do not change the result. environment: the image takes part in the key.
+    ttl: seconds, `"7d"` or a timedelta; an older entry is not used. scope: who shares the entries.
+    """
+
+    version: str | None = None
+    ignore: tuple[str, ...] | list[str] = ()
+    environment: bool = False
+    ttl: float | str | dt.timedelta | None = None
+    scope: str = "project"
+
+    def problems(self) -> Iterable[Problem]:
+        if self.version is not None and not (isinstance(self.version, str) and self.version):
+            yield Problem("version", f'{self.version!r} is not a label: write text such as "v2"')
+        if not isinstance(self.ignore, tuple | list) or not all(isinstance(name, str) for name in self.ignore):
+            yield Problem("ignore", f'{self.ignore!r} is not a list of input names, such as ["verbose"]')
+        if not isinstance(self.environment, bool):
+            yield Problem("environment", f"{self.environment!r} is not True or False")
+        if self.ttl is not None and not parse_seconds(self.ttl):
+            yield Problem("ttl", f'{self.ttl!r} is no duration above 0: write seconds, or text such as "12h" or "7d"')
+        if self.scope != "project":
+            yield Problem("scope", f'{self.scope!r} is not known: the scope is "project"')
+
+    def document(self) -> dict[str, Any]:
+        ttl = None if self.ttl is None else parse_seconds(self.ttl)
+        return {
+            "version": self.version,
+            "ignore": sorted(set(self.ignore)),
+            "environment": self.environment,
+            "ttl_seconds": ttl,
+            "scope": self.scope,
+        }
+
+
+def read_options(given: dict[str, Any], where: str) -> dict[str, Any]:
+    """The given options as their part of a task document. Raises `SpecError` with all problems."""
+    document: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for name, value in given.items():
+        if name not in _READERS:
+            problems.append(Problem(name, _unknown(name)))
+            continue
+        field, read = _READERS[name]
+        try:
+            document[field] = read(value)
+        except ValueError as error:
+            problems.append(Problem(name, str(error)))
+    if problems:
+        raise SpecError(f"{where} has options that are not valid", problems)
+    return document
+
+
+def parse_bytes(value: str | int) -> int | None:
+    """Bytes of `2147483648` or `"2Gi"`; None when it is no size."""
+    if _is_whole(value):
+        return int(value) if int(value) > 0 else None
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kMGT]i?|Ki|)B?\s*", value) if isinstance(value, str) else None
+    if found is None or found[2] not in _UNITS:
+        return None
+    return int(float(found[1]) * _UNITS[found[2]]) or None
+
+
+def parse_seconds(value: float | str | dt.timedelta) -> float | None:
+    """Seconds of a number, a timedelta or `"5m"`; None when it is no duration of 0 or more."""
+    if isinstance(value, dt.timedelta):
+        value = value.total_seconds()
+    if isinstance(value, str):
+        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*", value)
+        return float(found[1]) * _SECONDS[found[2]] if found else None
+    return float(value) if _is_number(value) and 0 <= value < math.inf else None
+
+
+def _cache(value: Any) -> dict[str, Any] | None:
+    if value is None or value is False:
+        return None
+    if value is True:
+        return Cache().document()
+    if isinstance(value, str) and value:
+        return Cache(version=value).document()
+    if isinstance(value, Cache):
+        return value.document()
+    raise ValueError(f'{value!r} is not valid: write True, a version such as "v2", or Cache(...)')
+
+
+def _retry(value: Any) -> dict[str, Any]:
+    if isinstance(value, Retry):
+        return value.document()
+    if _is_whole(value) and value >= 0:
+        return Retry(max=value).document()
+    raise ValueError(f"{value!r} is not valid: write a whole number of 0 or more, or Retry(...)")
+
+
+def _timeout(value: Any) -> float | None:
+    seconds = None if value is None else parse_seconds(value)
+    if value is not None and not seconds:
+        raise ValueError(f'{value!r} is no duration above 0: write seconds, or text such as "90s" or "10m"')
+    return seconds
+
+
+def _resources(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Resources):
+        raise ValueError(f'{value!r} is not valid: write Resources(cpu=1, memory="2Gi")')
+    return value.document()
+
+
+def _env(value: Any) -> dict[str, str]:
+    _require_text_map(value, '{"OMP_NUM_THREADS": "1"}')
+    wrong = [name for name in value if not _ENV_NAME.fullmatch(name)]
+    if wrong:
+        raise ValueError(f"{wrong[0]!r} is no name of an environment variable")
+    return dict(sorted(value.items()))
+
+
+def _labels(value: Any) -> dict[str, str]:
+    _require_text_map(value, '{"team": "vision"}')
+    return dict(sorted(value.items()))
+
+
+def _require_text_map(value: Any, example: str) -> None:
+    if not isinstance(value, dict) or not all(isinstance(part, str) for item in value.items() for part in item):
+        raise ValueError(f"{value!r} is not a dict of text to text, such as {example}")
+
+
+def _secrets(value: Any) -> list[str]:
+    if not isinstance(value, list | tuple) or not all(isinstance(v, str) and _ENV_NAME.fullmatch(v) for v in value):
+        raise ValueError(f'{value!r} is not a list of secret names, such as ["HF_TOKEN"]')
+    return sorted(set(value))
+
+
+def _text(value: Any) -> str | None:
+    if value is not None and not (isinstance(value, str) and value.strip()):
+        raise ValueError(f"{value!r} is not text")
+    return value
+
+
+_READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "cache": ("cache", _cache),
+    "retries": ("retry", _retry),
+    "timeout": ("timeout_seconds", _timeout),
+    "resources": ("resources", _resources),
+    "env": ("env", _env),
+    "secrets": ("secrets", _secrets),
+    "executor": ("executor", _text),
+    "image": ("image", _text),
+    "labels": ("labels", _labels),
+}
+
+
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(name, _READERS, n=1)
+    hint = f'did you mean "{near[0]}"?' if near else f"options are {', '.join(_READERS)}"
+    return f"there is no such option; {hint}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+DEFAULTS: dict[str, Any] = {
+    "cache": None,
+    "retry": Retry().document(),
+    "timeout_seconds": None,
+    "resources": Resources().document(),
+    "env": {},
+    "secrets": [],
+    "executor": None,
+    "image": None,
+    "labels": {},
+}

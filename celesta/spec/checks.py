@@ -1,0 +1,257 @@
+"""The one set of pure checks of a spec: structure, names, types, inputs, cycles. Linear in the size of the spec.
+
+`validate` is called by the SDK, the API and the compiler. It takes whatever JSON came in, never raises, and tells all
+problems up to a limit, each with the path of the step, task or output that it is about.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from celesta.errors import Problem
+from celesta.spec.shapes import DIGEST, interface_problems, option_problems, ref_problems, task_problems
+from celesta.types import TypeDoc, accepts
+
+PATH = re.compile(r"\w[\w.\- ]*(#\d+)?(/\w[\w.\- ]*(#\d+)?)*")
+MAX_PROBLEMS = 100
+_MAX_PATH = 400
+_MAX_DEPTH = 40
+
+
+def validate(spec: Any) -> list[Problem]:
+    """All that is wrong with a spec, at most 100 problems; an empty list when it can be compiled and run."""
+    if not isinstance(spec, dict):
+        return [Problem("", "a spec is an object")]
+    problems = list(islice(_head(spec), MAX_PROBLEMS))
+    if problems:  # names and types inside cannot be told apart before the frame is right
+        return problems
+    return list(islice(_Checks(spec).run(), MAX_PROBLEMS))
+
+
+def _head(spec: dict[str, Any]) -> Iterator[Problem]:
+    if spec.get("celesta") != 1:
+        yield Problem("celesta", f"{spec.get('celesta')!r} is not a version of the spec that is known here: 1")
+    if not isinstance(spec.get("name"), str) or not PATH.fullmatch(spec["name"]):
+        yield Problem("name", "is no name of a workflow")
+    bundle = spec.get("bundle")
+    if bundle is not None and not (isinstance(bundle, str) and DIGEST.fullmatch(bundle)):
+        yield Problem("bundle", "is neither null nor a SHA-256 in hex")
+    for key, kind, what in (("tasks", dict, "an object"), ("steps", list, "a list"), ("outputs", dict, "an object")):
+        if not isinstance(spec.get(key), kind):
+            yield Problem(key, f"is not {what}")
+    yield from interface_problems(spec.get("interface"), "interface")
+    if isinstance(spec.get("tasks"), dict):
+        for name, task in spec["tasks"].items():
+            yield from task_problems(name, task, f"tasks.{name}")
+
+
+class _Checks:
+    """One pass over a spec whose frame is right."""
+
+    def __init__(self, spec: dict[str, Any]) -> None:
+        self.spec = spec
+        self.inputs: dict[str, TypeDoc] = {one["name"]: one["type"] for one in spec["interface"]["inputs"]}
+        self.tasks = {name: _Task(doc) for name, doc in spec["tasks"].items()}
+        self.outputs: dict[str, dict[str, TypeDoc]] = {}  # of each step whose task is known, by path
+        self.parents: dict[str, list[str]] = {}
+        self._fits: dict[tuple[int, int], str | None] = {}
+
+    def run(self) -> Iterator[Problem]:
+        yield from self._steps()
+        for step in self.spec["steps"]:
+            if _names_itself(step) and step["path"] in self.parents and step["task"] in self.tasks:
+                yield from self._step(step, f"steps.{step['path']}")
+        yield from self._results()
+        cycle = find_cycle(self.parents)
+        if cycle:
+            yield Problem("steps", f"the steps wait for each other in a circle: {' -> '.join(cycle)}")
+
+    def _steps(self) -> Iterator[Problem]:
+        """Paths and tasks of all steps first, so that a binding may name a later step and a cycle is told as one."""
+        for i, step in enumerate(self.spec["steps"]):
+            path = step.get("path") if isinstance(step, dict) else None
+            if not isinstance(path, str) or len(path) > _MAX_PATH or not PATH.fullmatch(path):
+                yield Problem(f"steps[{i}]", "has no valid path")
+                continue
+            if path in self.parents:
+                yield Problem(f"steps.{path}", "there are two steps of this path")
+            name = step.get("task")
+            task = self.tasks.get(name) if isinstance(name, str) else None
+            if task is None:
+                yield Problem(f"steps.{path}.task", f"there is no task {name!r} in this spec")
+            else:
+                self.outputs[path] = task.mapped_outputs if step.get("map") is not None else task.outputs
+            self.parents[path] = []
+
+    def _step(self, step: dict[str, Any], where: str) -> Iterator[Problem]:
+        path, task, inputs, mapped = step["path"], self.tasks[step["task"]], step.get("inputs"), step.get("map")
+        parents = self.parents[path]
+        if not isinstance(inputs, dict):
+            yield Problem(f"{where}.inputs", "is not an object")
+            return
+        if mapped is not None:
+            yield from _map_problems(mapped, inputs, where)
+        for name, binding in inputs.items():
+            wanted = (task.mapped_inputs if isinstance(mapped, list) and name in mapped else task.inputs).get(name)
+            if wanted is None:
+                known = ", ".join(task.inputs) or "none"
+                yield Problem(f"{where}.inputs.{name}", f'task "{step["task"]}" has no such input; inputs are: {known}')
+            else:
+                yield from self._binding(binding, wanted, f"{where}.inputs.{name}", parents)
+        for name in task.required:
+            if name not in inputs:
+                yield Problem(f"{where}.inputs.{name}", "is missing")
+        yield from self._after(step.get("after"), f"{where}.after", parents)
+        if step.get("options"):
+            yield from option_problems(step["options"], f"{where}.options")
+
+    def _after(self, after: Any, where: str, parents: list[str]) -> Iterator[Problem]:
+        if after is not None and not isinstance(after, list):
+            yield Problem(where, "is not a list of paths")
+            return
+        for path in after or ():
+            if isinstance(path, str) and path in self.parents:
+                parents.append(path)
+            else:
+                yield Problem(where, f"there is no step {path!r}")
+
+    def _binding(
+        self, binding: Any, wanted: TypeDoc, where: str, parents: list[str], depth: int = 0
+    ) -> Iterator[Problem]:
+        """What keeps a binding from giving what is wanted; the steps it takes from are added to `parents`."""
+        match binding:
+            case {"step": str() as path, "output": str() as output}:
+                given = self.outputs.get(path, {}).get(output)
+                if path in self.parents:
+                    parents.append(path)
+                if given is None and (path in self.outputs or path not in self.parents):
+                    yield Problem(where, self._unknown_output(path, output))
+                elif given is not None and (reason := self._reason(wanted, given)):
+                    yield Problem(where, f'{reason} by output "{output}" of step "{path}"')
+            case {"value": ref}:
+                yield from ref_problems(ref, wanted, where)
+            case {"input": str() as name}:
+                if name not in self.inputs:
+                    yield Problem(where, f'the workflow has no input "{name}"')
+                elif reason := self._reason(wanted, self.inputs[name]):
+                    yield Problem(where, f'{reason} by the input "{name}"')
+            case {"list": list() as items} if depth < _MAX_DEPTH:
+                inner = _inside(wanted, "list", "items")
+                if inner is None:
+                    yield Problem(where, f"{wanted['kind']} is wanted, a list is given")
+                    return
+                for i, one in enumerate(items):
+                    yield from self._binding(one, inner, f"{where}[{i}]", parents, depth + 1)
+            case {"dict": dict() as items} if depth < _MAX_DEPTH:
+                inner = _inside(wanted, "dict", "values")
+                if inner is None:
+                    yield Problem(where, f"{wanted['kind']} is wanted, a dict is given")
+                    return
+                for key, one in items.items():
+                    yield from self._binding(one, inner, f"{where}[{key!r}]", parents, depth + 1)
+            case _:
+                yield Problem(where, "is not a binding: a value, input, step, list or dict")
+
+    def _results(self) -> Iterator[Problem]:
+        declared = {one["name"]: one["type"] for one in self.spec["interface"]["outputs"]}
+        for name, wanted in declared.items():
+            if name not in self.spec["outputs"]:
+                yield Problem(f"outputs.{name}", "is declared and not bound")
+            else:
+                yield from self._binding(self.spec["outputs"][name], wanted, f"outputs.{name}", [])
+        for name in self.spec["outputs"]:
+            if name not in declared:
+                yield Problem(f"outputs.{name}", "is not declared in the interface")
+
+    def _reason(self, wanted: TypeDoc, given: TypeDoc) -> str | None:
+        key = (id(wanted), id(given))
+        if key not in self._fits:
+            self._fits[key] = accepts(wanted, given)
+        return self._fits[key]
+
+    def _unknown_output(self, path: str, output: str) -> str:
+        if path not in self.outputs:
+            return f'there is no step "{path}"'
+        return f'step "{path}" has no output "{output}"; outputs are: {", ".join(self.outputs[path]) or "none"}'
+
+
+class _Task:
+    """The ports of a task by name, plain and as lists, made once for all steps of it."""
+
+    def __init__(self, doc: dict[str, Any]) -> None:
+        interface = doc["interface"]
+        self.inputs: dict[str, TypeDoc] = {one["name"]: one["type"] for one in interface["inputs"]}
+        self.outputs: dict[str, TypeDoc] = {one["name"]: one["type"] for one in interface["outputs"]}
+        self.required = [
+            one["name"] for one in interface["inputs"] if one.get("required", True) and "default" not in one
+        ]
+        self.mapped_inputs: dict[str, TypeDoc] = {n: {"kind": "list", "items": doc} for n, doc in self.inputs.items()}
+        self.mapped_outputs: dict[str, TypeDoc] = {n: {"kind": "list", "items": doc} for n, doc in self.outputs.items()}
+
+
+def find_cycle(parents: dict[str, list[str]]) -> list[str]:
+    """The steps of one circle, the first one again at the end; empty when there is none."""
+    waiting = {path: len(above) for path, above in parents.items()}
+    children: dict[str, list[str]] = {path: [] for path in parents}
+    for path, above in parents.items():
+        for one in above:
+            children[one].append(path)
+    ready = [path for path, count in waiting.items() if count == 0]
+    for path in ready:  # grows while it is walked
+        for child in children[path]:
+            waiting[child] -= 1
+            if waiting[child] == 0:
+                ready.append(child)
+    if len(ready) == len(parents):
+        return []
+    # What is left waits for something that is left: walking up must come back to a step that was passed.
+    left = {path for path, count in waiting.items() if count > 0}
+    place: dict[str, int] = {}
+    walk: list[str] = []
+    path = min(left)
+    while path not in place:
+        place[path] = len(walk)
+        walk.append(path)
+        path = next(one for one in parents[path] if one in left)
+    circle = walk[place[path] :][::-1]
+    return [*circle, circle[0]]
+
+
+def _names_itself(step: Any) -> bool:
+    return isinstance(step, dict) and isinstance(step.get("path"), str) and isinstance(step.get("task"), str)
+
+
+def _map_problems(mapped: Any, inputs: dict[str, Any], where: str) -> Iterator[Problem]:
+    if not isinstance(mapped, list) or not mapped or not all(isinstance(name, str) for name in mapped):
+        yield Problem(f"{where}.map", "is not a list of input names")
+        return
+    for name in mapped:
+        if name not in inputs:
+            yield Problem(f"{where}.map", f'"{name}" is mapped over and not given')
+    widths = {name: width for name in mapped if (width := _width(inputs.get(name))) is not None}
+    if len(set(widths.values())) > 1:
+        told = ", ".join(f"{name} has {width}" for name, width in widths.items())
+        yield Problem(f"{where}.map", f"lists of one length are mapped over: {told}")
+
+
+def _width(binding: Any) -> int | None:
+    """The length of a list to map over, when the spec shows it."""
+    match binding:
+        case {"list": list() as items}:
+            return len(items)
+        case {"value": {"type": "list", "length": int() as length}}:
+            return length
+    return None
+
+
+def _inside(wanted: TypeDoc, kind: str, part: str) -> TypeDoc | None:
+    """The type of what is in a list or dict that is wanted; of a union, the first member that is one."""
+    if wanted["kind"] == "union":
+        return next((found for one in wanted["of"] if (found := _inside(one, kind, part)) is not None), None)
+    if wanted["kind"] in ("any", kind):
+        inner: TypeDoc = wanted.get(part, wanted)
+        return inner
+    return None

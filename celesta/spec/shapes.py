@@ -1,0 +1,235 @@
+"""Shapes of the small documents inside a spec: type documents, interfaces, tasks' options and value references.
+
+Called by `celesta.spec.checks`, on JSON that anyone may have sent: nothing is taken for granted, nothing raises. Each
+function yields problems at a path.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from celesta.errors import Problem
+from celesta.types import TypeDoc, accepts, spell
+
+DIGEST = re.compile(r"[0-9a-f]{64}")
+ENTRYPOINT = re.compile(r"[^\s:]+:[^\s:]+")
+_SIMPLE = {
+    "any", "none", "bool", "int", "float", "str", "bytes", "datetime", "date", "file", "directory", "ndarray", "table",
+    "pickle",
+}  # fmt: skip
+_REF_TYPES = {"json", "list", "file", "directory", "ndarray", "table", "pickle"}
+_TAGS = {"f": "float", "b": "bytes", "t": "tuple", "d": "dict", "s": "set", "dt": "datetime", "date": "date"}
+_DEPTH = 40
+
+
+def type_problems(doc: Any, where: str, depth: int = 0) -> Iterator[Problem]:
+    """What keeps `doc` from being a type document."""
+    kind = doc.get("kind") if isinstance(doc, dict) else None
+    if kind in _SIMPLE:
+        return
+    if depth > _DEPTH:
+        yield Problem(where, f"types are nested more than {_DEPTH} deep")
+    elif kind in ("list", "set"):
+        yield from type_problems(doc.get("items"), f"{where}.items", depth + 1)
+    elif kind == "dict":
+        for part in ("keys", "values"):
+            yield from type_problems(doc.get(part), f"{where}.{part}", depth + 1)
+    elif kind in ("tuple", "union"):
+        part = "items" if kind == "tuple" else "of"
+        members = doc.get(part)
+        if not isinstance(members, list) or (kind == "union" and not members):
+            yield Problem(where, f'"{part}" is not a list of types')
+            return
+        for i, one in enumerate([*members, doc["rest"]] if "rest" in doc else members):
+            yield from type_problems(one, f"{where}.{part}[{i}]", depth + 1)
+    elif kind == "literal":
+        values = doc.get("values")
+        if not isinstance(values, list) or not all(one is None or isinstance(one, str | int) for one in values):
+            yield Problem(where, '"values" is not a list of texts, integers, booleans and nulls')
+    elif kind == "enum":
+        if not isinstance(doc.get("name"), str) or not isinstance(doc.get("members"), dict):
+            yield Problem(where, 'an enum has a "name" and "members"')
+    elif kind in ("dataclass", "pydantic", "namedtuple"):
+        yield from _record_problems(doc, where, depth)
+    else:
+        yield Problem(where, "is not a type document")
+
+
+def _record_problems(doc: dict[str, Any], where: str, depth: int) -> Iterator[Problem]:
+    fields = doc.get("fields")
+    if not isinstance(doc.get("name"), str) or not isinstance(fields, list):
+        yield Problem(where, f'a {doc["kind"]} has a "name" and "fields"')
+        return
+    for i, field in enumerate(fields):
+        if not isinstance(field, dict) or not isinstance(field.get("name"), str):
+            yield Problem(f"{where}.fields[{i}]", "has no name")
+        else:
+            yield from type_problems(field.get("type"), f"{where}.{field['name']}", depth + 1)
+
+
+def interface_problems(doc: Any, where: str) -> Iterator[Problem]:
+    """What keeps `doc` from being an interface: each port has a name of its own and a type."""
+    if not isinstance(doc, dict) or not all(isinstance(doc.get(side), list) for side in ("inputs", "outputs")):
+        yield Problem(where, 'an interface has the lists "inputs" and "outputs"')
+        return
+    for side in ("inputs", "outputs"):
+        names: set[str] = set()
+        for i, port in enumerate(doc[side]):
+            name = port.get("name") if isinstance(port, dict) else None
+            if not isinstance(name, str) or not name or name in names:
+                yield Problem(f"{where}.{side}[{i}]", "has no name of its own")
+                continue
+            names.add(name)
+            wrong = list(type_problems(port.get("type"), f"{where}.{side}.{name}"))
+            yield from wrong
+            if not wrong and side == "inputs" and "default" in port:
+                yield from ref_problems(port["default"], port["type"], f"{where}.{side}.{name}.default")
+
+
+def task_problems(name: str, doc: Any, where: str) -> Iterator[Problem]:
+    """What keeps `doc` from being the document of task `name`. Its options are looked at too."""
+    if not isinstance(doc, dict):
+        yield Problem(where, "is not a task document")
+        return
+    if doc.get("name") != name:
+        yield Problem(where, "its name is not the one it is listed under")
+    if doc.get("kind") != "python":
+        yield Problem(f"{where}.kind", f'{doc.get("kind")!r} is not known: a task is "python"')
+    if not _matches(ENTRYPOINT, doc.get("entrypoint")):
+        yield Problem(f"{where}.entrypoint", 'is not "module:function"')
+    if not _matches(DIGEST, doc.get("code_digest")):
+        yield Problem(f"{where}.code_digest", "is not a SHA-256 in hex")
+    yield from interface_problems(doc.get("interface"), f"{where}.interface")
+    yield from option_problems({key: doc.get(key) for key in OPTIONS}, where)
+
+
+def option_problems(options: Any, where: str) -> Iterator[Problem]:
+    """What is wrong with options of a task, or with those that a step overrides."""
+    if not isinstance(options, dict):
+        yield Problem(where, "options are not an object")
+        return
+    for name, value in options.items():
+        if name not in OPTIONS:
+            yield Problem(f"{where}.{name}", f"there is no such option; options are {', '.join(OPTIONS)}")
+        elif not OPTIONS[name](value):
+            yield Problem(f"{where}.{name}", f"{_short(value)} is not valid")
+
+
+def ref_problems(ref: Any, wanted: TypeDoc, where: str) -> Iterator[Problem]:
+    """What keeps a value reference from being one, or from fitting a type as far as it shows without its data."""
+    if not isinstance(ref, dict) or ref.get("type") not in _REF_TYPES or not _matches(DIGEST, ref.get("digest")):
+        yield Problem(where, "is not a value reference")
+        return
+    given = _type_of_ref(ref)
+    if given is None:
+        yield Problem(where, "is not a value reference: it has neither its value nor a blob")
+    elif not _fits(wanted, given, ref):
+        yield Problem(where, f"{spell(wanted)} is wanted, {spell(given)} is given")
+
+
+def _type_of_ref(ref: dict[str, Any]) -> TypeDoc | None:
+    if ref["type"] != "json":
+        inside = "items" if ref["type"] == "list" and "items" in ref else "blob"
+        known = isinstance(ref["items"], list) if inside == "items" else _matches(DIGEST, ref.get("blob"))
+        return {"kind": ref["type"], **({"items": {"kind": "any"}} if ref["type"] == "list" else {})} if known else None
+    if "inline" not in ref:
+        return {"kind": "any"} if _matches(DIGEST, ref.get("blob")) else None
+    return _type_of_tagged(ref["inline"])
+
+
+def _type_of_tagged(value: Any) -> TypeDoc:
+    if not isinstance(value, dict):
+        plain = {type(None): "none", bool: "bool", int: "int", str: "str"}
+        return {"kind": plain.get(type(value), "any")}
+    tag, inner = next(iter(value.items()), ("", None))
+    if tag in ("e", "o") and isinstance(inner, list) and inner and isinstance(inner[0], str):
+        return {"kind": "enum" if tag == "e" else "record", "name": inner[0]}
+    return {"kind": _TAGS.get(tag, "any")}
+
+
+def _fits(wanted: TypeDoc, given: TypeDoc, ref: dict[str, Any]) -> bool:
+    """By kind and class name only: what is inside was checked where the Python value was at hand."""
+    kinds = (wanted["kind"], given["kind"])
+    if wanted["kind"] == "union":
+        return any(_fits(one, given, ref) for one in wanted["of"])
+    if wanted["kind"] == "literal":
+        return any(type(v) is type(ref.get("inline")) and v == ref.get("inline") for v in wanted["values"])
+    if "name" in wanted and "name" in given:
+        return bool(wanted["name"] == given["name"])
+    if kinds[0] == kinds[1] or "any" in kinds or "pickle" in kinds:
+        return True
+    return kinds == ("float", "int") and accepts(wanted, given) is None
+
+
+def _matches(pattern: re.Pattern[str], value: Any) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _number(value: Any, least: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value < float("inf")
+
+
+def _seconds_or_null(value: Any) -> bool:
+    return value is None or (_number(value, 0) and value > 0)
+
+
+def _text_or_null(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and bool(value))
+
+
+def _texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def _text_map(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(k, str) and isinstance(v, str) for k, v in value.items())
+
+
+def _cache(value: Any) -> bool:
+    if value is None:
+        return True
+    return (
+        isinstance(value, dict)
+        and _text_or_null(value.get("version"))
+        and _texts(value.get("ignore"))
+        and isinstance(value.get("environment"), bool)
+        and _seconds_or_null(value.get("ttl_seconds"))
+        and value.get("scope") == "project"
+    )
+
+
+def _retry(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("max"), int)
+        and _number(value["max"], 0)
+        and _number(value.get("backoff_seconds"), 0)
+        and _number(value.get("factor"), 1)
+    )
+
+
+def _resources(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    memory, gpu = value.get("memory_bytes"), value.get("gpu")
+    return _number(value.get("cpu"), 0) and (memory is None or _number(memory, 1)) and _number(gpu, 0)
+
+
+OPTIONS: dict[str, Callable[[Any], bool]] = {
+    "cache": _cache,
+    "retry": _retry,
+    "timeout_seconds": _seconds_or_null,
+    "resources": _resources,
+    "env": _text_map,
+    "secrets": _texts,
+    "executor": _text_or_null,
+    "image": _text_or_null,
+    "labels": _text_map,
+}

@@ -1,0 +1,83 @@
+"""Options of a task: what they become in a spec, and what is said of wrong ones."""
+
+import datetime as dt
+from typing import Any
+
+import pytest
+
+from celesta.errors import SpecError
+from celesta.options import DEFAULTS, Cache, Resources, Retry, parse_bytes, parse_seconds, read_options
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("2Gi", 2 << 30), ("512Mi", 512 << 20), ("1.5GB", 1_500_000_000), ("100k", 100_000), ("64", 64), (4096, 4096)],
+)
+def test_sizes_are_read_with_their_units(text: str | int, size: int) -> None:
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["2Gib", "many", "-1Gi", 0, -5, True, 1.5, "", "0Mi"])
+def test_what_is_no_size_is_none(text: Any) -> None:
+    assert parse_bytes(text) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"), [(10, 10.0), ("500ms", 0.5), ("5m", 300.0), ("7d", 604800.0), (dt.timedelta(hours=1), 3600.0)]
+)
+def test_durations_are_read_with_their_units(given: Any, seconds: float) -> None:
+    assert parse_seconds(given) == seconds
+
+
+def test_all_problems_of_resources_are_told_at_once() -> None:
+    with pytest.raises(SpecError) as caught:
+        Resources(cpu=0, memory="much", gpu=-1)
+    assert [p.where for p in caught.value.problems] == ["cpu", "memory", "gpu"]
+    assert '"2Gi"' in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "fields"),
+    [
+        (lambda: Retry(max=-1, backoff="soon", factor=0.5), ["max", "backoff", "factor"]),
+        (lambda: Cache(version="", ignore="seed", environment=1, ttl=0, scope="world"),
+         ["version", "ignore", "environment", "ttl", "scope"]),
+    ],
+)  # fmt: skip
+def test_each_wrong_field_is_named(make: Any, fields: list[str]) -> None:
+    with pytest.raises(SpecError) as caught:
+        make()
+    assert [p.where for p in caught.value.problems] == fields
+
+
+@pytest.mark.parametrize(
+    ("given", "version"), [(True, None), ("v3", "v3"), (Cache(version="v3"), "v3"), (Cache(ttl="1h"), None)]
+)
+def test_cache_is_true_a_version_or_a_cache(given: Any, version: str | None) -> None:
+    assert read_options({"cache": given}, "task")["cache"]["version"] == version
+
+
+def test_no_cache_is_null() -> None:
+    assert read_options({"cache": False}, "task") == {"cache": None}
+
+
+def test_options_become_their_part_of_the_task_document() -> None:
+    document = read_options(
+        {"retries": 2, "timeout": "10m", "resources": Resources(cpu=2, memory="1Gi"), "secrets": ["B", "A"]}, "task"
+    )
+    assert document == {
+        "retry": {"max": 2, "backoff_seconds": 1.0, "factor": 2.0},
+        "timeout_seconds": 600.0,
+        "resources": {"cpu": 2.0, "memory_bytes": 1 << 30, "gpu": 0},
+        "secrets": ["A", "B"],
+    }
+    assert document.keys() <= DEFAULTS.keys()
+
+
+def test_every_wrong_option_is_told_with_what_to_write() -> None:
+    with pytest.raises(SpecError) as caught:
+        read_options({"cache": 3, "retrys": 1, "timeout": -1, "env": {"A": 1}, "resources": 4}, 'task "train"')
+    told = {p.where: p.message for p in caught.value.problems}
+    assert told.keys() == {"cache", "retrys", "timeout", "env", "resources"}
+    assert 'did you mean "retries"?' in told["retrys"]
+    assert "Resources(cpu=1" in told["resources"]

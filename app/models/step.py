@@ -69,5 +69,6 @@ class Metric(Base):
     ordinal: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
     step: Mapped[int | None] = mapped_column(Big)
-    value: Mapped[float]
+    value: Mapped[float | None]
+    """Null where the step logged NaN, which SQLite does not know."""
     at: Mapped[Moment]

@@ -4,6 +4,8 @@ Revision ID: 0001
 Revises:
 """
 
+from datetime import UTC, datetime
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -14,7 +16,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.create_table(
+    project = op.create_table(
         "project",
         sa.Column("id", sa.Integer(), nullable=False),
         sa.Column("name", sa.String(), nullable=False),
@@ -267,6 +269,7 @@ def upgrade() -> None:
         sa.Column("schedule_id", sa.Integer(), nullable=False),
         sa.Column("fire_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("run_id", sa.String(), nullable=True),
+        sa.Column("error", sa.String(), nullable=True),
         sa.ForeignKeyConstraint(["run_id"], ["run.id"], name=op.f("fk_schedule_fire_run_id"), ondelete="SET NULL"),
         sa.ForeignKeyConstraint(
             ["schedule_id"], ["schedule.id"], name=op.f("fk_schedule_fire_schedule_id"), ondelete="CASCADE"
@@ -309,7 +312,7 @@ def upgrade() -> None:
         sa.Column("ordinal", sa.Integer(), nullable=False),
         sa.Column("name", sa.String(), nullable=False),
         sa.Column("step", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
-        sa.Column("value", sa.Double(), nullable=False),
+        sa.Column("value", sa.Double(), nullable=True),
         sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
             ["run_id", "node"], ["step.run_id", "step.node"], name=op.f("fk_metric_run_id_node"), ondelete="CASCADE"
@@ -317,6 +320,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("run_id", "node", "ordinal", name=op.f("pk_metric")),
     )
     op.create_index("ix_metric_run_id_name", "metric", ["run_id", "name"])
+    default = {"name": "default", "description": "Where work goes that names no project", "created_at": datetime.now(UTC)}
+    op.bulk_insert(project, [default])
 
 
 def downgrade() -> None:

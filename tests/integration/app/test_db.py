@@ -5,7 +5,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from app.config import Config
@@ -33,7 +33,7 @@ def test_moments_come_back_aware_and_in_utc(context):
     with writing(db.session) as session:
         session.add(Project(name="p", created_at=moment))
     db.session.expire_all()
-    read = db.session.scalars(select(Project)).one().created_at
+    read = db.session.scalars(select(Project.created_at).where(Project.name == "p")).one()
     assert read == moment
     assert read.tzinfo is UTC
 
@@ -59,24 +59,23 @@ def test_a_failed_write_leaves_nothing(context):
 
     with pytest.raises(ZeroDivisionError):
         fail_halfway()
-    assert db.session.scalars(select(Project)).all() == []
+    assert db.session.scalars(select(Project).where(Project.name == "p")).all() == []
 
 
 def test_foreign_keys_and_checks_hold(context):
     with writing(db.session) as session:
-        session.add_all([Project(id=1, name="p"), UserAccount(id=1, name="u")])
+        session.add_all([Project(id=7, name="p"), UserAccount(id=1, name="u")])
     with pytest.raises(IntegrityError), writing(db.session) as session:
         session.add(Member(project_id=9, user_id=1, role="owner"))
     with pytest.raises(IntegrityError), writing(db.session) as session:
-        session.add(Member(project_id=1, user_id=1, role="king"))
+        session.add(Member(project_id=7, user_id=1, role="king"))
 
 
 def _bump(config: Config, times: int) -> None:
     with standalone(config):
         for _ in range(times):
             with writing(db.session) as session:
-                session.execute(text("SELECT 1"))
-                project = session.scalars(select(Project).with_for_update()).one()
+                project = session.scalars(select(Project).where(Project.name == "p").with_for_update()).one()
                 project.description = str(int(project.description) + 1)
 
 
@@ -90,4 +89,4 @@ def test_processes_lose_no_read_modify_write(context):
     for worker in workers:
         worker.join(60)
     db.session.rollback()
-    assert db.session.scalars(select(Project.description)).one() == "120"
+    assert db.session.scalars(select(Project.description).where(Project.name == "p")).one() == "120"

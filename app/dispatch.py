@@ -4,11 +4,14 @@ Services call `send_start` after their commit. `workers` reads the constants, an
 engine sends. Refuses to send anything but ids: what a message means is looked up by whoever takes it.
 """
 
+import logging
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from celery import Celery  # type: ignore[import-untyped]
+
+log = logging.getLogger(__name__)
 
 TASK_START = "celesta.start"
 TASK_STEPS = "celesta.steps"
@@ -17,14 +20,28 @@ QUEUE_CONTROL = "control"
 QUEUE_STEPS = "steps"
 
 
-def send_start(broker_url: str, run_id: str) -> None:
-    """Tell the workers that the run `run_id` is committed; raises kombu's `OperationalError` when no broker answers.
+def send_start(broker_url: str, run_id: str) -> bool:
+    """Tell the workers to look at the run `run_id`, after the commit of what they shall see.
 
-    Sending twice is harmless: the engine starts a run once.
+    Sending twice is harmless: the engine starts a run once. False: no broker answers now. That is no error, since the
+    database says what is to be done, and a sweeper sends it later.
     """
-    _producer(broker_url).send_task(
-        TASK_START, args=[run_id], queue=QUEUE_CONTROL, ignore_result=True, argsrepr="-", kwargsrepr="-", reply_to=""
-    )
+    from kombu.exceptions import OperationalError
+
+    try:
+        _producer(broker_url).send_task(
+            TASK_START,
+            args=[run_id],
+            queue=QUEUE_CONTROL,
+            ignore_result=True,
+            argsrepr="-",
+            kwargsrepr="-",
+            reply_to="",
+        )
+    except OperationalError as error:
+        log.warning("run %s waits until a broker answers: %s", run_id, error)
+        return False
+    return True
 
 
 @lru_cache(maxsize=4)

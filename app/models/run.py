@@ -34,6 +34,8 @@ class Run(Base):
     outputs: Mapped[MaybeJson]
     options: Mapped[JsonObject] = mapped_column(default=dict)
     epoch: Mapped[int] = mapped_column(default=1)
+    adopted: Mapped[JsonObject] = mapped_column(default=dict)
+    """Token by node: the results that rebuilds took over from earlier epochs."""
     total: Mapped[int] = mapped_column(default=0)
     succeeded: Mapped[int] = mapped_column(default=0)
     cached: Mapped[int] = mapped_column(default=0)

@@ -8,7 +8,7 @@ from app.models.columns import Big, MaybeJson, MaybeMoment, Moment, RunKey, Size
 
 STEP_TERMINAL = ("succeeded", "failed", "cached", "skipped", "upstream_failed", "cancelled")
 STEP_STATES = ("waiting", "running", "backoff", *STEP_TERMINAL)
-ATTEMPT_STATES = ("running", "succeeded", "failed", "lost")
+ATTEMPT_STATES = ("running", "succeeded", "failed", "lost", "cancelled")
 
 
 class Step(Base):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,8 @@ def _show_bar(client: Client, run_id: str) -> None:
     state = State()
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("waiting", total=None)
-        for event in client.events(run_id):
+        for message in client.events(run_id):
+            event = json.loads(message.data)
             line = state.take(event)
             if line:
                 progress.console.print(line, highlight=False, markup=False)
@@ -38,16 +40,12 @@ def _show_bar(client: Client, run_id: str) -> None:
 
 
 class State:
-    """What the events of a run have said so far; each may come twice."""
+    """What the events of a run have said so far."""
 
     def __init__(self) -> None:
         self.known: int | None = None
-        self._settled: set[str] = set()
+        self.settled = 0
         self.running: dict[str, str] = {}
-
-    @property
-    def settled(self) -> int:
-        return len(self._settled)
 
     @property
     def description(self) -> str:
@@ -67,9 +65,8 @@ class State:
             return f"{event['path']} will be tried again ({event['reason']})"
         elif kind == SETTLED:
             self.running.pop(event["node"], None)
-            first = event["node"] not in self._settled
-            self._settled.add(event["node"])
-            if first and event["state"] == "failed":
+            self.settled += 1
+            if event["state"] == "failed":
                 return f"{event['path']} failed"
         return None
 

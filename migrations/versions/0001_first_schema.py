@@ -183,6 +183,7 @@ def upgrade() -> None:
         sa.Column("outputs", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("options", sa.JSON(none_as_null=True), nullable=False),
         sa.Column("epoch", sa.Integer(), nullable=False),
+        sa.Column("adopted", sa.JSON(none_as_null=True), nullable=False),
         sa.Column("total", sa.Integer(), nullable=False),
         sa.Column("succeeded", sa.Integer(), nullable=False),
         sa.Column("cached", sa.Integer(), nullable=False),
@@ -248,7 +249,7 @@ def upgrade() -> None:
         sa.Column("error", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint("state IN ('running', 'succeeded', 'failed', 'lost')", name=op.f("ck_attempt_state")),
+        sa.CheckConstraint("state IN ('running', 'succeeded', 'failed', 'lost', 'cancelled')", name=op.f("ck_attempt_state")),
         sa.ForeignKeyConstraint(["run_id"], ["run.id"], name=op.f("fk_attempt_run_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("run_id", "node", "token", name=op.f("pk_attempt")),
     )

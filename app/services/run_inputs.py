@@ -1,0 +1,84 @@
+"""The inputs of a launch, made references: plain JSON by the workflow's interface, references as they come, defaults.
+
+Refuses with all problems at once, before anything of the run is written.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from app.services.refs import blobs_of, misfit, ref_problems
+from celesta.codecs import from_plain
+from celesta.errors import InputError, Problem
+from celesta.store import Store
+
+Document = dict[str, Any]
+OPTIONS = ("no_cache", "refresh")
+
+
+def bind_inputs(
+    interface: Document,
+    inputs: Mapping[str, Any],
+    input_refs: Mapping[str, Any],
+    options: Mapping[str, Any],
+    store: Store,
+) -> Document:
+    """A reference for each input of the interface. Raises `InputError`."""
+    ports = {port["name"]: port for port in interface["inputs"]}
+    problems = [*_unknown(ports, [*inputs, *input_refs]), *_wrong_options(options)]
+    bound: Document = {}
+    for name, port in ports.items():
+        try:
+            bound[name] = _bind(port, inputs, input_refs, store)
+        except InputError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise InputError("the run cannot start", problems)
+    return bound
+
+
+def _bind(port: Document, inputs: Mapping[str, Any], input_refs: Mapping[str, Any], store: Store) -> Document:
+    name = port["name"]
+    if name in inputs and name in input_refs:
+        raise InputError([Problem(name, "is given twice, as a value and as a reference")])
+    if name in inputs:
+        return from_plain(inputs[name], port["type"], store, name)
+    if name in input_refs:
+        ref: Document = input_refs[name]
+        problems = list(_wrong_ref(ref, port, store))
+        if problems:
+            raise InputError(problems)
+        return ref
+    default: Document | None = port.get("default")
+    if default is None:
+        raise InputError([Problem(name, "is missing, and has no default")])
+    return default
+
+
+def _wrong_ref(ref: Any, port: Document, store: Store) -> Iterator[Problem]:
+    found = list(ref_problems(ref, port["name"]))
+    if found:
+        yield from found
+        return
+    reason = misfit(ref, port["type"])
+    if reason:
+        yield Problem(port["name"], reason)
+    for digest in blobs_of(ref):
+        if not store.has_blob(digest):
+            yield Problem(port["name"], f"its blob {digest} is not in the store; put it first")
+
+
+def _unknown(ports: Mapping[str, Any], given: list[str]) -> Iterator[Problem]:
+    for name in dict.fromkeys(given):
+        if name not in ports:
+            near = difflib.get_close_matches(name, ports, 1)
+            known = f'did you mean "{near[0]}"?' if near else f"the inputs are: {', '.join(ports) or 'none'}"
+            yield Problem(name, f"is no input of this workflow; {known}")
+
+
+def _wrong_options(options: Mapping[str, Any]) -> Iterator[Problem]:
+    for name, value in options.items():
+        if name not in OPTIONS:
+            yield Problem(f"options.{name}", f"is no option of a run; there are {', '.join(OPTIONS)}")
+        elif not isinstance(value, bool):
+            yield Problem(f"options.{name}", "wants true or false")

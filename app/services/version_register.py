@@ -1,0 +1,132 @@
+"""Registers a version of a workflow: checks the spec, compiles it once, stores both, makes it the active version."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+
+from app.access import Principal, require
+from app.compiler import compile_plan
+from app.compiler.schema import load_spec
+from app.db import writing
+from app.models import Project, Version, Workflow
+from app.services.audit import record
+from app.services.refs import blobs_of, values_in
+from celesta.errors import ConflictError
+from celesta.hashing import canonical
+from celesta.spec import spec_digest
+from celesta.store import Store
+
+Document = dict[str, Any]
+ASKED_AT_ONCE = 8
+
+
+class MissingBlobsError(ConflictError):
+    """The spec names bytes that are not in the store; put them, then register again. `errors` lists their digests."""
+
+    code = "missing_blobs"
+
+    def __init__(self, digests: list[str]) -> None:
+        super().__init__(f"{len(digests)} blobs that the spec names are not in the store; put them first")
+        self.errors = digests
+
+
+@dataclass(frozen=True)
+class Registered:
+    """`created` is False when the project had this version already; it is active now in either case."""
+
+    version: Version
+    workflow: Workflow
+    created: bool
+
+
+def register_version(
+    session: Any, store: Store, principal: Principal, project: Project, spec: Document, label: str | None = None
+) -> Registered:
+    """Idempotent: the same spec is the same version. Raises `SpecError` with all problems, or `MissingBlobsError`."""
+    require(principal, "editor", project)
+    load_spec(spec)
+    digest = spec_digest(spec)
+    known = session.scalars(_of_digest(project, digest)).one_or_none()
+    if known is None:
+        missing = _missing(store, spec)
+        if missing:
+            raise MissingBlobsError(missing)
+        # Stored before the row that names them: a row without its plan could not run.
+        blobs = store.put_blob(canonical(spec)), store.put_blob(canonical(compile_plan(spec)))
+    with writing(session):
+        workflow = _workflow(session, project, spec)
+        version = session.scalars(_of_digest(project, digest)).one_or_none()
+        created = version is None
+        if version is None:
+            version = _version(project, workflow, spec, digest, blobs, principal)
+            session.add(version)
+        version.label = label or version.label
+        session.flush()
+        workflow.active_version_id = version.id
+        record(session, principal, "version.register", project, f"{workflow.name}@{digest[:12]}", created=created)
+    return Registered(version, workflow, created)
+
+
+def _of_digest(project: Project, digest: str) -> Any:
+    return select(Version).where(Version.project_id == project.id, Version.digest == digest)
+
+
+def _workflow(session: Any, project: Project, spec: Document) -> Workflow:
+    query = select(Workflow).where(Workflow.project_id == project.id, Workflow.name == spec["name"])
+    workflow: Workflow | None = session.scalars(query.with_for_update()).one_or_none()
+    if workflow is None:
+        workflow = Workflow(project_id=project.id, name=spec["name"], kind=_kind(spec))
+        session.add(workflow)
+        session.flush()
+    workflow.kind = _kind(spec)
+    return workflow
+
+
+def _kind(spec: Document) -> str:
+    """A single task is registered as a workflow of one step with the task's name."""
+    steps = spec["steps"]
+    alone = len(steps) == 1 and steps[0]["task"] == steps[0]["path"] == spec["name"] and not steps[0].get("map")
+    return "task" if alone else "workflow"
+
+
+def _version(
+    project: Project, workflow: Workflow, spec: Document, digest: str, blobs: tuple[str, str], principal: Principal
+) -> Version:
+    return Version(
+        project_id=project.id,
+        workflow_id=workflow.id,
+        digest=digest,
+        label=None,
+        spec_blob=blobs[0],
+        plan_blob=blobs[1],
+        bundle=spec["bundle"],
+        interface=spec["interface"],
+        step_count=len(spec["steps"]),
+        git=spec.get("git"),
+        created_by=principal.name,
+    )
+
+
+def _missing(store: Store, spec: Document) -> list[str]:
+    """The blobs of a spec that the store does not have. Asked side by side: one by one, S3 would take seconds."""
+    wanted = sorted(set(_blobs(spec)))
+    with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+        return [digest for digest, there in zip(wanted, pool.map(store.has_blob, wanted), strict=True) if not there]
+
+
+def _blobs(spec: Document) -> Iterator[str]:
+    if spec["bundle"]:
+        yield spec["bundle"]
+    interfaces = [spec["interface"], *(task["interface"] for task in spec["tasks"].values())]
+    for interface in interfaces:
+        for port in interface["inputs"]:
+            if port.get("default") is not None:
+                yield from blobs_of(port["default"])
+    for step in spec["steps"]:
+        for ref in values_in(step["inputs"].values()):
+            yield from blobs_of(ref)
+    for ref in values_in(spec["outputs"].values()):
+        yield from blobs_of(ref)

@@ -72,9 +72,9 @@ def collect(interface: Mapping[str, Any], typed: Mapping[str, str | bool], pairs
         else:
             texts[name] = text
     values = {}
-    for name, text in texts.items():
+    for name, typed_text in texts.items():
         try:
-            values[name] = text if isinstance(text, bool) else parse(text, types[name])
+            values[name] = typed_text if isinstance(typed_text, bool) else parse(typed_text, types[name])
         except ValueError as error:
             problems.append(Problem(name, str(error)))
     missing = [given["name"] for given in interface["inputs"] if given["required"] and given["name"] not in texts]

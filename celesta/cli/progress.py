@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +30,7 @@ def _show_bar(client: Client, run_id: str) -> None:
     state = State()
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("waiting", total=None)
-        for message in client.events(run_id):
-            event = json.loads(message.data)
+        for event in client.events(run_id):
             line = state.take(event)
             if line:
                 progress.console.print(line, highlight=False, markup=False)
@@ -40,12 +38,16 @@ def _show_bar(client: Client, run_id: str) -> None:
 
 
 class State:
-    """What the events of a run have said so far."""
+    """What the events of a run have said so far; each may come twice."""
 
     def __init__(self) -> None:
         self.known: int | None = None
-        self.settled = 0
+        self._settled: set[str] = set()
         self.running: dict[str, str] = {}
+
+    @property
+    def settled(self) -> int:
+        return len(self._settled)
 
     @property
     def description(self) -> str:
@@ -65,8 +67,9 @@ class State:
             return f"{event['path']} will be tried again ({event['reason']})"
         elif kind == SETTLED:
             self.running.pop(event["node"], None)
-            self.settled += 1
-            if event["state"] == "failed":
+            first = event["node"] not in self._settled
+            self._settled.add(event["node"])
+            if first and event["state"] == "failed":
                 return f"{event['path']} failed"
         return None
 

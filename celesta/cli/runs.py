@@ -124,26 +124,17 @@ def logs(run: str, step: str | None, follow: bool, project: str | None) -> None:
     if follow and not step:
         raise InputError([Problem("--follow", "needs the step to follow: --step PATH")])
     with Client.from_env(project) as client:
-        client.run(run)
-        found = list(client.steps(run, path=step))
-        if step and not found:
-            raise InputError([Problem("--step", f"the run {run} has no step {step!r}; see `celesta runs show {run}`")])
-        for one in found:
-            if one["log_bytes"] or step:
-                _print_log(client, run, one, heading=not step, follow=follow)
-
-
-def _print_log(client: Any, run: str, step: dict[str, Any], *, heading: bool, follow: bool) -> None:
-    if heading:
-        say(f"--- {step['path']}")
-    if follow:
-        for message in client.follow_log(run, step["node"]):
-            sys.stdout.write(message.data + "\n")
-            sys.stdout.flush()
-        return
-    for piece in client.log(run, step["node"]):
-        sys.stdout.buffer.write(piece)
-    sys.stdout.buffer.flush()
+        if step and follow:
+            for text in client.follow_log(run, step):
+                sys.stdout.write(text)
+                sys.stdout.flush()
+            return
+        for path in [step] if step else [one["path"] for one in client.steps(run) if one["log_bytes"]]:
+            if not step:
+                say(f"--- {path}")
+            for piece in client.log(run, path):
+                sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
 
 
 @runs.command()

@@ -6,6 +6,7 @@ what a run means, and lets every error of the tree through.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,6 @@ from typing import Any, Self
 from urllib.parse import quote, urlencode
 from uuid import uuid4
 
-from celesta.client.events import Message
 from celesta.client.http import Connection, MissingBlobs
 from celesta.client.transfer import CHUNK_BYTES, PATIENCE_SECONDS, patiently, save
 from celesta.errors import ServerUnreachable
@@ -26,6 +26,7 @@ Blobs = Mapping[str, bytes | Path]
 
 WAIT_SECONDS = 25.0
 FINAL = frozenset({"succeeded", "failed", "cancelled"})
+PAUSE_SECONDS = 0.2
 PAGE = 100
 
 
@@ -125,10 +126,13 @@ class Client:
         """The run's document once its end is recorded, or as it is after `timeout` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
-            left = WAIT_SECONDS if deadline is None else min(WAIT_SECONDS, max(0.0, deadline - time.monotonic()))
+            asked = time.monotonic()
+            left = WAIT_SECONDS if deadline is None else min(WAIT_SECONDS, max(0.0, deadline - asked))
             run: Document = patiently(partial(self.run, run_id, left))
             if is_over(run) or (deadline is not None and time.monotonic() >= deadline):
                 return run
+            if time.monotonic() - asked < min(1.0, left):
+                time.sleep(PAUSE_SECONDS)  # a server with too many waiting clients answers at once
 
     def cancel(self, run_id: str) -> Document:
         return self._post({}, "runs", run_id, "cancel")
@@ -141,32 +145,43 @@ class Client:
     def step(self, run_id: str, node: str) -> Document:
         return self._get("runs", run_id, "steps", node)
 
-    def events(self, run_id: str) -> Iterator[Message]:
-        """The run's events until its end is recorded; takes the stream up again where it broke off."""
-        last_id, deadline = "", time.monotonic() + PATIENCE_SECONDS
+    def events(self, run_id: str) -> Iterator[Document]:
+        """The run's events until its end is recorded; taken up again where the stream broke off.
+
+        Events may come twice after that. They come without outcomes, inputs and outputs.
+        """
+        path, last_id, deadline = self._path("runs", run_id, "events", brief="true"), "", time.monotonic()
         while True:
             try:
-                for message in self.http.events(self._path("runs", run_id, "events"), last_id):
-                    yield message
+                for message in self.http.events(path, last_id):
                     last_id, deadline = message.id, time.monotonic() + PATIENCE_SECONDS
-                    if message.event == "run.recorded":
+                    event: Document = json.loads(message.data)
+                    yield event
+                    if event["kind"] == "run.recorded":
                         return
                 if is_over(self.run(run_id)):
                     return
             except ServerUnreachable:
                 if time.monotonic() > deadline:
                     raise
-            time.sleep(0.2)
+            time.sleep(PAUSE_SECONDS)
 
     def log(self, run_id: str, node: str, token: str | None = None) -> Iterator[bytes]:
-        """What a step has printed so far, in pieces."""
-        with self.http.stream("GET", self._path("runs", run_id, "steps", node, "log", token=token)) as response:
-            while piece := response.read(CHUNK_BYTES):
-                yield piece
+        """What a step has printed so far, in pieces. `node` may be the step's path."""
+        offset = 0
+        while True:
+            path = self._path("runs", run_id, "steps", node, "log", token=token, offset=offset)
+            with self.http.stream("GET", path, headers={"Accept": "text/plain"}) as response:
+                piece = response.read()
+            if not piece:
+                return
+            yield piece
+            offset += len(piece)
 
-    def follow_log(self, run_id: str, node: str) -> Iterator[Message]:
-        """What a step prints, as it comes, until it ends."""
-        return self.http.events(self._path("runs", run_id, "steps", node, "log"))
+    def follow_log(self, run_id: str, node: str) -> Iterator[str]:
+        """What a step prints, as it comes, until it ends. `node` may be the step's path."""
+        for message in self.http.events(self._path("runs", run_id, "steps", node, "log")):
+            yield json.loads(message.data)["text"]
 
     # -- artifacts, cache, schedules
 

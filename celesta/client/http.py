@@ -174,7 +174,8 @@ def error_of(status: int, body: bytes, request: str) -> CelestaError:
     if payload.get("code") == MissingBlobs.code:
         return MissingBlobs(message, [str(digest) for digest in payload.get("errors") or []])
     if status in (400, 413, 422):
-        return (TooLarge if status == 413 else InputError)(message, problems=problems_of(payload.get("errors")))
+        problems = problems_of(payload.get("errors"))
+        return (TooLarge if status == 413 else InputError)("" if problems else message, problems=problems)
     if status in (502, 503, 504):
         return ServerUnreachable(message)
     if status in BY_STATUS:

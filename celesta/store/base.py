@@ -10,6 +10,7 @@ there"; whatever keeps a store from answering raises `StoreError`, whose `retrya
 
 import contextlib
 import hashlib
+import io
 import os
 import re
 from collections.abc import Iterator
@@ -72,6 +73,15 @@ def check_prefix(prefix: str) -> str:
     if not _PREFIX.match(prefix):
         raise StoreError(f"{prefix!r} cannot begin a key", code="bad_key", retryable=False)
     return prefix
+
+
+def open_source(path: str | os.PathLike[str]) -> io.BufferedReader:
+    """A local file that is to be stored."""
+    try:
+        return Path(path).open("rb")
+    except OSError as error:
+        message = f"{os.fspath(path)} cannot be read: {error.strerror}"
+        raise StoreError(message, code="unreadable_file", retryable=False) from error
 
 
 class Store:

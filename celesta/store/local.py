@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO, TypeVar
 
 from celesta.errors import StoreError
-from celesta.store.base import CHUNK_BYTES, Store, blob_key, check_key, check_prefix
+from celesta.store.base import CHUNK_BYTES, Store, blob_key, check_key, check_prefix, open_source
 
 _TEMPORARY = "tmp"
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
@@ -49,12 +49,12 @@ class LocalStore(Store):
         self._write(key, lambda target: _write_all(target, data), once=False)
 
     def put_file(self, key: str, path: str | os.PathLike[str]) -> None:
-        with _open_source(path) as source:
+        with open_source(path) as source:
             self._write(key, lambda target: _pour(source, target), once=False)
 
     def put_blob_file(self, path: str | os.PathLike[str]) -> tuple[str, int]:
         """Reads the file once, so that the digest is that of the stored bytes even when the file changes meanwhile."""
-        with _open_source(path) as source:
+        with open_source(path) as source:
             temporary = self._new_temporary()
             try:
                 digest, size = self._fill(temporary, lambda target: _pour(source, target))
@@ -182,14 +182,6 @@ class LocalStore(Store):
                 yield from self._walk(key[:-1])
             else:
                 yield key
-
-
-def _open_source(path: str | os.PathLike[str]) -> BinaryIO:
-    try:
-        return open(path, "rb")
-    except OSError as error:
-        message = f"{os.fspath(path)} cannot be read: {error.strerror}"
-        raise StoreError(message, code="unreadable_file", retryable=False) from error
 
 
 def _write_all(target: int, data: bytes) -> None:

@@ -1,0 +1,98 @@
+"""`celesta launch`: run a workflow that the server knows, without its file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from celesta.cli.dynamic import TARGET, DynamicCommand, Target, typed_of
+from celesta.cli.output import json_option, print_json, project_option, put
+
+if TYPE_CHECKING:
+    from celesta.client import Client
+
+
+class LaunchCommand(DynamicCommand):
+    def target(self, names: list[str], options: dict[str, str]) -> Target:
+        from celesta.client import Client
+
+        name, version = split_version(names[0])
+        with Client.from_env(options.get("--project")) as client:
+            document = version_of(client, name, version)
+        return Target(name, f"Run version {document['version'][:12]} of {name}.", document["interface"], document)
+
+
+def run_options(command: Any) -> Any:
+    """The options that `run` and `launch` share."""
+    for option in reversed(
+        [
+            click.option("--wait/--no-wait", default=True, help="Wait for the end, or return once it is launched."),
+            click.option("--no-cache", is_flag=True, help="Compute every step, and keep nothing for later."),
+            click.option("--refresh", is_flag=True, help="Compute every step, and keep the new results."),
+            click.option("--input", "pairs", multiple=True, metavar="NAME=VALUE", help="An input, by its name."),
+            project_option,
+            json_option,
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+@click.command(cls=LaunchCommand, options_metavar="[OPTIONS] --<input> VALUE …")
+@click.argument("workflow", metavar="WORKFLOW[@VERSION]")
+@run_options
+@click.pass_context
+def launch(ctx: click.Context, /, workflow: str, project: str | None, **options: Any) -> None:
+    """Run a registered workflow. Without @VERSION its active version runs.
+
+    Its inputs are flags: see them with `celesta launch WORKFLOW --help`.
+    """
+    from celesta.cli.inputs import collect
+    from celesta.client import Client
+
+    target: Target = ctx.meta[TARGET]
+    values = collect(target.interface, typed_of(ctx), options["pairs"])
+    with Client.from_env(project) as client:
+        send(client, target.name, target.subject["version"], target.interface, values, options)
+
+
+def send(
+    client: Client,
+    workflow: str,
+    version: str,
+    interface: dict[str, Any],
+    values: dict[str, Any],
+    options: dict[str, Any],
+) -> None:
+    """Launch a version with these inputs and tell how it goes."""
+    from celesta.cli.progress import announce, follow
+    from celesta.cli.result import finish, summary
+    from celesta.cli.values import split
+    from celesta.client.blobs import ServerBlobs
+
+    inputs, refs = split(values, interface, ServerBlobs(client))
+    run = client.launch(
+        workflow, inputs, refs, version=version, no_cache=options["no_cache"], refresh=options["refresh"]
+    )
+    if options["wait"]:
+        announce(run)
+        return finish(follow(client, run["run_id"]), options["as_json"])
+    if options["as_json"]:
+        return print_json(summary(run))
+    put(f"Run {run['run_id']} of {workflow} is launched: {run['url']}")
+    put(f"Follow it with `celesta runs watch {run['run_id']}`.")
+
+
+def split_version(text: str) -> tuple[str, str | None]:
+    name, _, version = text.partition("@")
+    return name, version or None
+
+
+def version_of(client: Client, workflow: str, version: str | None) -> dict[str, Any]:
+    return client.version(workflow, version) if version else client.workflow(workflow)
+
+
+def interface_of(client: Client, workflow: str, version: str | None) -> dict[str, Any]:
+    interface: dict[str, Any] = version_of(client, workflow, version)["interface"]
+    return interface

@@ -26,6 +26,6 @@ ENV PATH=/opt/venv/bin:$PATH \
 USER celesta
 WORKDIR /var/lib/celesta
 VOLUME /var/lib/celesta
-EXPOSE 8700
+EXPOSE 8420
 ENTRYPOINT ["celesta"]
-CMD ["server", "web"]
+CMD ["server", "web", "--bind", "0.0.0.0:8420"]

@@ -13,9 +13,10 @@ PINS := setup.cfg pyproject.toml constraints.txt
 DEMO_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?= --write
+SOAK_ARGS ?= --minutes 5
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format typecheck bench clean constraints
+.PHONY: help setup demo test lint format typecheck bench soak clean constraints
 # One step at a time: the tests and the benchmarks measure time, and pip does not share an environment with itself.
 .NOTPARALLEL:
 
@@ -44,6 +45,9 @@ typecheck: $(DEV_STAMP) ## Check the types
 
 bench: $(DEV_STAMP) ## Measure Celesta beside stock Celery and write docs/benchmarks.md
 	$(BIN)/python benchmarks/overhead.py $(BENCH_ARGS)
+
+soak: $(DEV_STAMP) ## Run random DAGs while processes are killed (SOAK_ARGS="--minutes 60")
+	$(BIN)/python benchmarks/soak.py $(SOAK_ARGS)
 
 clean: ## Remove everything that make and the tests made here
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage

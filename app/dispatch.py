@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from celery import Celery  # type: ignore[import-untyped]
+    from celery import Celery
 
 log = logging.getLogger(__name__)
 

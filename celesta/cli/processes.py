@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 ZYGOTE_MODULE = "celesta.runtime"
 

@@ -1,0 +1,243 @@
+"""A whole engine in one thread: real Redis, real store, and a queue and an executor that a test can look into."""
+
+import json
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+
+from celesta.codecs import encode, to_plain
+from celesta.store.base import step_prefix
+from celesta.store.local import LocalStore
+from workers.engine import Ended, Engine, complete, keys, start
+from workers.engine.running import Runner
+from workers.engine.source import Source
+
+ANY = {"kind": "any"}
+Binding = dict[str, Any]
+
+
+def value(given: Any) -> Binding:
+    return {"value": encode(given, ANY, None)}
+
+
+def step(index: int, output: str = "result") -> Binding:
+    return {"step": index, "output": output}
+
+
+@dataclass
+class Planned:
+    """A plan under construction: `add` returns the index of the new step."""
+
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    tasks: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(
+        self,
+        task: str,
+        *,
+        map_over: list[str] | None = None,
+        after: tuple[int, ...] = (),
+        cache: bool = False,
+        retries: int = 0,
+        **inputs: Binding,
+    ) -> int:
+        parents = set(after)
+        for binding in inputs.values():
+            parents |= {part["step"] for part in binding.get("list", [binding]) if "step" in part}
+        cached = {"version": None, "ignore": [], "environment": False, "ttl_seconds": None} if cache else None
+        document = _task(task, list(inputs), cached)
+        if document not in self.tasks:
+            self.tasks.append(document)
+        index = len(self.steps)
+        self.steps.append(
+            {
+                "path": f"{task}#{index}",
+                "task": self.tasks.index(document),
+                "inputs": inputs,
+                "map": map_over,
+                "parents": sorted(parents),
+                "children": [],
+                "cache": cached,
+                "retry": {"max": retries, "backoff_seconds": 0.05, "factor": 2.0},
+            }
+        )
+        for parent in parents:
+            self.steps[parent]["children"].append(index)
+        return index
+
+    def document(self, **outputs: Binding) -> dict[str, Any]:
+        return {
+            "plan": 1,
+            "workflow": "test",
+            "version": "v" * 64,
+            "bundle": None,
+            "interface": {"inputs": [], "outputs": []},
+            "outputs": outputs,
+            "tasks": self.tasks,
+            "steps": self.steps,
+            "roots": [index for index, step in enumerate(self.steps) if not step["parents"]],
+            "chords": [
+                {"body": index, "header": step["parents"]}
+                for index, step in enumerate(self.steps)
+                if len(step["parents"]) > 1
+            ],
+        }
+
+
+def _task(name: str, inputs: list[str], cache: dict[str, Any] | None) -> dict[str, Any]:
+    return {
+        "name": name,
+        "kind": "python",
+        "entrypoint": f"tests:{name}",
+        "code_digest": "c" * 64,
+        "interface_digest": "d" * 64,
+        "interface": {
+            "inputs": [{"name": given, "type": ANY, "required": True} for given in inputs],
+            "outputs": [{"name": "result", "type": ANY}],
+        },
+        "cache": cache,
+    }
+
+
+class TestExecutor:
+    """Runs a task by calling the Python function of its name; raising fails the step."""
+
+    __test__ = False
+
+    def __init__(self, store: LocalStore, functions: Mapping[str, Callable[..., Any]]) -> None:
+        self.store = store
+        self.functions = functions
+        self.ran: list[str] = []
+        self.cancelled: list[tuple[str, str, str]] = []
+        self.before: Callable[[dict[str, Any]], None] = lambda document: None
+
+    def submit(self, document: dict[str, Any]) -> dict[str, Any] | None:
+        self.before(document)
+        self.ran.append(document["node"])
+        result = {
+            "result_document": 1,
+            "run": document["run"],
+            "path": document["path"],
+            "node": document["node"],
+            "token": document["token"],
+            "status": "succeeded",
+            "outputs": {},
+            "input_digests": {name: ref["digest"] for name, ref in document["inputs"].items()},
+            "error": None,
+            "metrics": [],
+        }
+        try:
+            given = {name: to_plain(ref, self.store) for name, ref in document["inputs"].items()}
+            answer = self.functions[document["entrypoint"].partition(":")[2]](**given)
+            result["outputs"] = {"result": encode(answer, ANY, self.store)}
+        except Exception as error:
+            told = {"type": type(error).__name__, "message": str(error), "traceback": "", "kind": "user"}
+            result |= {"status": "failed", "error": told}
+        prefix = step_prefix(document["run"], document["path"], document["token"])
+        self.store.create(f"{prefix}result.json", json.dumps(result).encode())
+        return result
+
+    def cancel(self, run: str, node: str, token: str) -> None:
+        self.cancelled.append((run, node, token))
+
+
+@dataclass
+class World:
+    """Redis, a store, a queue, an engine and a worker. `drain` lets the worker work until the queue is empty."""
+
+    redis_url: str
+    folder: Path
+    functions: dict[str, Callable[..., Any]]
+
+    def __post_init__(self) -> None:
+        self.client = Redis.from_url(self.redis_url)
+        self.store = LocalStore(f"file://{self.folder}")
+        self.queue: deque[tuple[str, list[list[Any]]]] = deque()
+        self.published: list[tuple[str, list[list[Any]]]] = []
+        self.executor = TestExecutor(self.store, self.functions)
+        self.engine = self.new_engine()
+        self.worker = self.new_worker("here:1")
+
+    def new_engine(self) -> Engine:
+        return Engine(self.client, self.store, self.send, lease_seconds=10.0)
+
+    def new_worker(self, name: str) -> Runner:
+        return Runner(self.engine, self.executor, name, f"file://{self.folder}")
+
+    def send(self, run: str, batches: list[list[list[Any]]]) -> None:
+        for steps in batches:
+            self.queue.append((run, steps))
+            self.published.append((run, steps))
+
+    def plan(self, planned: Planned, **outputs: Binding) -> str:
+        return self.store.put_blob(json.dumps(planned.document(**outputs)).encode())
+
+    def source(self, run: str, plan: str, **more: Any) -> Source:
+        return Source(run=run, project="p", plan=plan, inputs=more.pop("inputs", {}), **more)
+
+    def start(self, run: str, plan: str, **more: Any) -> None:
+        start(self.engine, self.source(run, plan, **more))
+
+    def work(self) -> list[str]:
+        """One message: claim, run, complete."""
+        run, steps = self.queue.popleft()
+        answers: list[str] = []
+
+        def report(ended: list[Ended]) -> None:
+            answers.extend(complete(self.engine, run, ended))
+
+        report(self.worker.run(run, steps, report))
+        return answers
+
+    def drain(self) -> None:
+        while self.queue:
+            self.work()
+
+    def run(self, planned: Planned, run: str = "r1", inputs: dict[str, Any] | None = None, **outputs: Binding) -> Any:
+        """Starts a run, works until nothing is left, and returns its `run.finished` event."""
+        self.start(run, self.plan(planned, **outputs), inputs=inputs or {})
+        self.drain()
+        return self.finished(run)
+
+    # What happened
+
+    def events(self, run: str | None = None, kind: str | None = None) -> list[dict[str, Any]]:
+        found = [json.loads(fields[b"e"]) for _, fields in self.client.xrange(keys.EVENTS)]
+        return [e for e in found if (run is None or e["run"] == run) and (kind is None or e["kind"] == kind)]
+
+    def finished(self, run: str = "r1") -> Any:
+        found = self.events(run, "run.finished")
+        assert len(found) <= 1, found
+        return found[0] if found else None
+
+    def states(self, run: str = "r1") -> dict[str, str]:
+        """The accepted end of each step."""
+        ends: dict[str, str] = {}
+        for event in self.events(run, "step.settled"):
+            assert event["node"] not in ends, f"{event['node']} settled twice"
+            ends[event["node"]] = event["state"]
+        return ends
+
+    def output(self, run: str = "r1", name: str = "result") -> Any:
+        return to_plain(self.finished(run)["outputs"][name], self.store)
+
+    def dump(self) -> dict[str, Any]:
+        """Everything that Redis holds, to see whether something changed it (deadlines left out)."""
+        found: dict[str, Any] = {}
+        for key in sorted(self.client.keys("celesta*")):
+            kind = self.client.type(key)
+            if key == keys.INFLIGHT.encode():
+                found[key] = sorted(self.client.zrange(key, 0, -1))
+            elif kind == b"hash":
+                found[key] = self.client.hgetall(key)
+            elif kind == b"zset":
+                found[key] = self.client.zrange(key, 0, -1, withscores=True)
+            elif kind == b"stream":
+                found[key] = self.client.xlen(key)
+            else:
+                found[key] = self.client.dump(key)
+        return found

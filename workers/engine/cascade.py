@@ -1,0 +1,280 @@
+"""The worklist of steps that became ready and are looked at before a message is sent.
+
+Hits, gathers, skips and steps after a failure settle in place and may make more steps ready, so this goes on until
+only work is left. `complete`, `start`, the claim and the reconciler feed it. It looks ahead: what a chain of hits makes
+ready is known here before the script says so, and is settled in the same call, at most `CHUNK` entries at a time.
+
+A step that cannot be decided now (the store does not answer) stays `asking`; its deadline brings it back.
+"""
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from time import time
+from typing import Any
+
+from celesta.codecs import make_list
+from celesta.errors import CelestaError, StoreError
+from workers.engine import caching, events, keys, settling
+from workers.engine.bindings import Ref, parents_of
+from workers.engine.core import CHUNK, Engine
+from workers.engine.settling import Entry, Finding
+from workers.engine.views import View, index_of, map_of
+
+log = logging.getLogger(__name__)
+
+Ask = list[Any]
+"""[node, verdict, ..] as the scripts answer it."""
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """A result of an earlier epoch that a rebuild takes over: with the attempt's token, or a hit with its source."""
+
+    state: str
+    token: str | None
+    outcome: dict[str, Any]
+    source: dict[str, Any] | None = None
+    key: str | None = None
+
+
+@dataclass
+class Cascade:
+    """One walk. `adopted` and `hold` are a rebuild's: results to take over, and to wait a lease before sending."""
+
+    engine: Engine
+    view: View
+    adopted: Mapping[str, Adopted] = field(default_factory=dict)
+    hold: bool = False
+
+    def __post_init__(self) -> None:
+        self.asks: list[Ask] = []
+        self.seen: set[str] = set()
+        self.outcomes: dict[str, dict[str, Ref]] = {}
+        self.settles: list[Entry] = []
+        self.admits: list[dict[str, Any]] = []
+        self.good: set[int] = set()
+        self.over = False
+
+    def add(self, asks: Iterable[Ask]) -> "Cascade":
+        """Takes steps up; each once for each thing asked of it."""
+        for ask in asks:
+            mark = f"{ask[0]} {'map' if ask[1] in ('gather', 'reopen') else ''}"
+            if mark not in self.seen:
+                self.seen.add(mark)
+                self.asks.append(ask)
+        return self
+
+    def run(self) -> bool:
+        """Goes on until nothing is left to ask. True: the run is over."""
+        while self.asks or self.settles or self.admits:
+            if not self.asks or len(self.settles) + len(self.admits) >= CHUNK:
+                self.flush()
+                continue
+            batch, self.asks = self.asks[:CHUNK], self.asks[CHUNK:]
+            plain = []
+            for ask in batch:
+                if ask[1] == "run" and not self._opens(ask[0]):
+                    plain.append(ask[0])
+                else:
+                    self._decide(ask)
+            self._look_up(plain)
+        return self.over
+
+    def flush(self, **more: Any) -> None:
+        """One script call with what was decided so far; what became ready is sent, or asked."""
+        settles, self.settles = self.settles[:CHUNK], self.settles[CHUNK:]
+        room = 0 if self.settles else CHUNK
+        admits, self.admits = self.admits[:room], self.admits[room:]
+        reply = advance(self.engine, self.view, settles, admits, **more)
+        self.over = self.over or bool(reply.get("over"))
+        self.engine.publish(self.view.run, reply.get("send") or [])
+        self.add(reply.get("asks") or [])
+
+    def _opens(self, node: str) -> bool:
+        return map_of(node) is None and self.view.plan.mapped(int(node)) is not None
+
+    # Decisions
+
+    def _decide(self, ask: Ask) -> None:
+        node, what = ask[0], ask[1]
+        try:
+            if what in ("cancelled", "skipped", "upstream_failed"):
+                self.settle(settling.in_place(self.view, node, what, gathered=len(ask) > 2))
+            elif what == "gather":
+                self._gather(node, ask[2], ask[3])
+            else:
+                self._open(node)
+        except CelestaError as error:
+            self._could_not(node, error)
+
+    def _look_up(self, nodes: list[str]) -> None:
+        """Plain steps and items: adopted, answered from the cache, or let through to be sent."""
+        self._fetch(parents_of(self.view, [node for node in nodes if node not in self.adopted]))
+        found: dict[str, Finding] = {}
+        for node in nodes:
+            if node in self.adopted:
+                self._adopt(node, self.adopted[node])
+                continue
+            try:
+                reads = self.view.reads_cache(index_of(node))
+                found[node] = self._find(node) if reads else Finding({})
+            except CelestaError as error:
+                self._could_not(node, error)
+        wanted = [node for node, finding in found.items() if finding.key]
+        hits = caching.lookup(self.engine.client, self.view, [str(found[node].key) for node in wanted])
+        now = int(time() * 1000)
+        answered = {node: caching.fresh(self.view, node, hit, now) for node, hit in zip(wanted, hits, strict=True)}
+        for node, finding in found.items():
+            hit = answered.get(node)
+            if hit is None:
+                self.admits.append(admission(self.view, node, self.hold))
+            else:
+                self.hit(node, hit, finding)
+
+    def hit(self, node: str, hit: caching.Hit, finding: Finding) -> None:
+        """Settles a step by the result of another."""
+        source = caching.source_of(hit)
+        outputs = hit["outputs"]
+        entry = settling.in_place(self.view, node, "cached", outputs=outputs, finding=finding, source=source)
+        self.settle(entry, outputs)
+
+    def _adopt(self, node: str, found: Adopted) -> None:
+        outputs = found.outcome.get("outputs") or {}
+        finding = Finding(found.outcome.get("input_digests") or {}, found.key)
+        if found.token is None or found.state == "cached":
+            error, source = found.outcome.get("error"), found.source
+            entry = settling.in_place(
+                self.view, node, found.state, outputs=outputs, error=error, finding=finding, source=source
+            )
+        else:
+            entry = settling.adopted(self.view, node, found.token, found.outcome, finding)
+        self.settle(entry, outputs if found.state in ("succeeded", "cached") else None)
+
+    def finding(self, node: str) -> Finding | None:
+        """What is known of one step's inputs; None where they cannot be bound. Raises `StoreError`."""
+        self._fetch(parents_of(self.view, [node]))
+        try:
+            return self._find(node)
+        except StoreError:
+            raise
+        except CelestaError:
+            return None
+
+    def _find(self, node: str) -> Finding:
+        inputs = self.engine.resolver.inputs(self.view, node, self.outcomes)
+        return caching.find(self.view, node, inputs)
+
+    def _could_not(self, node: str, error: CelestaError) -> None:
+        if error.retryable:
+            log.warning("run %s: step %s cannot be decided now: %s", self.view.run, node, error)
+            return
+        document = settling.error_of(str(error), type(error).__name__, error.kind)
+        self.settle(settling.in_place(self.view, node, "failed", error=document))
+
+    # Maps
+
+    def _open(self, node: str) -> None:
+        """A mapped step whose inputs are there: its width becomes known, and its items are asked, chunk by chunk."""
+        self._fetch(parents_of(self.view, [node]))
+        width = self.engine.resolver.width(self.view, node, self.outcomes)
+        if width == 0:
+            self._gather(node, 0, "")
+            return
+        event = events.map_opened(self.view, node, width)
+        opening = {"n": node, "need": settling.need_of(self.view, node), "width": width, "e": event}
+        self.flush_all()
+        for start in range(0, width, CHUNK):
+            items = [f"{node}.{item}" for item in range(start, min(start + CHUNK, width))]
+            self.seen.update(f"{item} " for item in items)
+            if self.view.reads_cache(int(node)) or self.adopted:
+                self._look_up(items)
+            else:
+                self.admits.extend(admission(self.view, item, self.hold) for item in items)
+            self.flush(open=opening)
+            self.flush_all(open=opening)
+        self.flush(opened=node)
+
+    def flush_all(self, **more: Any) -> None:
+        while self.settles or self.admits:
+            self.flush(**more)
+
+    def _gather(self, node: str, bad: int, first: str) -> None:
+        """The body of a map's chord: lists of references, or the first failure."""
+        width = 0 if bad else self.engine.resolver.width(self.view, node, self._with_parents(node))
+        if bad:
+            found = json.loads(first) if first else {}
+            path, why = found.get("path", self.view.plan.path(node)), found.get("message", "it was not run")
+            message = f"{bad} of its items did not succeed; the first to fail was {path}: {why}"
+            error = settling.error_of(message, str(found.get("type", "MapFailed")), str(found.get("kind", "user")))
+            self.settle(settling.in_place(self.view, node, "failed", error=error, gathered=True))
+            return
+        items = [f"{node}.{item}" for item in range(width)]
+        self._fetch(items)
+        outputs = {}
+        for port in self.view.plan.task(int(node))["interface"]["outputs"]:
+            refs = [self.outcomes[item][port["name"]] for item in items]
+            outputs[port["name"]] = make_list(refs, self.engine.store)
+        self.settle(settling.in_place(self.view, node, "succeeded", outputs=outputs, gathered=True), outputs)
+
+    def _with_parents(self, node: str) -> dict[str, dict[str, Ref]]:
+        self._fetch(parents_of(self.view, [node]))
+        return self.outcomes
+
+    # What is known here
+
+    def settle(self, entry: Entry, outputs: dict[str, Ref] | None = None) -> None:
+        """Keeps an entry for the next script call, and takes up the children that it alone makes ready."""
+        self.settles.append(entry)
+        if outputs is None:
+            return
+        node = entry["n"]
+        self.outcomes[node] = outputs
+        if map_of(node) is None:
+            self.good.add(int(node))
+            self._look_ahead(int(node))
+
+    def _look_ahead(self, index: int) -> None:
+        plan = self.view.plan
+        for kid in plan.children[index]:
+            if self.view.asks(kid) and all(parent in self.good for parent in plan.parents[kid]):
+                self.add([[str(kid), "run"]])
+
+    def _fetch(self, nodes: list[str]) -> None:
+        """Gets outcomes that are not known here yet."""
+        missing = [node for node in nodes if node not in self.outcomes]
+        for start in range(0, len(missing), CHUNK):
+            part = missing[start : start + CHUNK]
+            found = self.engine.client.hmget(keys.outcomes(self.view.run), part)
+            self.outcomes.update({n: json.loads(text) for n, text in zip(part, found, strict=True) if text})
+
+
+def admission(view: View, node: str, hold: bool = False) -> dict[str, Any]:
+    """The entry of a step that is to be sent."""
+    entry: dict[str, Any] = {"n": node, "need": settling.need_of(view, node)}
+    if hold:
+        entry["hold"] = True
+    return entry
+
+
+def advance(
+    engine: Engine,
+    view: View,
+    settles: list[Entry],
+    admits: list[dict[str, Any]] | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """The transition itself: one call of `advance.lua`."""
+    pace = engine.pace.admission(view, [entry["n"] for entry in (admits or settles)[:1]])
+    return engine.call(
+        "advance",
+        view.run,
+        epoch=view.epoch,
+        settle=settles,
+        admit=admits or [],
+        lease=engine.lease_ms,
+        grace=engine.grace_ms,
+        **pace,
+        **more,
+    )

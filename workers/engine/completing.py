@@ -1,0 +1,88 @@
+"""`complete`: attempts that ended are settled, counted into their chords, and what became ready goes on its way.
+
+One plain function for everyone who knows of an end: the backend's hook, the `finish` task and the reconciler. Applied
+twice, or late, it changes nothing. What it did not come to publish stays in flight, and the reconciler sends it.
+"""
+
+import logging
+from collections.abc import Sequence
+from time import time
+
+from workers.engine import caching, keys, settling
+from workers.engine.cascade import Cascade, advance
+from workers.engine.core import Engine
+from workers.engine.finishing import finish
+from workers.engine.settling import Ended
+from workers.engine.views import View
+
+log = logging.getLogger(__name__)
+
+
+def complete(engine: Engine, run: str, ended: Sequence[Ended], epoch: int | None = None) -> list[str]:
+    """Settles attempts. What became of each: `ok`, `retry`, `done` (it was settled before) or `stale`.
+
+    One round trip, and one to publish when something became ready; cached steps take one more.
+    """
+    view = engine.views.of(run, epoch)
+    if view is None or not ended:
+        return ["stale"] * len(ended)
+    entries = [settling.attempt(view, one) for one in ended]
+    reply = advance(engine, view, entries)
+    if reply["status"] == "stale":  # Rebuilt since this process met the run: look again, once.
+        engine.views.forget(run)
+        view = engine.views.of(run)
+        if view is None:
+            return ["stale"] * len(ended)
+        reply = advance(engine, view, [settling.attempt(view, one) for one in ended])
+    if reply["status"] != "ok":
+        return ["stale"] * len(ended)
+    engine.publish(run, reply["send"] or [])
+    answers: list[str] = reply["ok"]
+    land(engine, view, ended, answers)
+    over = bool(reply.get("over"))
+    if reply["asks"]:
+        over = Cascade(engine, view).add(reply["asks"]).run() or over
+    if over:
+        finish(engine, view)
+    return answers
+
+
+def land(engine: Engine, view: View, ended: Sequence[Ended], answers: Sequence[str]) -> None:
+    """Writes the cache for what was accepted, ends the flights of all, and wakes who waited for them."""
+    flights: dict[str, tuple[str, str | None]] = {}
+    for one, answer in zip(ended, answers, strict=True):
+        if one.finding is not None and one.finding.key is not None:
+            kept = one.state == "succeeded" and answer == "ok"
+            now = int(time() * 1000)
+            entry = caching.record(view, one.node, one.token, one.outcome["outputs"], now) if kept else None
+            flights[one.finding.key] = (flight_owner(view, one.node, one.token), entry)
+    if flights:
+        wake(engine, caching.land(engine.client, view, flights))
+
+
+def flight_owner(view: View, node: str, token: str) -> str:
+    """Who holds a flight: one attempt."""
+    return f"{keys.member(view.run, node)}|{token}"
+
+
+def wake(engine: Engine, waiting: Sequence[str]) -> None:
+    """Asks the steps (`run|node`) again that gave way to a flight which has landed."""
+    by_run: dict[str, list[str]] = {}
+    for name in waiting:
+        run, _, node = name.partition("|")
+        by_run.setdefault(run, []).append(node)
+    for run, nodes in by_run.items():
+        promote(engine, run, nodes, force=True)
+
+
+def promote(engine: Engine, run: str, nodes: Sequence[str], force: bool = False) -> None:
+    """Asks steps again whose deadline has passed (or, with `force`, who need not wait any longer)."""
+    view = engine.views.of(run)
+    if view is None:
+        return
+    reply = engine.call("promote", run, epoch=view.epoch, steps=list(nodes), lease=engine.lease_ms, force=force or None)
+    if reply["status"] != "ok":
+        engine.views.forget(run)
+        return
+    if Cascade(engine, view).add(reply["asks"] or []).run():
+        finish(engine, view)

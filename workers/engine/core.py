@@ -1,0 +1,63 @@
+"""The engine of one process: its connections and caches, and the few numbers that say how eager it is.
+
+Made once per process by `workers.engine.current()`; every function of this package takes it first. Owns no state of
+any run.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from redis import Redis
+
+from celesta.store.base import Store
+from workers.engine import scripts
+from workers.engine.bindings import Resolver
+from workers.engine.pace import Pace
+from workers.engine.views import Views
+
+SYSTEM_RETRIES = 3
+"""Lost attempts of one step that are repaired before the step fails."""
+CHUNK = 1_000
+"""Most steps in one script call; one of 50,000 would freeze Redis for 0.2 s."""
+
+
+class Sender(Protocol):
+    """Publishes step messages of one run: each a batch of (node, attempt)."""
+
+    def __call__(self, run: str, batches: list[list[list[Any]]]) -> None: ...
+
+
+@dataclass
+class Engine:
+    """What a process needs to move runs on."""
+
+    client: Redis
+    store: Store
+    send: Sender
+    lease_seconds: float = 10.0
+    grace_seconds: float = 5.0
+    """How long a message may stay unclaimed before somebody asks where it is."""
+    slots: int = 2
+    pace: Pace = field(default_factory=Pace)
+    wake: Callable[[str, list[str]], None] | None = None
+
+    def __post_init__(self) -> None:
+        self.views = Views(self.client, self.store)
+        self.resolver = Resolver(self.store)
+
+    @property
+    def lease_ms(self) -> int:
+        return int(self.lease_seconds * 1000)
+
+    @property
+    def grace_ms(self) -> int:
+        return int(self.grace_seconds * 1000)
+
+    def call(self, name: str, run: str, **arguments: Any) -> scripts.Answer:
+        return scripts.call(self.client, name, run, **arguments)
+
+    def publish(self, run: str, steps: list[list[Any]]) -> None:
+        """Sends what a script put in flight. A crash before this is repaired by the reconciler: it is an outbox."""
+        if steps:
+            self.send(run, self.pace.batches(self.views.of(run), steps))

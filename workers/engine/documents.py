@@ -1,0 +1,38 @@
+"""The step document: what an executor needs to know of one attempt (contracts, section 6)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from workers.engine.bindings import Ref
+from workers.engine.views import View, index_of
+
+
+def step_document(
+    view: View, node: str, token: str, inputs: Mapping[str, Ref], cache_key: str | None, store_url: str
+) -> dict[str, Any]:
+    """Made of the plan, the token and the bound inputs; the same for every executor."""
+    index = index_of(node)
+    step, task = view.plan.steps[index], view.plan.task(index)
+    path = view.plan.path(node)
+    return {
+        "step_document": 1,
+        "run": view.run,
+        "project": view.project,
+        "node": node,
+        "path": path,
+        "token": token,
+        "attempt": int(token.partition(".")[2]),
+        "idempotency_key": f"{view.run}/{path}",
+        "kind": task["kind"],
+        "entrypoint": task["entrypoint"],
+        "bundle": view.plan.bundle,
+        "interface": task["interface"],
+        "inputs": dict(inputs),
+        "env": step.get("env") or {},
+        "secrets": step.get("secrets") or {},
+        "resources": step.get("resources"),
+        "timeout_seconds": step.get("timeout_seconds"),
+        "image": step.get("image"),
+        "store_url": store_url,
+        "cache_key": cache_key,
+    }

@@ -1,0 +1,63 @@
+"""The end of a run: its outputs, its status, its counts, said once; and forgetting it when that is recorded.
+
+Called by whoever settled the last step, and by the reconciler when that one died on the way.
+"""
+
+import json
+import logging
+from typing import Any
+
+from celesta.errors import CelestaError
+from workers.engine import events, keys, settling
+from workers.engine.core import CHUNK, Engine
+from workers.engine.views import View
+
+log = logging.getLogger(__name__)
+
+COUNTED = ("succeeded", "cached", "failed", "skipped", "cancelled")
+
+
+def finish(engine: Engine, view: View) -> bool:
+    """Emits `run.finished`, once however often it is called. False: done before, or the store cannot answer now."""
+    facts = engine.client.hmget(keys.meta(view.run), ["control", "error", *(f"n_{name}" for name in COUNTED)])
+    control, error_text, *numbers = facts
+    counts = {name: int(number or 0) for name, number in zip(COUNTED, numbers, strict=True)}
+    counts = {"total": sum(counts.values()), **counts}
+    error = json.loads(error_text) if error_text else None
+    outputs: dict[str, Any] = {}
+    if control == b"cancel":
+        status = "cancelled"
+    elif error is not None:
+        status = "failed"
+    else:
+        try:
+            status, outputs = "succeeded", _outputs(engine, view)
+        except CelestaError as problem:
+            if problem.retryable:
+                log.warning("run %s: its outputs cannot be made now: %s", view.run, problem)
+                return False
+            status = "failed"
+            told = settling.error_of(str(problem), type(problem).__name__, problem.kind)
+            error = {"path": "", **{name: told[name] for name in ("type", "message", "kind")}}
+    event = events.run_finished(view, status, outputs, error, counts)
+    reply = engine.call("finish", view.run, epoch=view.epoch, finished=event)
+    return bool(reply.get("done"))
+
+
+def forget(engine: Engine, run: str) -> None:
+    """Removes all that Redis keeps of a run. For the recorder, after it committed the run's end."""
+    engine.views.forget(run)
+    states = engine.client.hkeys(keys.states(run))
+    pipe = engine.client.pipeline(transaction=False)
+    for start in range(0, len(states), CHUNK):
+        pipe.zrem(keys.INFLIGHT, *(keys.member(run, node.decode()) for node in states[start : start + CHUNK]))
+    pipe.zrem(keys.INFLIGHT, keys.member(run, ""))
+    pipe.unlink(*keys.of_run(run)[3:])
+    pipe.execute()
+
+
+def _outputs(engine: Engine, view: View) -> dict[str, Any]:
+    nodes = view.output_nodes()
+    texts = engine.client.hmget(keys.outcomes(view.run), nodes) if nodes else []
+    outcomes = {node: json.loads(text) for node, text in zip(nodes, texts, strict=True) if text}
+    return {name: engine.resolver.value(view, binding, outcomes) for name, binding in view.plan.outputs.items()}

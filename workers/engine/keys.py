@@ -1,0 +1,61 @@
+"""The names of all keys that the engine keeps in Redis, in one place.
+
+A run, its deadlines and its events share one hash tag, so that one script may touch them on a cluster too. Cache and
+flight keys belong to all runs, carry no tag, and are never touched inside a run's script.
+"""
+
+SHARD = "{p0}"
+INFLIGHT = f"celesta:{SHARD}:inflight"
+"""Sorted set `run|step` by deadline: outbox, lease table, timers and active steps in one."""
+EVENTS = f"celesta:{SHARD}:events"
+MARKS = f"celesta:{SHARD}:marks"
+"""How far the queue of steps was filled (`sent`) and emptied (`claimed`): tells a lost message from a waiting one."""
+GEN = "celesta:gen"
+"""Random name of this Redis' memory; it changes when everything in it was lost."""
+RECONCILER = "celesta:leader:reconciler"
+
+_PER_RUN = ("meta", "st", "out", "cnt", "ready")
+
+
+def of_run(run: str) -> list[str]:
+    """The KEYS that every script of a run gets, in the order in which `common.lua` unpacks them."""
+    return [INFLIGHT, EVENTS, MARKS, *(f"celesta:{SHARD}:{run}:{part}" for part in _PER_RUN)]
+
+
+def meta(run: str) -> str:
+    return f"celesta:{SHARD}:{run}:meta"
+
+
+def states(run: str) -> str:
+    return f"celesta:{SHARD}:{run}:st"
+
+
+def outcomes(run: str) -> str:
+    return f"celesta:{SHARD}:{run}:out"
+
+
+def counts(run: str) -> str:
+    return f"celesta:{SHARD}:{run}:cnt"
+
+
+def cache(project: str) -> str:
+    return f"celesta:cache:{project}"
+
+
+def flight(project: str, key: str) -> str:
+    """Held by the one attempt that computes this cache key; everyone else waits for it."""
+    return f"celesta:flight:{project}:{key}"
+
+
+def waiters(project: str, key: str) -> str:
+    """Set of `run|step` to be woken when the flight lands."""
+    return f"celesta:waiting:{project}:{key}"
+
+
+def member(run: str, node: str) -> str:
+    return f"{run}|{node}"
+
+
+def live_log(run: str, node: str, token: str) -> str:
+    """Stream of a running attempt's log (field `d`)."""
+    return f"celesta:log:{run}:{node}:{token}"

@@ -1,0 +1,129 @@
+"""What is in flight and past its deadline: found in one look, and moved on by what its state says.
+
+The reconciler's first sweep. Every crash of a worker, a message or a publisher ends here, within a lease. Before a step
+is started again its manifest is looked for: there, it is adopted; certainly not there, the attempt was lost; and when
+the store cannot tell, nothing is done now.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+
+from redis import Redis
+
+from celesta.errors import CelestaError, StoreError
+from workers.engine import keys, settling
+from workers.engine.cascade import Cascade
+from workers.engine.completing import complete, promote
+from workers.engine.core import Engine
+from workers.engine.finishing import finish
+from workers.engine.manifests import latest, read
+from workers.engine.settling import Ended, Finding
+from workers.engine.views import View
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 500
+STORE_AGAIN_MS = 5_000
+"""How long to wait for a store that does not answer."""
+ASK_AGAIN = ("asking", "backoff", "flight_wait", "open")
+
+
+def sweep(engine: Engine, backlog: Callable[[], int], begin: Callable[[str], None]) -> int:
+    """Moves on what is overdue; how much it was. `begin` asks for the start of a run whose opening was cut short."""
+    due = engine.client.zrangebyscore(keys.INFLIGHT, "-inf", now_ms(engine.client), start=0, num=AT_ONCE)
+    by_run: dict[str, list[str]] = defaultdict(list)
+    for name in due:
+        run, _, node = name.decode().partition("|")
+        by_run[run].append(node)
+    for run, nodes in by_run.items():
+        try:
+            _sweep_run(engine, run, nodes, backlog, begin)
+        except CelestaError as error:  # One run's trouble is no other's.
+            log.warning("run %s: its overdue steps wait: %s", run, error)
+    return len(due)
+
+
+def next_in_seconds(client: Redis) -> float:
+    """How long until the next deadline; a minute when nothing is in flight."""
+    first = client.zrange(keys.INFLIGHT, 0, 0, withscores=True)
+    return (first[0][1] - now_ms(client)) / 1000 if first else 60.0
+
+
+def now_ms(client: Redis) -> int:
+    """Redis' own time, by which all deadlines are."""
+    seconds, micros = client.time()
+    return int(seconds) * 1000 + int(micros) // 1000
+
+
+def _sweep_run(
+    engine: Engine, run: str, nodes: list[str], backlog: Callable[[], int], begin: Callable[[str], None]
+) -> None:
+    engine.views.forget(run)  # it may have been rebuilt, here or elsewhere
+    view = engine.views.of(run)
+    if view is None:
+        engine.call("sweep", run, steps=nodes)
+        return
+    records = engine.client.hmget(keys.states(run), nodes)
+    by_state: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for node, record in zip(nodes, records, strict=True):
+        state, token = record.decode().split("|")[:2] if record else ("", "")
+        by_state[state].append((node, token))
+    if "" in by_state:
+        _look_after(engine, view, begin)
+    if "sent" in by_state:
+        _resend(engine, view, [node for node, _ in by_state["sent"]], backlog)
+    for node, token in by_state["running"]:
+        _replace(engine, view, node, token)
+    for node, _ in by_state["recovering"]:
+        _recover(engine, view, node)
+    again = [node for state in ASK_AGAIN for node, _ in by_state[state]]
+    if again:
+        promote(engine, run, again)
+
+
+def _look_after(engine: Engine, view: View, begin: Callable[[str], None]) -> None:
+    """The run's own deadline: its roots are not all opened, or its end was not told."""
+    opening, over = engine.client.hmget(keys.meta(view.run), ["opening", "over"])
+    engine.call("bump", view.run, epoch=view.epoch, steps=[["", "", engine.lease_ms, True]])
+    if over == b"1":
+        finish(engine, view)
+    elif opening == b"1":
+        begin(view.run)
+
+
+def _resend(engine: Engine, view: View, nodes: list[str], backlog: Callable[[], int]) -> None:
+    reply = engine.call("resend", view.run, epoch=view.epoch, steps=nodes, empty=backlog() == 0, grace=engine.grace_ms)
+    engine.publish(view.run, reply.get("send") or [])
+
+
+def _replace(engine: Engine, view: View, node: str, token: str) -> None:
+    """A lease ran out: adopt the result if there is one, else the attempt was lost."""
+    try:
+        outcome = read(engine.store, view, node, token)
+        finding = Cascade(engine, view).finding(node)
+    except StoreError as error:
+        log.warning("run %s: step %s waits for the store: %s", view.run, node, error)
+        engine.call("bump", view.run, epoch=view.epoch, steps=[[node, "running", STORE_AGAIN_MS, True]])
+        return
+    if outcome is None:
+        lost = settling.error_of("the worker that ran it was lost", "Lost")
+        complete(engine, view.run, [Ended(node, token, settling.failure(lost), finding, overdue=True)])
+    else:
+        complete(engine, view.run, [Ended(node, token, outcome, finding, overdue=True)])
+
+
+def _recover(engine: Engine, view: View, node: str) -> None:
+    """Nobody said within a lease of the rebuild that this step still runs. It may have ended meanwhile."""
+    try:
+        found = latest(engine.store, view, node)
+    except StoreError as error:
+        log.warning("run %s: step %s waits for the store: %s", view.run, node, error)
+        engine.call("bump", view.run, epoch=view.epoch, steps=[[node, "recovering", STORE_AGAIN_MS, True]])
+        return
+    if found is None:
+        promote(engine, view.run, [node])
+    else:
+        outcome = found
+        digests = outcome.get("input_digests") or {}
+        complete(engine, view.run, [Ended(node, outcome["token"], outcome, Finding(digests))])

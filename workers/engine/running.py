@@ -1,0 +1,211 @@
+"""One step message, from claim to outcomes: what a Celery child does with the ids it was given.
+
+`workers.tasks` calls `Runner.run`; the executor does the work; the outcomes go back through Celery to the chord hook.
+Owns the batch in hand, which its lease thread reads: renewals, cancellation, and giving back what a slow step blocks.
+"""
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any, Protocol
+
+from celesta.errors import CelestaError
+from workers.engine import caching, events, keys, scripts, settling
+from workers.engine.bindings import Ref, parents_of
+from workers.engine.completing import flight_owner
+from workers.engine.core import Engine
+from workers.engine.documents import step_document
+from workers.engine.settling import Ended, Finding
+from workers.engine.views import View, index_of
+
+REPORT_SECONDS = 0.1
+"""Outcomes of a batch are kept back no longer than this while it goes on."""
+FLIGHT_RETRY_MS = 1_000
+"""A step that waits for another's flight asks again after this, should nobody wake it."""
+
+
+class Executor(Protocol):
+    """What the engine wants of `workers.executors.base.Executor`."""
+
+    def submit(self, document: dict[str, Any]) -> dict[str, Any] | None: ...
+
+    def cancel(self, run: str, node: str, token: str) -> None: ...
+
+
+Report = Callable[[list[Ended]], None]
+"""Takes outcomes before the message's end; the same hook that takes them at its end."""
+
+
+@dataclass
+class Batch:
+    """The claimed steps of one message. `lock` guards it between the child and its lease thread."""
+
+    view: View
+    waiting: deque[tuple[str, str]]
+    outcomes: dict[str, dict[str, Ref]]
+    report: Report
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    current: tuple[str, str] | None = None
+    since: float = field(default_factory=monotonic)
+    ended: list[Ended] = field(default_factory=list)
+    flights: dict[str, str] = field(default_factory=dict)
+    stopped: dict[str, str] = field(default_factory=dict)
+    """Steps that a heartbeat told to stop: `cancelled` or `stale`."""
+
+    def next(self) -> tuple[str, str] | None:
+        with self.lock:
+            self.current = self.waiting.popleft() if self.waiting else None
+            self.since = monotonic()
+            return self.current
+
+    def keep(self, ended: Ended) -> None:
+        with self.lock:
+            self.current = None
+            self.ended.append(ended)
+
+    def take_ended(self) -> list[Ended]:
+        with self.lock:
+            taken, self.ended = self.ended, []
+            return taken
+
+    def take_waiting(self) -> list[tuple[str, str]]:
+        with self.lock:
+            taken = list(self.waiting)
+            self.waiting.clear()
+            return taken
+
+    def held(self) -> list[tuple[str, str]]:
+        """Attempts whose lease this batch keeps: begun, waiting, or ended and not yet reported."""
+        with self.lock:
+            begun = [self.current] if self.current else []
+            return begun + list(self.waiting) + [(ended.node, ended.token) for ended in self.ended]
+
+
+class Runner:
+    """Runs batches, one step at a time, in this process' own thread."""
+
+    def __init__(self, engine: Engine, executor: Executor, worker: str, store_url: str) -> None:
+        self.engine = engine
+        self.executor = executor
+        self.worker = worker
+        self.store_url = store_url
+        self.batch: Batch | None = None
+
+    def run(self, run: str, steps: list[list[Any]], report: Report) -> list[Ended]:
+        """What ended and is not reported yet. `report` takes outcomes early when the rest of the batch takes long."""
+        batch = self.claim(run, steps, report)
+        if batch is None:
+            return []
+        self.batch = batch
+        reported = monotonic()
+        try:
+            while (step := batch.next()) is not None:
+                self._attempt(batch, *step)
+                if batch.waiting and monotonic() - reported > REPORT_SECONDS:
+                    report(batch.take_ended())
+                    reported = monotonic()
+        finally:
+            self.batch = None
+        return batch.take_ended()
+
+    def claim(self, run: str, steps: list[list[Any]], report: Report) -> Batch | None:
+        """Takes what is still to be had of a message's steps, with their parents' outcomes, in one round trip."""
+        engine = self.engine
+        view = engine.views.of(run)
+        if view is None:
+            return None
+        nodes = [node for node, _ in steps]
+        parents = parents_of(view, nodes)
+        reply, outcomes = scripts.call_with_outcomes(
+            engine.client,
+            "claim",
+            run,
+            steps=[{"n": n, "attempt": a, "e": events.running(view, n, a, self.worker)} for n, a in steps],
+            parents=parents,
+            owner=self.worker,
+            lease=engine.lease_ms,
+            grace=engine.grace_ms,
+            **engine.pace.admission(view, nodes),
+        )
+        if reply["status"] != "ok":
+            engine.views.forget(run)
+            return None
+        if reply["epoch"] != view.epoch:
+            view = engine.views.of(run, reply["epoch"]) or view
+        engine.publish(run, reply["send"] or [])
+        granted = [(node, token) for node, token in zip(nodes, reply["steps"], strict=True) if token]
+        found = {node: scripts.loads(text) for node, text in zip(parents, outcomes, strict=True) if text}
+        return Batch(view, deque(granted), found, report) if granted else None
+
+    # One step
+
+    def _attempt(self, batch: Batch, node: str, token: str) -> None:
+        view, engine = batch.view, self.engine
+        begun = monotonic()
+        try:
+            inputs = engine.resolver.inputs(view, node, batch.outcomes)
+            finding = caching.find(view, node, inputs)
+        except CelestaError as error:
+            document = settling.error_of(str(error), type(error).__name__, error.kind)
+            batch.keep(Ended(node, token, settling.failure(document)))
+            return
+        if finding.key and view.reads_cache(index_of(node)) and not self._may_compute(batch, node, token, finding):
+            return
+        result = self.executor.submit(step_document(view, node, token, inputs, finding.key, self.store_url))
+        self._keep(batch, node, token, result, finding)
+        engine.pace.learn(view, node, (monotonic() - begun) * 1000)
+
+    def _keep(self, batch: Batch, node: str, token: str, result: dict[str, Any] | None, finding: Finding) -> None:
+        told = batch.stopped.get(node)
+        if told == "cancelled" and (result is None or result["status"] != "succeeded"):
+            batch.keep(Ended(node, token, {}, finding, cancelled=True))
+        elif told != "stale" and result is not None:
+            batch.keep(Ended(node, token, events.outcome_of(result), finding))
+
+    def _may_compute(self, batch: Batch, node: str, token: str, finding: Finding) -> bool:
+        """Single-flight: whether this attempt is the one that computes its key."""
+        view, client, key = batch.view, self.engine.client, str(finding.key)
+        owner = flight_owner(view, node, token)
+        hit, taken = caching.take(client, view, key, owner, self.engine.lease_ms)
+        if hit is not None:
+            if taken:
+                caching.land(client, view, {key: (owner, None)})
+            outcome = {"status": "succeeded", "outputs": hit["outputs"], "error": None, "metrics": []}
+            batch.keep(Ended(node, token, outcome, finding, source=caching.source_of(hit)))
+            return False
+        if taken:
+            with batch.lock:
+                batch.flights[key] = owner
+            return True
+        caching.wait(client, view, key, node)
+        self.give_back(view, [(node, token)], FLIGHT_RETRY_MS)
+        return False
+
+    def give_back(self, view: View, steps: list[tuple[str, str]], delay_ms: int | None = None) -> None:
+        """Returns claimed steps that were not begun: to the queue, or to wait."""
+        engine = self.engine
+        reply = engine.call(
+            "release",
+            view.run,
+            epoch=view.epoch,
+            steps=steps,
+            owner=self.worker,
+            delay_ms=delay_ms,
+            grace=engine.grace_ms,
+            **engine.pace.admission(view, [node for node, _ in steps]),
+        )
+        engine.publish(view.run, reply.get("send") or [])
+
+
+def expire(engine: Engine, run: str, nodes: list[str]) -> None:
+    """Ends the leases of dead processes of this host on these steps; the reconciler finds them overdue at once."""
+    records = engine.client.hmget(keys.states(run), nodes)
+    for node, record in zip(nodes, records, strict=True):
+        owner = record.decode().rsplit("|", 1)[1] if record else ""
+        host, _, pid = owner.rpartition(":")
+        if host == os.uname().nodename and pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            engine.call("bump", run, steps=[[node, "running", 0, None]], owner=owner)

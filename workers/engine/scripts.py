@@ -1,0 +1,62 @@
+"""The atomic scripts: loads `scripts/*.lua`, calls them by digest, and knows how to send one that Redis forgot.
+
+Every module of the engine goes through `Scripts.call`; nothing else may write a run's keys. A script gets one JSON
+document and answers with one, whose `status` is `ok`, `norun` (no such run in Redis), `stale` (another epoch) or, for
+`load`, `exists`. Refuses the answer `invalid`, which is a bug of ours.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import NoScriptError
+
+from workers.engine import keys
+
+FOLDER = Path(__file__).parent / "scripts"
+WITHOUT_RUN = frozenset({"load", "flight", "sweep"})
+
+loads = json.loads
+
+Answer = dict[str, Any]
+
+
+class Script:
+    """One script's text and the digest by which Redis knows it."""
+
+    def __init__(self, name: str) -> None:
+        head = "" if name in WITHOUT_RUN else (FOLDER / "common.lua").read_text()
+        self.name = name
+        self.text = head + (FOLDER / f"{name}.lua").read_text()
+        self.digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+    def __call__(self, client: Redis, names: list[str], *arguments: str | int) -> Any:
+        try:
+            return client.execute_command("EVALSHA", self.digest, len(names), *names, *arguments)
+        except NoScriptError:
+            return client.execute_command("EVAL", self.text, len(names), *names, *arguments)
+
+
+SCRIPTS = {path.stem: Script(path.stem) for path in sorted(FOLDER.glob("*.lua")) if path.stem != "common"}
+
+
+def call(client: Redis, name: str, run: str, **arguments: Any) -> Answer:
+    """One round trip: the script's answer to `arguments` about this run."""
+    return answer(name, SCRIPTS[name](client, keys.of_run(run), json.dumps({"run": run, **arguments})))
+
+
+def call_with_outcomes(client: Redis, name: str, run: str, **arguments: Any) -> tuple[Answer, list[bytes | None]]:
+    """As `call`, for a script that answers with outcomes beside its JSON document."""
+    reply = SCRIPTS[name](client, keys.of_run(run), json.dumps({"run": run, **arguments}))
+    if isinstance(reply, bytes):
+        return answer(name, reply), []
+    return answer(name, reply[0]), reply[1:]
+
+
+def answer(name: str, reply: bytes) -> Answer:
+    document: Answer = json.loads(reply)
+    if document["status"] == "invalid":
+        raise ValueError(f"the script {name} refused its arguments: {document}")
+    return document

@@ -1,0 +1,147 @@
+-- The one transition: settles steps, counts them into all their chords, opens a map, puts what became ready in flight,
+-- appends the events, and tells whether the run is over. For the hook, the cascade, the reconciler and cancellation.
+--   settle: n node, s state, t token of the attempt (absent: settled in place), k token to record, need | g (waiting
+--           steps: how many parents, or whose item), due (only past its deadline), o outputs, e event, c counter,
+--           x error, kids {child, need, asks}, retry {kind, max, delay_ms, factor, e}
+--   admit:  {node, need | map's node, hold}   open: {n, need, width, e}   opened: node   roots: 1 when all are opened
+for _, s in ipairs(a.settle) do
+  if type(s.n) ~= 'string' or type(s.e) ~= 'string' or type(s.kids) ~= 'table' or not TERMINAL[s.s] then
+    return cjson.encode({status = 'invalid', node = s.n})
+  end
+end
+local BAD = {failed = true, upstream_failed = true, cancelled = true}
+local IN_PLACE = {asking = true, ready = true, open = true, recovering = true}
+local CANCELLABLE = {asking = true, ready = true, recovering = true, sent = true, backoff = true, flight_wait = true}
+local reply = {status = 'ok', ok = {}, asks = {}, send = {}}
+local counts = {}
+
+-- A waiting step may leave that state only when its rule holds: all parents settled, or its map open.
+local function may_begin(need)
+  if type(need) ~= 'table' then return false end
+  if need.map then
+    local parent = get(need.map)
+    return parent ~= nil and parent.state == 'open'
+  end
+  return tonumber(redis.call('HGET', cnt, need.node) or 0) >= need.parents
+end
+
+local function count_child(kid, state)
+  local node, need = kid[1], kid[2]
+  if BAD[state] then redis.call('HINCRBY', cnt, node .. '!', 1) end
+  if state == 'skipped' then redis.call('HINCRBY', cnt, node .. '~', 1) end
+  if redis.call('HINCRBY', cnt, node, 1) < need or redis.call('HEXISTS', st, node) == 1 then return end
+  local what = verdict(node)
+  if what == 'run' and kid[3] == 0 then return make_ready(node, fresh('ready')) end
+  put(node, fresh('asking'))
+  deadline(node, a.lease)
+  reply.asks[#reply.asks + 1] = {node, what}
+end
+
+local function count_item(s, state)
+  redis.call('HINCRBY', cnt, s.g .. '#d', 1)
+  if BAD[state] then
+    redis.call('HINCRBY', cnt, s.g .. '#b', 1)
+    if s.x then redis.call('HSETNX', cnt, s.g .. '#e', s.x) end
+  end
+  if gathered(s.g) then reply.asks[#reply.asks + 1] = gather(s.g) end
+end
+
+local function try_again(s, r)
+  local used = tonumber(r[s.retry.kind])
+  if control == 'cancel' or used >= s.retry.max then return false end
+  local delay = math.floor(s.retry.delay_ms * s.retry.factor ^ used)
+  local attempt = attempt_of(r.token) + 1
+  r[s.retry.kind], r.token, r.owner = used + 1, epoch .. '.' .. attempt, ''
+  emit(s.retry.e, string.format(',"next_attempt":%d,"at_or_after_ms":%.0f', attempt, now + delay))
+  if delay <= 0 then
+    make_ready(s.n, r)
+  else
+    r.state = 'backoff'
+    put(s.n, r)
+    deadline(s.n, delay)
+  end
+  return true
+end
+
+local function acceptable(s, r)
+  if s.due and tonumber(redis.call('ZSCORE', inflight, member(s.n)) or now + 1) > now then return false end
+  if s.t then return r ~= nil and (r.token == s.t or r.state == 'recovering') end
+  if s.s == 'cancelled' then return r == nil or CANCELLABLE[r.state] or (r.state == 'open' and gathered(s.n)) end
+  if r == nil then return may_begin(s.need) end
+  return IN_PLACE[r.state]
+end
+
+local function settle(s)
+  local r = get(s.n)
+  if r and TERMINAL[r.state] then return (r.token == s.t) and 'done' or 'stale' end
+  if not acceptable(s, r) then return 'stale' end
+  r = r or fresh('waiting')
+  if r.state == 'sent' then sent = sent - 1 end
+  if r.state == 'ready' then redis.call('ZREM', ready, s.n) end
+  if s.s == 'failed' and s.retry and try_again(s, r) then return 'retry' end
+  local state, counter = s.s, s.c
+  if state == 'failed' and control == 'cancel' then
+    state = 'cancelled'
+    if counter == 'failed' then counter = 'cancelled' end
+  end
+  r.state, r.owner = state, ''
+  r.token = s.k or s.t or r.token
+  put(s.n, r)
+  redis.call('ZREM', inflight, member(s.n))
+  if s.o then redis.call('HSET', out, s.n, s.o) end
+  if s.x and state == 'failed' then redis.call('HSETNX', meta, 'error', s.x) end
+  emit(s.e, string.format(',"state":"%s"', state))
+  settled = settled + 1
+  if counter ~= '' then counts[counter] = (counts[counter] or 0) + 1 end
+  for _, kid in ipairs(s.kids) do count_child(kid, state) end
+  if s.g then count_item(s, state) end
+  return 'ok'
+end
+
+if a.open then
+  local r = get(a.open.n)
+  if not r and may_begin(a.open.need) then r = fresh('asking') end
+  if r and r.state == 'asking' and control ~= 'cancel' then
+    r.state = 'open'
+    put(a.open.n, r)
+    known = known + a.open.width
+    redis.call('HSET', cnt, a.open.n .. '#w', a.open.width)
+    emit(a.open.e, string.format(',"known":%d', known))
+  end
+  if r and r.state == 'open' then deadline(a.open.n, a.lease) end
+end
+
+for i, s in ipairs(a.settle) do reply.ok[i] = settle(s) end
+
+for _, entry in ipairs(a.admit) do
+  local node, r = entry.n, get(entry.n)
+  if control ~= 'cancel' and ((r and r.state == 'asking') or (not r and may_begin(entry.need))) then
+    if entry.hold then
+      -- A step that may still be running somewhere: its live attempt has one lease to say so.
+      put(node, {state = 'recovering', token = epoch .. '.0', user = 0, lost = 0, seq = 0, owner = ''})
+      deadline(node, a.lease)
+    else
+      make_ready(node, r or fresh('ready'))
+    end
+  end
+end
+
+if a.opened then
+  redis.call('HSET', cnt, a.opened .. '#o', 1)
+  local r = get(a.opened)
+  if r and r.state == 'open' then deadline(a.opened, a.lease * 6) end
+end
+if a.roots == 1 then
+  redis.call('HSET', meta, 'opening', 0)
+  redis.call('ZREM', inflight, member(''))
+end
+admit(reply.send)
+for name, n in pairs(counts) do redis.call('HINCRBY', meta, 'n_' .. name, n) end
+if settled == known and over == '0' then
+  over = '1'
+  deadline('', a.lease)
+end
+redis.call('HSET', meta, 'sent', sent, 'known', known, 'settled', settled, 'over', over)
+if over == '1' then reply.over = true end
+reply.control = control
+return cjson.encode(reply)

@@ -1,0 +1,35 @@
+-- Takes sent steps for one worker: whoever comes first with the attempt that was sent. Tops up what is published.
+--   steps: {n node, attempt, e event}   parents: nodes whose outcomes the claimer needs
+-- Returns the verdicts as JSON, followed by the outcomes of `parents` in their order.
+local reply = {status = 'ok', epoch = tonumber(epoch), control = control, steps = {}, send = {}}
+for _, s in ipairs(a.steps) do
+  if type(s.n) ~= 'string' or type(s.attempt) ~= 'number' or type(s.e) ~= 'string' then
+    return cjson.encode({status = 'invalid', node = s.n})
+  end
+end
+local seq = 0
+for i, s in ipairs(a.steps) do
+  local r = get(s.n)
+  reply.steps[i] = false
+  if r and r.state == 'sent' and attempt_of(r.token) == s.attempt then
+    seq = math.max(seq, tonumber(r.seq))
+    sent = sent - 1
+    if control == 'run' then
+      r.state, r.owner = 'running', a.owner
+      put(s.n, r)
+      deadline(s.n, a.lease)
+      emit(s.e, string.format(',"token":"%s"', r.token))
+      reply.steps[i] = r.token
+    elseif control == 'pause' then
+      make_ready(s.n, r)
+    else
+      sent = sent + 1 -- the cancellation settles it
+    end
+  end
+end
+if seq > tonumber(redis.call('HGET', marks, 'claimed') or 0) then redis.call('HSET', marks, 'claimed', seq) end
+admit(reply.send)
+redis.call('HSET', meta, 'sent', sent)
+local answer = {cjson.encode(reply)}
+for i, node in ipairs(a.parents) do answer[i + 1] = redis.call('HGET', out, node) end
+return answer

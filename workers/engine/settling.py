@@ -1,0 +1,164 @@
+"""Entries of `advance.lua`: what is to be written when a step settles, from what its attempt or the cascade says.
+
+Pure. The script decides whether an entry is accepted; here stands everything that follows from the plan: who its
+children are, how it is counted, whether it may be tried again, which event tells of it.
+"""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from workers.engine import events
+from workers.engine.core import SYSTEM_RETRIES
+from workers.engine.views import View, index_of, map_of
+
+Entry = dict[str, Any]
+
+USER_KINDS = frozenset({"user", "timeout", "out_of_memory"})
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the cascade or the claim found out about a step: its inputs' digests, and its key when it is cached."""
+
+    input_digests: dict[str, str]
+    key: str | None = None
+    components: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """One attempt that ended: what the hook, the `finish` task and the reconciler hand to `complete`."""
+
+    node: str
+    token: str
+    outcome: dict[str, Any]
+    finding: Finding | None = None
+    source: dict[str, Any] | None = None
+    """The attempt did not run: this entry of the cache came while it waited for its turn."""
+    cancelled: bool = False
+    overdue: bool = False
+    """Accept only while the attempt's lease is past: the reconciler's word against a live worker's."""
+
+    @property
+    def state(self) -> str:
+        if self.cancelled:
+            return "cancelled"
+        return "cached" if self.source is not None else str(self.outcome["status"])
+
+
+def attempt(view: View, ended: Ended) -> Entry:
+    """The entry of an attempt that ran, failed, was lost or was cancelled."""
+    node, outcome, state = ended.node, ended.outcome, ended.state
+    entry = _entry(view, node, state, _event(view, ended))
+    entry["t"] = ended.token
+    if ended.overdue:
+        entry["due"] = True
+    if state in ("succeeded", "cached"):
+        entry["o"] = json.dumps(outcome["outputs"])
+    if state == "failed":
+        entry["x"] = _error_text(view, node, outcome["error"])
+        entry["retry"] = _retry(view, node, ended.token, outcome["error"])
+    return entry
+
+
+def in_place(
+    view: View,
+    node: str,
+    state: str,
+    *,
+    outputs: dict[str, Any] | None = None,
+    error: dict[str, Any] | None = None,
+    finding: Finding | None = None,
+    source: dict[str, Any] | None = None,
+    gathered: bool = False,
+) -> Entry:
+    """The entry of a step that settles without an attempt: a hit, a gather, or one that will never run.
+
+    A map that was `gathered` is not counted, since its items were.
+    """
+    outcome = None
+    if state in ("succeeded", "cached", "failed"):
+        status = "failed" if state == "failed" else "succeeded"
+        outcome = {"status": status, "outputs": outputs or {}, "error": error, "metrics": []}
+    facts = {"source": source, **_facts(finding)}
+    entry = _entry(view, node, state, events.settled(view, node, None, outcome, **facts))
+    if gathered:
+        entry["c"] = ""
+    if outputs is not None:
+        entry["o"] = json.dumps(outputs)
+    if error is not None:
+        entry["x"] = _error_text(view, node, error)
+    return entry
+
+
+def adopted(view: View, node: str, token: str, outcome: dict[str, Any], finding: Finding) -> Entry:
+    """The entry of a result that an earlier epoch left in the database or the store."""
+    entry = attempt(view, Ended(node, token, outcome, finding))
+    entry.pop("retry", None)
+    del entry["t"]
+    entry["k"] = token
+    return entry
+
+
+def need_of(view: View, node: str) -> dict[str, Any]:
+    """The rule under which a waiting step may begin."""
+    parent = map_of(node)
+    return {"map": parent} if parent else {"node": node, "parents": view.plan.need[int(node)]}
+
+
+def error_of(message: str, type_: str = "SystemError", kind: str = "system") -> dict[str, Any]:
+    return {"type": type_, "message": message, "traceback": "", "kind": kind}
+
+
+def failure(error: dict[str, Any]) -> dict[str, Any]:
+    """An outcome without a result document: the step never came to its end."""
+    return {"status": "failed", "outputs": {}, "error": error, "metrics": []}
+
+
+def _entry(view: View, node: str, state: str, event: str) -> Entry:
+    parent = map_of(node)
+    entry: Entry = {"n": node, "s": state, "e": event, "c": _counter(view, node, state), "need": need_of(view, node)}
+    entry["kids"] = [] if parent else view.children(int(node))
+    if parent:
+        entry["g"] = parent
+    return entry
+
+
+def _counter(view: View, node: str, state: str) -> str:
+    """Items of a map are counted singly; the map itself only when it never opened."""
+    if map_of(node) is None and state == "succeeded" and view.plan.mapped(int(node)) is not None:
+        return ""
+    return "skipped" if state == "upstream_failed" else state
+
+
+def _event(view: View, ended: Ended) -> str:
+    outcome = None if ended.cancelled else ended.outcome
+    facts = {"source": ended.source, **_facts(ended.finding)}
+    return events.settled(view, ended.node, ended.token, outcome, **facts)
+
+
+def _facts(finding: Finding | None) -> dict[str, Any]:
+    if finding is None:
+        return {}
+    return {"cache_key": finding.key, "components": finding.components, "input_digests": finding.input_digests}
+
+
+def _error_text(view: View, node: str, error: dict[str, Any]) -> str:
+    told = {name: error.get(name) for name in ("type", "message", "kind")}
+    return json.dumps({"path": view.plan.path(node), **told})
+
+
+def _retry(view: View, node: str, token: str, error: dict[str, Any]) -> dict[str, Any]:
+    kind = error.get("kind", "user")
+    event = events.retry(view, node, token, "lost" if error.get("type") == "Lost" else kind, error)
+    if kind not in USER_KINDS:
+        return {"kind": "lost", "max": SYSTEM_RETRIES, "delay_ms": 0, "factor": 1, "e": event}
+    policy = view.plan.steps[index_of(node)].get("retry") or {}
+    return {
+        "kind": "user",
+        "max": policy.get("max", 0),
+        "delay_ms": policy.get("backoff_seconds", 1.0) * 1000,
+        "factor": policy.get("factor", 2.0),
+        "e": event,
+    }

@@ -1,0 +1,84 @@
+"""The start of a run, and its rebuild after Redis lost it: one walk over the roots, with or without earlier results.
+
+`celesta.start` calls `start`, which may come twice or late: a run that Redis knows is only looked after. The reconciler
+calls `rebuild` for a run that was under way and that Redis no longer knows.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+
+from workers.engine import events
+from workers.engine.cascade import Adopted, Cascade, admission
+from workers.engine.core import CHUNK, Engine
+from workers.engine.finishing import finish
+from workers.engine.source import Source, recover
+from workers.engine.views import View
+
+log = logging.getLogger(__name__)
+
+
+def start(engine: Engine, source: Source) -> None:
+    """Begins a run that was committed; one that left traces in the store or the database is rebuilt."""
+    if engine.views.of(source.run) is not None:
+        resume(engine, source)
+    elif source.status == "queued" and next(iter(engine.store.list(f"runs/{source.run}/")), None) is None:
+        _open(engine, source, source.epoch, {})
+    elif source.status in ("queued", "running"):
+        rebuild(engine, source)
+
+
+def rebuild(engine: Engine, source: Source) -> None:
+    """Begins a run again under a new epoch: results that are durable are adopted, never computed again.
+
+    What may still be running somewhere gets one lease to say so before its next attempt is sent.
+    """
+    found = recover(engine.store, source)
+    epoch = source.raise_epoch({node: one.token for node, one in found.items() if one.token})
+    log.warning("run %s: rebuilt as epoch %d with %d results", source.run, epoch, len(found))
+    _open(engine, source, epoch, found)
+
+
+def resume(engine: Engine, source: Source) -> None:
+    """Opens the roots again of a run whose opening was cut short; steps that were opened are left alone."""
+    view = engine.views.of(source.run)
+    if view is not None:
+        adopted = recover(engine.store, source) if view.rebuilt else {}
+        _open_roots(engine, view, adopted)
+
+
+def _open(engine: Engine, source: Source, epoch: int, adopted: Mapping[str, Adopted]) -> None:
+    plan = engine.views.plan(source.plan)
+    rebuilt = epoch > 1
+    engine.call(
+        "load",
+        source.run,
+        project=source.project,
+        plan=source.plan,
+        inputs=json.dumps(source.inputs),
+        options=json.dumps(source.options),
+        epoch=epoch,
+        known=len(plan),
+        rebuilt=int(rebuilt),
+        outs="",
+        lease=engine.lease_ms,
+        started=events.run_started(source.run, source.project, len(plan)),
+    )
+    view = engine.views.of(source.run)
+    if view is not None:
+        _open_roots(engine, view, adopted)
+
+
+def _open_roots(engine: Engine, view: View, adopted: Mapping[str, Adopted]) -> None:
+    cascade = Cascade(engine, view, adopted=adopted, hold=view.rebuilt)
+    roots = view.plan.roots
+    for start_at in range(0, len(roots), CHUNK):
+        for index in roots[start_at : start_at + CHUNK]:
+            if view.asks(index):
+                cascade.add([[str(index), "run"]])
+            else:
+                cascade.admits.append(admission(view, str(index)))
+        cascade.run()
+    cascade.flush(roots=1)
+    if cascade.over:
+        finish(engine, view)

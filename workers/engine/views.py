@@ -1,0 +1,135 @@
+"""What a process keeps of a run between messages: its plan, loaded once by digest, and the facts fixed at its start.
+
+The engine asks `Views.of(run)` for whatever a message's ids stand for. Owns both caches; refuses to hold anything that
+can change while the run lives (states and outcomes are asked of Redis each time).
+"""
+
+import json
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from redis import Redis
+
+from app.compiler.plan import Plan
+from celesta.store.base import Store
+from workers.engine import keys
+
+PLANS_KEPT = 16
+RUNS_KEPT = 256
+
+SEND, ASK = 0, 1
+"""How a step that became ready goes on: straight into the queue, or first through the cascade."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One run as it was started: everything that its messages leave out."""
+
+    run: str
+    epoch: int
+    project: str
+    plan: Plan
+    inputs: dict[str, Any]
+    no_cache: bool = False
+    refresh: bool = False
+    rebuilt: bool = False
+    _kids: dict[int, list[tuple[str, int, int]]] = field(default_factory=dict, compare=False)
+
+    def asks(self, index: int) -> bool:
+        """Whether the step is looked at before it is sent: it may be cached, or it is mapped."""
+        return self.plan.mapped(index) is not None or self.caches(index) or self.rebuilt
+
+    def caches(self, index: int) -> bool:
+        return not self.no_cache and self.plan.steps[index].get("cache") is not None
+
+    def reads_cache(self, index: int) -> bool:
+        return not self.refresh and self.caches(index)
+
+    def children(self, index: int) -> list[tuple[str, int, int]]:
+        """What `advance.lua` counts a settled step into: (node, settled parents it needs, SEND or ASK)."""
+        found = self._kids.get(index)
+        if found is None:
+            found = [
+                (str(kid), self.plan.need[kid], ASK if self.asks(kid) else SEND) for kid in self.plan.children[index]
+            ]
+            self._kids[index] = found
+        return found
+
+    def output_nodes(self) -> list[str]:
+        """The steps whose outcomes make the run's outputs."""
+        return sorted({str(index) for binding in self.plan.outputs.values() for index in steps_in(binding)})
+
+
+def steps_in(binding: dict[str, Any]) -> Iterator[int]:
+    """The indexes of the steps that a binding names."""
+    if "step" in binding:
+        yield binding["step"]
+    elif "list" in binding:
+        for part in binding["list"]:
+            yield from steps_in(part)
+    elif "dict" in binding:
+        for part in binding["dict"].values():
+            yield from steps_in(part)
+
+
+def index_of(node: str) -> int:
+    """The plan's index of a node, of an item as of a step."""
+    return int(node.partition(".")[0])
+
+
+def map_of(node: str) -> str | None:
+    """The node of the mapped step whose item this is; None for a step."""
+    index, dot, _ = node.partition(".")
+    return index if dot else None
+
+
+class Views:
+    """The plans and runs that this process has met lately."""
+
+    def __init__(self, client: Redis, store: Store) -> None:
+        self.client = client
+        self.store = store
+        self._plans: OrderedDict[str, Plan] = OrderedDict()
+        self._runs: OrderedDict[str, View] = OrderedDict()
+
+    def plan(self, digest: str) -> Plan:
+        found = self._plans.pop(digest, None)
+        if found is None:
+            found = Plan.from_bytes(self.store.get_blob(digest))
+        return _keep(self._plans, digest, found, PLANS_KEPT)
+
+    def of(self, run: str, epoch: int | None = None) -> View | None:
+        """None: Redis does not know the run. `epoch` tells of a rebuild that this process may have missed."""
+        found = self._runs.pop(run, None)
+        if found is None or (epoch is not None and found.epoch != epoch):
+            found = self._load(run)
+        return None if found is None else _keep(self._runs, run, found, RUNS_KEPT)
+
+    def forget(self, run: str) -> None:
+        self._runs.pop(run, None)
+
+    def _load(self, run: str) -> View | None:
+        fields = self.client.hmget(keys.meta(run), ["epoch", "project", "plan", "inputs", "options", "rebuilt"])
+        epoch, project, plan, inputs, options, rebuilt = fields
+        if epoch is None:
+            return None
+        chosen = json.loads(options)
+        return View(
+            run=run,
+            epoch=int(epoch),
+            project=project.decode(),
+            plan=self.plan(plan.decode()),
+            inputs=json.loads(inputs),
+            no_cache=bool(chosen.get("no_cache")),
+            refresh=bool(chosen.get("refresh")),
+            rebuilt=rebuilt == b"1",
+        )
+
+
+def _keep(kept: OrderedDict[str, Any], name: str, value: Any, most: int) -> Any:
+    kept[name] = value
+    while len(kept) > most:
+        kept.popitem(last=False)
+    return value

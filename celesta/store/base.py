@@ -19,6 +19,7 @@ from typing import BinaryIO
 from urllib.parse import quote
 
 from celesta.errors import StoreError
+from celesta.hashing import digest_of
 
 CHUNK_BYTES = 1 << 20
 
@@ -28,11 +29,6 @@ _KEY = re.compile(rf"(?=.{{1,900}}\Z){_COMPONENT}(?:/{_COMPONENT})*\Z")
 _PREFIX = re.compile(rf"(?:(?:{_COMPONENT}/)*(?:{_COMPONENT})?)\Z")
 _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 _LONGEST_PATH = 180
-
-
-def digest_of(data: bytes) -> str:
-    """The digest that names these bytes: lower-case hex SHA-256."""
-    return hashlib.sha256(data).hexdigest()
 
 
 def blob_key(digest: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from redis import Redis
 
+from celesta.environment import environment_digest
 from celesta.hashing import cache_components, cache_key
 from workers.engine import keys
 from workers.engine.bindings import Ref
@@ -35,8 +36,10 @@ def find(view: View, node: str, inputs: Mapping[str, Ref]) -> Finding:
 
 
 def environment_of(step: Mapping[str, Any]) -> str | None:
-    """What tells one environment from another; steps without an image run in the worker's own."""
-    return step.get("image")
+    """What tells one environment from another, when the step asks; without an image it runs in the worker's own."""
+    if not step["cache"].get("environment"):
+        return None
+    return step.get("image") or environment_digest()
 
 
 def lookup(client: Redis, view: View, wanted: Sequence[str]) -> list[Hit | None]:

@@ -56,9 +56,9 @@ def import_name(cls: Any) -> str:
     """`module:Class` as a step will import it: a script's `__main__` is named by its file, relative to its bundle."""
     module = cls.__module__
     if module == "__main__":
-        from celesta.bundle import main_module_name
+        from celesta.layout import main_name
 
-        module = main_module_name()
+        module = main_name()
     return f"{module}:{cls.__qualname__}"
 
 
@@ -261,6 +261,18 @@ def accepts(wanted: TypeDoc, given: TypeDoc) -> str | None:
     if wanted["kind"] != given["kind"]:
         return _mismatch(wanted, given)
     return None if all(accepts(w, g) is None for w, g in _parts(wanted, given)) else _mismatch(wanted, given)
+
+
+def inside(wanted: TypeDoc, kind: str) -> TypeDoc | None:
+    """The type of what is in a list (or dict) that is wanted; None when no such thing is wanted there."""
+    if wanted["kind"] == "union":
+        return next((found for one in wanted["of"] if (found := inside(one, kind)) is not None), None)
+    if wanted["kind"] == "any":
+        return ANY
+    if wanted["kind"] != kind:
+        return None
+    inner: TypeDoc = wanted["items" if kind == "list" else "values"]
+    return inner
 
 
 def _accepts_literal(wanted: TypeDoc, given: TypeDoc) -> str | None:

@@ -1,7 +1,8 @@
 """The DAG as data: what the SDK posts, the API stores and the compiler reads (contracts, section 4).
 
 `validate` is the one set of pure checks, called by the SDK before it posts, by the API and by the compiler; it takes
-any JSON and never raises. `spec_digest` is the version id.
+any JSON and never raises. `spec_digest` is the version id. `workflow_spec` writes the spec of a workflow or task, and
+runs in the SDK only: it reads the user's source, so it is loaded when it is called.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from celesta.spec.checks import validate
 
 Spec = dict[str, Any]
 
-__all__ = ["Spec", "spec_digest", "validate"]
+__all__ = ["Spec", "spec_digest", "validate", "workflow_spec"]
 
 
 def spec_digest(spec: Spec) -> str:
@@ -22,3 +23,13 @@ def spec_digest(spec: Spec) -> str:
     kept = {key: value for key, value in spec.items() if key not in ("git", "doc")}
     text = json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def workflow_spec(subject: Any, *, file: str | None = None) -> tuple[Spec, dict[str, bytes]]:
+    """The spec of a workflow or a single task, and every blob that it names: constants and the code bundle, by digest.
+
+    Raises `SpecError` with all that is wrong, at the user's line where there is one.
+    """
+    from celesta.spec.write import write_spec
+
+    return write_spec(subject, file)

@@ -13,7 +13,7 @@ from typing import Any
 
 from celesta.errors import Problem
 from celesta.spec.shapes import DIGEST, interface_problems, option_problems, ref_problems, task_problems
-from celesta.types import TypeDoc, accepts
+from celesta.types import TypeDoc, accepts, inside
 
 PATH = re.compile(r"\w[\w.\- ]*(#\d+)?(/\w[\w.\- ]*(#\d+)?)*")
 MAX_PROBLEMS = 100
@@ -139,14 +139,14 @@ class _Checks:
                 elif reason := self._reason(wanted, self.inputs[name]):
                     yield Problem(where, f'{reason} by the input "{name}"')
             case {"list": list() as items} if depth < _MAX_DEPTH:
-                inner = _inside(wanted, "list", "items")
+                inner = inside(wanted, "list")
                 if inner is None:
                     yield Problem(where, f"{wanted['kind']} is wanted, a list is given")
                     return
                 for i, one in enumerate(items):
                     yield from self._binding(one, inner, f"{where}[{i}]", parents, depth + 1)
             case {"dict": dict() as items} if depth < _MAX_DEPTH:
-                inner = _inside(wanted, "dict", "values")
+                inner = inside(wanted, "dict")
                 if inner is None:
                     yield Problem(where, f"{wanted['kind']} is wanted, a dict is given")
                     return
@@ -244,14 +244,4 @@ def _width(binding: Any) -> int | None:
             return len(items)
         case {"value": {"type": "list", "length": int() as length}}:
             return length
-    return None
-
-
-def _inside(wanted: TypeDoc, kind: str, part: str) -> TypeDoc | None:
-    """The type of what is in a list or dict that is wanted; of a union, the first member that is one."""
-    if wanted["kind"] == "union":
-        return next((found for one in wanted["of"] if (found := _inside(one, kind, part)) is not None), None)
-    if wanted["kind"] in ("any", kind):
-        inner: TypeDoc = wanted.get(part, wanted)
-        return inner
     return None

@@ -27,7 +27,7 @@ _DEPTH = 40
 def type_problems(doc: Any, where: str, depth: int = 0) -> Iterator[Problem]:
     """What keeps `doc` from being a type document."""
     kind = doc.get("kind") if isinstance(doc, dict) else None
-    if kind in _SIMPLE:
+    if isinstance(kind, str) and kind in _SIMPLE:
         return
     if depth > _DEPTH:
         yield Problem(where, f"types are nested more than {_DEPTH} deep")
@@ -119,7 +119,8 @@ def option_problems(options: Any, where: str) -> Iterator[Problem]:
 
 def ref_problems(ref: Any, wanted: TypeDoc, where: str) -> Iterator[Problem]:
     """What keeps a value reference from being one, or from fitting a type as far as it shows without its data."""
-    if not isinstance(ref, dict) or ref.get("type") not in _REF_TYPES or not _matches(DIGEST, ref.get("digest")):
+    kind = ref.get("type") if isinstance(ref, dict) else None
+    if not isinstance(kind, str) or kind not in _REF_TYPES or not _matches(DIGEST, ref.get("digest")):
         yield Problem(where, "is not a value reference")
         return
     given = _type_of_ref(ref)

@@ -173,7 +173,7 @@ _json = st.recursive(
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_no_json_makes_validation_raise(data: st.DataObject) -> None:
     spec = _GOOD()
     for _ in range(data.draw(st.integers(1, 3))):

@@ -1,0 +1,240 @@
+"""Tracing: a workflow's function is run once with promises, and each task called inside becomes a step of a graph.
+
+`trace` is called by `celesta.workflows`, `current_trace` and `Trace.call` by tasks that are called while one goes on.
+A graph holds Python values; `celesta.spec` turns it into data. Types, names and numbers of inputs are checked here, at
+the user's line, before anything runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from celesta.errors import Problem, SpecError
+from celesta.interface import Interface
+from celesta.placing import place, place_items
+from celesta.promises import Outputs, Promise, place_of, user_line
+from celesta.types import TypeDoc
+
+if TYPE_CHECKING:
+    from celesta.tasks import Task
+
+STEP_NAME = re.compile(r"\w[\w.\- ]*")
+
+
+@dataclass
+class Step:
+    """One call of a task. `inputs` are Python values with promises inside; `mapped` names those mapped over."""
+
+    path: str
+    task: Task[..., Any]
+    inputs: dict[str, Any]
+    mapped: list[str] | None
+    after: list[str]
+    line: str
+
+
+@dataclass
+class Graph:
+    """A traced workflow: its steps in the order of their calls, and its outputs."""
+
+    name: str
+    doc: str
+    function: Callable[..., Any]
+    interface: Interface
+    steps: list[Step]
+    outputs: dict[str, Any]
+
+
+@dataclass
+class Trace:
+    """One tracing that goes on: what was called so far."""
+
+    steps: list[Step] = field(default_factory=list)
+    _paths: set[str] = field(default_factory=set)
+    _scopes: set[str] = field(default_factory=set)
+    _counts: dict[str, int] = field(default_factory=dict)
+    _tasks: dict[str, Task[..., Any]] = field(default_factory=dict)
+    _prefix: str = ""
+
+    def call(self, task: Task[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """A step that runs once. Returns its promise, or its `Outputs` when they have names."""
+        bound, problems = task.interface.bind(args, kwargs)
+        inputs = {name: bound.get(name, one.default) for name, one in task.interface.inputs.items()}
+        for name, value in bound.items():
+            if name in inputs:
+                problems += place(value, task.interface.inputs[name].type, name, self)
+        return self._add(task, inputs, None, problems)
+
+    def map(self, task: Task[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+        """A step for each item. Its outputs are lists."""
+        bound, problems = task.interface.bind(args, kwargs)
+        inputs = {name: one.default for name, one in task.interface.inputs.items()}
+        mapped: dict[str, int | None] = {}
+        for name, value in bound.items():
+            if name not in inputs:
+                continue
+            type_doc = task.interface.inputs[name].type
+            if isinstance(value, unmapped):
+                inputs[name] = value.value
+                problems += place(value.value, type_doc, name, self)
+            else:
+                inputs[name], mapped[name], wrong = place_items(value, type_doc, name, self)
+                problems += wrong
+        return self._add(task, inputs, list(mapped), problems + _widths(mapped))
+
+    @contextlib.contextmanager
+    def inside(self, name: str) -> Iterator[None]:
+        """Puts the steps of a workflow that is called by this one under its name."""
+        before = self._prefix
+        scope = self._free(before + name, self._scopes)
+        self._prefix = scope + "/"
+        try:
+            yield
+        finally:
+            self._prefix = before
+
+    def _add(
+        self, task: Task[..., Any], inputs: dict[str, Any], mapped: list[str] | None, problems: list[Problem]
+    ) -> Any:
+        line = user_line()
+        known = self._tasks.setdefault(task.name, task)
+        if known.function is not task.function:
+            where = f"{place_of(known.function)} and {place_of(task.function)}"
+            problems.append(Problem("", f'two tasks are named "{task.name}" ({where}): give one @task(name=...)'))
+        after = _paths_of(task.after, problems, self)
+        if problems:
+            call = f"{task.name}.map(...)" if mapped is not None else f"{task.name}(...)"
+            raise SpecError(f"{line}: {call} cannot run", problems)
+        path = self._path(task, line)
+        self.steps.append(Step(path, task, inputs, mapped, after, line))
+        return self._result(task.interface, path, mapped is not None)
+
+    def _path(self, task: Task[..., Any], line: str) -> str:
+        if task.step_name is None:
+            return self._free(self._prefix + task.name, self._paths)
+        path = self._prefix + task.step_name
+        if path in self._paths:
+            raise SpecError(f'{line}: there is a step "{path}" already: give this one another name')
+        self._paths.add(path)
+        return path
+
+    def _free(self, base: str, taken: set[str]) -> str:
+        count = self._counts.get(base, 0) + 1
+        while (path := base if count == 1 else f"{base}#{count}") in taken:
+            count += 1
+        self._counts[base] = count
+        taken.add(path)
+        return path
+
+    def _result(self, interface: Interface, path: str, is_map: bool) -> Any:
+        promises = {
+            name: Promise(self, path, name, {"kind": "list", "items": doc} if is_map else doc)
+            for name, doc in interface.outputs.items()
+        }
+        if interface.outputs and interface.record is None:
+            return promises["result"]
+        return Outputs(self, path, promises, unpacks=issubclass(interface.record or object, tuple))
+
+
+class unmapped:  # noqa: N801  # reads as a word in `train.map(data=unmapped(data))`
+    """An input of `.map` that is the same for each item."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+_trace: ContextVar[Trace | None] = ContextVar("celesta_trace", default=None)
+
+
+def current_trace() -> Trace | None:
+    """The tracing that goes on, if any: a task called now is a step, not a plain call."""
+    return _trace.get()
+
+
+def trace(name: str, function: Callable[..., Any], interface: Interface) -> Graph:
+    """Runs the function with a promise for each input. Raises `SpecError` naming the user's line."""
+    going = Trace()
+    mark = _trace.set(going)
+    try:
+        returned = function(**{n: Promise(going, None, n, one.type) for n, one in interface.inputs.items()})
+    finally:
+        _trace.reset(mark)
+    outputs, interface = _outputs(name, function, interface, returned, going)
+    doc = (function.__doc__ or "").strip()
+    return Graph(name, doc, function, interface, going.steps, outputs)
+
+
+def _outputs(
+    name: str, function: Callable[..., Any], interface: Interface, returned: Any, going: Trace
+) -> tuple[dict[str, Any], Interface]:
+    where = f'{place_of(function)}: workflow "{name}"'
+    if not interface.returns_hinted:
+        interface = dataclasses.replace(interface, outputs=_guessed(returned))
+    if not interface.outputs:
+        if returned is not None and not isinstance(returned, Outputs):
+            raise SpecError(f"{where} returns a value, but its hint says None: write what it returns")
+        return {}, interface
+    fields = _fields(returned, interface)
+    if fields is None:
+        told = repr(returned) if isinstance(returned, Outputs) else f"a {type(returned).__name__}"
+        raise SpecError(
+            f"{where} returns {told}, but its hint says that its outputs are {', '.join(interface.outputs)}"
+        )
+    problems: list[Problem] = []
+    for output, doc in interface.outputs.items():
+        problems += place(fields[output], doc, output, going)
+    if problems:
+        raise SpecError(f"{where} returns what does not fit its hint", problems)
+    return fields, interface
+
+
+def _guessed(returned: Any) -> dict[str, TypeDoc]:
+    """Outputs of a workflow whose author wrote no return hint."""
+    if returned is None:
+        return {}
+    if isinstance(returned, Outputs):
+        return {name: promise._type for name, promise in returned._by_name.items()}
+    return {"result": returned._type if isinstance(returned, Promise) else {"kind": "any"}}
+
+
+def _fields(returned: Any, interface: Interface) -> dict[str, Any] | None:
+    names = list(interface.outputs)
+    if isinstance(returned, Outputs):
+        return dict(returned._by_name) if list(returned._by_name) == names and names else None
+    if interface.record is None:
+        return {"result": returned}
+    if isinstance(returned, interface.record):
+        return {name: getattr(returned, name) for name in names}
+    return None
+
+
+def _widths(mapped: Mapping[str, int | None]) -> list[Problem]:
+    if not mapped:
+        return [Problem("", "nothing is mapped over: give a list for at least one input that is not unmapped(...)")]
+    known = {name: width for name, width in mapped.items() if width is not None}
+    if len(set(known.values())) > 1:
+        return [
+            Problem("", "lists of one length are mapped over: " + ", ".join(f"{n} has {w}" for n, w in known.items()))
+        ]
+    return []
+
+
+def _paths_of(after: Any, problems: list[Problem], going: Trace) -> list[str]:
+    """Steps that a call waits for without taking their outputs, in the order given and each once."""
+    paths: list[str] = []
+    for one in after if isinstance(after, list | tuple) else [after]:
+        if isinstance(one, Promise | Outputs) and one._trace is going and one._path is not None:
+            paths.append(one._path)
+        else:
+            problems.append(
+                Problem("after", f"expected what a step of this workflow returned, got a {type(one).__name__}")
+            )
+    return list(dict.fromkeys(paths))

@@ -1,0 +1,106 @@
+"""`@workflow`: a function whose calls of tasks are a DAG.
+
+Called outside a trace it is its function, run as plain Python. Called inside another workflow its steps are put under
+its name. `graph()` traces it; `celesta.spec.workflow_spec` does that for whoever registers or launches it.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, Generic, ParamSpec, TypeVar, overload
+
+from celesta.errors import SpecError
+from celesta.graph import Graph, Step, current_trace, trace
+from celesta.interface import Interface, interface_of
+from celesta.placing import place
+from celesta.promises import Promise, place_of, user_line
+from celesta.tasks import Task, checked_name, plain_workflow
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Workflow(Generic[P, R]):
+    """A function with a name and an interface, that can be traced. Made by `@workflow`."""
+
+    def __init__(self, function: Callable[P, R], name: str) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.name = name
+        self.interface: Interface = interface_of(function, f'workflow "{name}"')
+        self.step_name: str | None = None
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        going = current_trace()
+        if going is None:
+            return self._plain(*args, **kwargs)
+        bound, problems = self.interface.bind(args, kwargs)
+        for name, value in bound.items():
+            if name in self.interface.inputs:
+                problems += place(value, self.interface.inputs[name].type, name, going)
+        if problems:
+            raise SpecError(f"{user_line()}: {self.name}(...) cannot run", problems)
+        with going.inside(self.step_name or self.name):
+            return self.function(*args, **kwargs)
+
+    def with_options(self, *, name: str) -> Workflow[P, R]:
+        """This workflow for one call inside another, with its steps under another name."""
+        changed: Workflow[P, R] = Workflow(self.function, self.name)
+        changed.step_name = checked_name(name, user_line())
+        return changed
+
+    def graph(self) -> Graph:
+        """Traces it. Raises `SpecError` at the user's line for whatever cannot run."""
+        if current_trace() is not None:
+            raise SpecError(f'{user_line()}: workflow "{self.name}" cannot be traced inside another: call it')
+        return trace(self.name, self.function, self.interface)
+
+    def __repr__(self) -> str:
+        return f"<workflow {self.name!r}>"
+
+    def _plain(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        mark = plain_workflow.set(True)
+        try:
+            return self.function(*args, **kwargs)
+        finally:
+            plain_workflow.reset(mark)
+
+
+@overload
+def workflow(function: Callable[P, R], /) -> Workflow[P, R]: ...
+@overload
+def workflow(*, name: str | None = None) -> Callable[[Callable[P, R]], Workflow[P, R]]: ...
+def workflow(function: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
+    """Makes a workflow of a function: `@workflow`, or `@workflow(name=...)`."""
+    if function is None:
+        return functools.partial(_make, name=name)
+    return _make(function, name)
+
+
+def graph_of(subject: Workflow[..., Any] | Task[..., Any]) -> Graph:
+    """The graph of a workflow, or of a single task: one step, with the task's name and interface."""
+    if isinstance(subject, Workflow):
+        return subject.graph()
+    if not isinstance(subject, Task):
+        raise SpecError(
+            f"{user_line()}: {subject!r} is neither a workflow nor a task: decorate it with @workflow or @task"
+        )
+    interface = subject.interface
+    inputs = {name: Promise(None, None, name, one.type) for name, one in interface.inputs.items()}
+    step = Step(subject.step_name or subject.name, subject, dict(inputs), None, [], place_of(subject.function))
+    outputs = {name: Promise(None, step.path, name, doc) for name, doc in interface.outputs.items()}
+    doc = (subject.function.__doc__ or "").strip()
+    return Graph(subject.name, doc, subject.function, interface, [step], dict(outputs))
+
+
+def _make(function: Callable[P, R], name: str | None) -> Workflow[P, R]:
+    if not inspect.isfunction(function):
+        raise SpecError(f"{user_line()}: @workflow takes a function, and {function!r} is none")
+    if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
+        raise SpecError(
+            f'{place_of(function)}: workflow "{function.__name__}" is async or a generator; write a plain function: '
+            "its body only joins steps, and tasks may be async"
+        )
+    return Workflow(function, checked_name(name or function.__name__, place_of(function)))

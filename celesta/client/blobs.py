@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from celesta.store.base import Store, digest_of
+from celesta.hashing import digest_of
+from celesta.store.base import Store
 
 if TYPE_CHECKING:
     from celesta.client.api import Client

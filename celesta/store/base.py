@@ -81,7 +81,10 @@ def open_source(path: str | os.PathLike[str]) -> io.BufferedReader:
 
 
 class Store:
-    """Objects by key and blobs by digest. Subclasses give the object verbs; blobs are built on them here."""
+    """Objects by key and blobs by digest. Subclasses give the object verbs; blobs are built on them here.
+
+    A store of fewer verbs (one that only takes blobs) refuses the others.
+    """
 
     url: str
 
@@ -89,31 +92,31 @@ class Store:
 
     def create(self, key: str, data: bytes) -> bool:
         """Writes an object that must not be there yet. False: it was there, and nothing changed."""
-        raise NotImplementedError
+        raise self._without("create")
 
     def put(self, key: str, data: bytes) -> None:
         """Writes or replaces an object."""
-        raise NotImplementedError
+        raise self._without("put")
 
     def put_file(self, key: str, path: str | os.PathLike[str]) -> None:
         """Writes or replaces an object with the content of a local file."""
-        raise NotImplementedError
+        raise self._without("put_file")
 
     def open(self, key: str) -> BinaryIO | None:
         """A stream of the object's bytes, to be closed by the caller. None: it is not there."""
-        raise NotImplementedError
+        raise self._without("open")
 
     def size(self, key: str) -> int | None:
         """The object's size in bytes. None: it is not there."""
-        raise NotImplementedError
+        raise self._without("size")
 
     def list(self, prefix: str) -> Iterator[str]:
         """All keys that begin with these characters, sorted."""
-        raise NotImplementedError
+        raise self._without("list")
 
     def delete(self, key: str) -> None:
         """Removes an object; one that is not there is no error."""
-        raise NotImplementedError
+        raise self._without("delete")
 
     def get(self, key: str) -> bytes | None:
         """The object's bytes. None: it is not there."""
@@ -127,7 +130,7 @@ class Store:
 
     def put_blob_file(self, path: str | os.PathLike[str]) -> tuple[str, int]:
         """Stores a local file as a blob, streaming; its digest and its size in bytes."""
-        raise NotImplementedError
+        raise self._without("put_blob_file")
 
     def put_blob(self, data: bytes) -> str:
         """Stores bytes as a blob (once, however often it is put); their digest."""
@@ -171,6 +174,9 @@ class Store:
         if seen != digest:
             _discard(path)
             raise self._corrupt(digest)
+
+    def _without(self, verb: str) -> StoreError:
+        return StoreError(f"the store {self.url} takes no {verb}()", code="unsupported", retryable=False)
 
     def _missing(self, digest: str) -> StoreError:
         return StoreError(f"blob {digest} is not in the store {self.url}", code="missing_blob", retryable=False)

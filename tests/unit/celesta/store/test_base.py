@@ -1,7 +1,7 @@
 import pytest
 
 from celesta.errors import StoreError
-from celesta.store.base import blob_key, check_key, step_prefix
+from celesta.store.base import Store, blob_key, check_key, step_prefix
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,12 @@ def test_long_step_paths_are_cut_and_stay_apart() -> None:
 def test_a_blob_has_a_digest_for_a_name(digest: str) -> None:
     with pytest.raises(StoreError, match="is not a digest"):
         blob_key(digest)
+
+
+def test_a_store_that_only_takes_blobs_refuses_the_rest_for_good() -> None:
+    class Blobs(Store):
+        url = "http://server"
+
+    with pytest.raises(StoreError, match=r"http://server takes no create\(\)") as caught:
+        Blobs().create("key", b"")
+    assert not caught.value.retryable

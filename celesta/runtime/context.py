@@ -1,0 +1,169 @@
+"""What a running step may know and say about itself: `celesta.current()`.
+
+Owns the context object and how the current one is found. Set by `celesta.runtime.step` for a process that runs one
+step, by `celesta.local` around a call in its own process, and by a plain call of a task outside any run.
+Refuses to answer where there is no step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, SupportsFloat, SupportsIndex
+from urllib.parse import quote
+
+from celesta.errors import ContextError
+
+MAX_METRICS = 10_000
+
+
+class StepContext:
+    """One attempt at a step, as its own code sees it. Safe to use from the threads of the step."""
+
+    def __init__(
+        self,
+        run_id: str,
+        step_path: str,
+        attempt: int,
+        *,
+        idempotency_key: str = "",
+        secrets: Mapping[str, str] | None = None,
+        checkpoints: str | os.PathLike[str] = "",
+    ) -> None:
+        self.run_id = run_id
+        self.step_path = step_path
+        self.attempt = attempt
+        self.idempotency_key = idempotency_key or f"{run_id}/{step_path}"
+        self.metrics: list[dict[str, Any]] = []
+        self.html: str | None = None
+        self._secrets = secrets or {}
+        self._checkpoints = checkpoints
+        self._checkpoint: Path | None = None
+
+    def log_metric(self, name: str, value: SupportsFloat | SupportsIndex, *, step: int | None = None) -> None:
+        """Records a number under a name; `step` is its place on the x-axis (an epoch, a batch).
+
+        What is not finite cannot be drawn: it goes to the log instead. So does what comes after the 10,000th.
+        """
+        number = float(value)
+        if not math.isfinite(number) or len(self.metrics) >= MAX_METRICS:
+            self._note(f"metric {name} = {number} (step {step}) is not recorded: " + _why_not(number))
+            return
+        self.metrics.append({"name": str(name), "value": number, "step": step, "at_ms": time.time_ns() // 1_000_000})
+
+    def log_text(self, text: str) -> None:
+        """Writes a line to the step's log."""
+        self._note(text)
+
+    def report(self, html: str) -> None:
+        """Keeps a page of HTML with the step; a second call replaces the first."""
+        if not isinstance(html, str):
+            raise ContextError(f"report() takes a string of HTML, not {type(html).__name__}")
+        self.html = html
+
+    @property
+    def checkpoint(self) -> Path:
+        """A directory that the next attempts at this step find again on the same host; gone when one succeeds."""
+        if self._checkpoint is None:
+            self._checkpoint = (
+                Path(self._checkpoints or "checkpoints")
+                / quote(self.run_id, safe="")
+                / quote(self.step_path, safe="")[-200:]
+            )
+            self._checkpoint.mkdir(parents=True, exist_ok=True)
+        return self._checkpoint
+
+    def discard_checkpoint(self) -> None:
+        """Removes the checkpoint, when there is one. Called after the step succeeded."""
+        if self._checkpoint is not None:
+            import shutil
+
+            shutil.rmtree(self._checkpoint, ignore_errors=True)
+
+    def secret(self, name: str) -> str:
+        """The value of a secret that the task declares."""
+        try:
+            return self._secrets[name]
+        except KeyError:
+            known = ", ".join(sorted(self._secrets)) or "none"
+            raise ContextError(
+                f"secret {name!r} is not given to step {self.step_path!r} (it has: {known}); "
+                f"declare it with @task(secrets=[{name!r}])"
+            ) from None
+
+    def _note(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+
+class PlainContext(StepContext):
+    """The context of a task that is called as a plain function: it takes everything and keeps nothing."""
+
+    def __init__(self, task: str = "") -> None:
+        super().__init__("", task, 1, secrets=os.environ)
+
+    @property
+    def checkpoint(self) -> Path:
+        if self._checkpoint is None:
+            import tempfile
+
+            self._checkpoint = Path(tempfile.mkdtemp(prefix="celesta-checkpoint-"))
+        return self._checkpoint
+
+    def _note(self, text: str) -> None:
+        """A plain call prints nothing of its own."""
+
+
+_active: contextvars.ContextVar[StepContext | None] = contextvars.ContextVar("celesta_step", default=None)
+# A process that runs one step: its threads, which inherit no context variables, find the step here.
+_of_process: StepContext | None = None
+
+
+def current() -> StepContext:
+    """The step that is running: its run id, path, attempt, and where its metrics, report and checkpoint go."""
+    found = _active.get() or _of_process
+    if found is None:
+        raise ContextError(
+            "current() works inside a step only; call it in the body of a task, not where a module or workflow is built"
+        )
+    return found
+
+
+@contextlib.contextmanager
+def active(context: StepContext) -> Iterator[StepContext]:
+    """Makes this the current step within the block, in this thread or coroutine."""
+    mark = _active.set(context)
+    try:
+        yield context
+    finally:
+        _active.reset(mark)
+
+
+@contextlib.contextmanager
+def plain_call(task: str) -> Iterator[StepContext]:
+    """A plain call of a task: inside a step that step's context goes on, elsewhere a harmless one stands in."""
+    found = _active.get() or _of_process
+    if found is not None:
+        yield found
+        return
+    context = PlainContext(task)
+    with active(context):
+        try:
+            yield context
+        finally:
+            context.discard_checkpoint()
+
+
+def own_process(context: StepContext | None) -> None:
+    """Makes this the step of the whole process, its threads included; None: it runs no step any more."""
+    global _of_process
+    _of_process = context
+
+
+def _why_not(number: float) -> str:
+    return f"a step keeps {MAX_METRICS:,} metrics" if math.isfinite(number) else "it is not a finite number"

@@ -1,0 +1,117 @@
+"""The life of one step child: made ready, idle until its document comes, one step, gone.
+
+Called by the bundle zygote right after the fork. Never returns. What can be done before the document is there is done
+before; modules are imported already, and nothing is cleaned up but what others could see.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from celesta.errors import CelestaError
+from celesta.runtime import enter
+from celesta.runtime.call import blank_result
+from celesta.runtime.failures import error_document, kind_of
+from celesta.runtime.processes import adopt_orphans, die_with_parent, name_process
+from celesta.runtime.step import run_step
+from celesta.runtime.zygote.rehearsal import rehearse
+from celesta.runtime.zygote.slots import Slot
+from celesta.runtime.zygote.wire import receive_bytes, send_bytes
+
+# The exit status of a child that said all it had to say and left no process behind. An unusual number, so that an
+# `os._exit` in a step is not taken for it.
+CLEAN = 113
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What all children of a bundle zygote share."""
+
+    store: Any
+    store_url: str
+    endpoint_url: str | None
+    checkpoints: str
+    root: str | None
+    freshen: Callable[[], None]
+
+
+def live(talk: socket.socket, slot: Slot, parent: int, shared: Surroundings) -> NoReturn:
+    """Waits for one step document on `talk`, runs it, answers with its result, and ends the process."""
+    status = 1
+    try:
+        os.setsid()
+        die_with_parent(parent)
+        adopt_orphans()
+        name_process("celesta-spare")
+        enter.redirect_output(slot.log)
+        os.chdir(slot.folder)
+        rehearse(slot.log)
+        data = receive_bytes(talk)
+        if data is not None:
+            name_process("celesta-step")
+            send_bytes(talk, _perform(json.loads(data), slot, shared))
+        status = CLEAN
+    except OSError:
+        """Whoever asked is gone, or the step closed the socket: the result is in the store."""
+    except BaseException:
+        traceback.print_exc()  # A fault of ours: the step's log is where it can be seen.
+    finally:
+        os._exit(status)
+
+
+def _perform(envelope: dict[str, Any], slot: Slot, shared: Surroundings) -> bytes:
+    document = envelope["document"]
+    try:
+        store = _store(document, shared)
+        shared.freshen()
+        gc.enable()
+        return run_step(
+            document,
+            store,
+            log=slot.log,
+            into=slot.inputs,
+            root=shared.root,
+            secrets=envelope["secrets"],
+            checkpoints=shared.checkpoints,
+            worker=envelope["worker"],
+        )
+    except CelestaError as error:  # The store refused the result itself: it is told, though it is not durable.
+        result = blank_result(document, envelope["worker"])
+        result["error"] = error_document(error, kind_of(error))
+        return json.dumps(result).encode()
+
+
+def _store(document: dict[str, Any], shared: Surroundings) -> Any:
+    if document["store_url"] == shared.store_url:
+        return shared.store
+    from celesta.store import open_store
+
+    return open_store(document["store_url"], shared.endpoint_url)
+
+
+def freshener() -> Callable[[], None]:
+    """What makes inherited random state as fresh as in a new process; decided once, after the user's imports.
+
+    Python reseeds `random` in each fork by itself. numpy's global generator would be the same in every step, so it is
+    seeded anew, unless the user's module seeded it on import: then each step begins with that seed, as it should.
+    """
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is None:
+        return _nothing
+    _, key, position = numpy_random.get_state()[:3]
+    # Seeded from the system's entropy and not used since: that is what importing numpy leaves.
+    if position == len(key) and key[0] == 0x80000000:
+        return numpy_random.seed  # type: ignore[no-any-return]
+    return _nothing
+
+
+def _nothing() -> None:
+    """Nothing to freshen."""

@@ -1,0 +1,173 @@
+"""One attempt on a step child: obtained, given its document, followed to its end.
+
+Called by the process executor, from one thread; `cancel` and `read_log` come from any. Owns time-outs, cancellation and
+the live log of the attempt.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import threading
+import time
+
+from celesta.runtime.zygote.base import IMPORT_SECONDS
+from celesta.runtime.zygote.bundle import KILL_GRACE_SECONDS
+from celesta.runtime.zygote.wire import receive_bytes
+from celesta.store import Store
+from workers.executors import verdicts
+from workers.executors.base import Document, OnLog
+from workers.executors.lanes import Child, Lane, LaneEnded
+
+LIVE_LOG_AFTER_SECONDS = 1.0
+LIVE_LOG_EVERY_SECONDS = 0.5
+_LOG_CHUNK_BYTES = 65_536
+_OBTAIN_SECONDS = IMPORT_SECONDS + 30
+_ENDING_SECONDS = 5.0
+
+
+class Attempt:
+    """An attempt at a step, from its submission to its result document."""
+
+    def __init__(self, document: Document, store: Store, on_log: OnLog | None, worker: str) -> None:
+        self.document = document
+        self.key = (document["run"], document["node"], document["token"])
+        self._store = store
+        self._on_log = on_log
+        self._worker = worker
+        self._timeout: float | None = document.get("timeout_seconds")
+        self._started = time.monotonic()
+        self._cancelled = False
+        self._lock = threading.Lock()
+        self._lane: Lane | None = None
+        self._child: Child | None = None
+        self._sent_bytes = 0
+
+    # From other threads
+
+    def cancel(self) -> None:
+        """Has the attempt end soon."""
+        with self._lock:
+            self._cancelled = True
+            if self._lane is not None:
+                self._lane.wake()
+
+    def read_log(self, offset: int) -> bytes:
+        """What the step has written from `offset` on."""
+        with self._lock:
+            return b"" if self._child is None else os.pread(self._child.log, 1 << 20, offset)
+
+    # From the thread that submitted it
+
+    def fail(self, error: Document) -> Document:
+        """The result document of an attempt that ends without one of its own."""
+        log = None if self._child is None else self._child.log
+        return verdicts.conclude(self.document, self._store, error, log, self._started, self._worker)
+
+    def run(self, lane: Lane, envelope: bytes) -> Document:
+        """Runs the step on a child of this lane; its result document.
+
+        Raises `LaneEnded` when the lane has no child that took the document: then nothing of the step has run.
+        """
+        with self._lock:
+            self._lane = lane
+        try:
+            child = self._obtain(lane)
+            if child is None:
+                error = verdicts.cancelled() if self._cancelled else self._not_obtained()
+                return self.fail(error)
+            try:
+                return self._run_on(lane, child, envelope)
+            finally:
+                with self._lock:
+                    self._child = None
+                    child.close()
+        finally:
+            with self._lock:
+                self._lane = None
+
+    def _obtain(self, lane: Lane) -> Child | None:
+        deadline = time.monotonic() + (self._timeout or _OBTAIN_SECONDS)
+        while not self._cancelled and (left := deadline - time.monotonic()) > 0:
+            child = lane.take(left)
+            if child is not None:
+                return child
+        return None
+
+    def _not_obtained(self) -> Document:
+        if self._timeout:
+            return verdicts.timed_out(self._timeout, "waited for the import of its module")
+        return verdicts.lost("the zygote gave no process for the step; the worker's log tells more")
+
+    def _run_on(self, lane: Lane, child: Child, envelope: bytes) -> Document:
+        with self._lock:
+            self._child = child
+        try:
+            lane.give(child, envelope)
+        except OSError as gone:
+            raise LaneEnded from gone
+        try:
+            error = self._follow(lane, child)
+            data = _said(child)
+            if data is not None:
+                return dict(json.loads(data))
+            return self.fail(error or verdicts.died(lane.ending(child, _ENDING_SECONDS), child.log))
+        except LaneEnded:
+            return self.fail(verdicts.lost("the zygote of the step was ended, and the step with it"))
+        finally:
+            self._send_log(child, final=True)
+            lane.leave(child)
+
+    def _follow(self, lane: Lane, child: Child) -> Document | None:
+        """Waits for the child's end or result; the error for which it was killed, if it was."""
+        now = time.monotonic()
+        deadline = None if self._timeout is None else now + self._timeout
+        look_at_log = None if self._on_log is None else now + LIVE_LOG_AFTER_SECONDS
+        error: Document | None = None
+        while True:
+            if error is None and (self._cancelled or (deadline is not None and now >= deadline)):
+                error = verdicts.cancelled() if self._cancelled else verdicts.timed_out(self._timeout or 0)
+                lane.kill(child)
+                deadline = now + KILL_GRACE_SECONDS + 1.0
+            elif error is not None and deadline is not None and now >= deadline:
+                kill_group(child.pid)  # The zygote is busy (importing?), or the kernel does not let go of the step.
+                deadline = None
+            if look_at_log is not None and now >= look_at_log:
+                self._send_log(child)
+                look_at_log = now + LIVE_LOG_EVERY_SECONDS
+            moments = [moment for moment in (deadline, look_at_log) if moment is not None]
+            if lane.wait(child, min(moments) - time.monotonic() if moments else None):
+                return error
+            now = time.monotonic()
+
+    def _send_log(self, child: Child, final: bool = False) -> None:
+        """Hands out what was written since the last time. At the end only when there was a first time."""
+        if self._on_log is None or (final and not self._sent_bytes):
+            return
+        try:
+            while data := os.pread(child.log, _LOG_CHUNK_BYTES, self._sent_bytes):
+                self._on_log(*self.key, data)
+                self._sent_bytes += len(data)
+        except Exception:  # The live log is a convenience; whoever takes it must not be able to break the step.
+            self._on_log = None
+
+
+def kill_group(pid: int) -> None:
+    """Kills the process group of a step child that its zygote has not reaped."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _said(child: Child) -> bytes | None:
+    """The child's result, when it gave one. Never waits for a child that is dead: another process may hold its end."""
+    child.talk.setblocking(False)
+    try:
+        if not child.talk.recv(1, socket.MSG_PEEK):
+            return None
+    except (BlockingIOError, ConnectionResetError):
+        return None
+    child.talk.setblocking(True)
+    return receive_bytes(child.talk)

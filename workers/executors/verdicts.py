@@ -1,0 +1,105 @@
+"""Result documents of attempts that could not write their own: what became of the process, in words and kinds.
+
+Called by executors. Owns the mapping from a wait status to an error kind. A result that the step wrote itself always
+wins over the one that is made here.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import time
+from typing import Any
+
+from celesta.errors import StoreError
+from celesta.runtime.call import blank_result
+from celesta.runtime.failures import error_document, plain_error
+from celesta.runtime.leave import create_result, keep_log
+from celesta.store import Store, step_prefix
+from workers.executors.base import Document
+
+# Signals that come from outside; all others are the doing of the step's own code.
+_FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT}
+_FATAL = b"Fatal Python error"
+_OUR_FRAMES = "celesta/runtime/"
+_TAIL_BYTES = 65_536
+
+
+def timed_out(seconds: float, where: str = "ran") -> Document:
+    """The error of an attempt that took too long."""
+    return plain_error(
+        "Timeout", f"the step {where} longer than its timeout of {seconds:g} s, and was ended", "timeout"
+    )
+
+
+def cancelled() -> Document:
+    """The error of an attempt that was cancelled."""
+    return plain_error("Cancelled", "the step was cancelled", "system")
+
+
+def lost(why: str) -> Document:
+    """The error of an attempt whose process cannot be asked any more."""
+    return plain_error("Lost", why, "system")
+
+
+def died(ending: dict[str, Any] | None, log: int) -> Document:
+    """The error of an attempt whose process ended without a result, from its wait status."""
+    if ending is None:
+        return lost("the process of the step is gone, and left no result")
+    if os.WIFEXITED(ending["status"]):
+        code = os.WEXITSTATUS(ending["status"])
+        message = f"the process of the step ended by itself with status {code} (os._exit?) before the step returned"
+        return plain_error("ProcessExited", message, "user")
+    number = os.WTERMSIG(ending["status"])
+    name = _signal_name(number)
+    if ending["out_of_memory"]:
+        message = f"the host ran out of memory, and the kernel ended the step ({name}); ask for more, or use less"
+        return plain_error("OutOfMemory", message, "out_of_memory")
+    if number in _FROM_OUTSIDE:
+        return plain_error("Killed", f"the process of the step was ended from outside by {name}", "system")
+    return plain_error("Crashed", f"the process of the step died of {name}", "user", _last_words(log))
+
+
+def conclude(
+    document: Document, store: Store, error: Document, log: int | None, started: float, worker: str
+) -> Document:
+    """Makes the attempt's failure durable, unless the step's own result is; the result document that counts.
+
+    A cancelled attempt keeps its log, and gets no result.
+    """
+    result = blank_result(document, worker)
+    seconds = time.monotonic() - started
+    result["timings"]["started_ms"] -= int(seconds * 1000)
+    result["timings"]["body_seconds"] = round(seconds, 6)
+    result["error"] = error
+    prefix = step_prefix(document["run"], document["path"], document["token"])
+    try:
+        existing = store.get(f"{prefix}result.json")
+        if existing is not None:
+            return dict(json.loads(existing))
+        if log is not None:
+            keep_log(result, store, prefix, log)
+        return result if error["type"] == "Cancelled" else dict(json.loads(create_result(result, store, prefix)))
+    except StoreError as failure:
+        result["error"] = error_document(failure, "system")
+        return result
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return f"{signal.Signals(number).name} ({signal.strsignal(number)})"
+    except ValueError:
+        return f"signal {number}"
+
+
+def _last_words(log: int) -> str:
+    """Where the interpreter was when it crashed: faulthandler writes it to the log."""
+    start = max(0, os.fstat(log).st_size - _TAIL_BYTES)
+    tail = os.pread(log, _TAIL_BYTES, start)
+    found = tail.rfind(_FATAL)
+    if found < 0:
+        return ""
+    lines = tail[found:].decode(errors="replace").splitlines()
+    return "\n".join(itertools.takewhile(lambda line: _OUR_FRAMES not in line, lines))

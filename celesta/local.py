@@ -1,0 +1,321 @@
+"""Runs a workflow in this process, without any server: `celesta run … --local`.
+
+Called by the CLI and from notebooks. The keys, the codecs, the step contract and the result documents are those of a
+server's run; the index of the cache, the store and the records of runs are this home's own. Steps run one after the
+other, in the order of the spec, each as soon as its own upstreams are done. What needs a process of its own is left to
+servers: a step's `timeout` and `resources` are not enforced here, and a step that kills the process ends the run.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from celesta.codecs import items, make_dict, make_list, to_plain
+from celesta.environment import environment_digest
+from celesta.errors import CelestaError, InputError, Problem, SpecError
+from celesta.hashing import cache_components, cache_key
+from celesta.ids import new_run_id
+from celesta.local_steps import LocalSteps
+from celesta.spec import validate
+from celesta.store import Store, step_prefix
+from celesta.store.local import LocalStore
+
+Document = dict[str, Any]
+Ref = dict[str, Any]
+OnEvent = Callable[[Document], object]
+
+_COUNTS = ("succeeded", "cached", "failed", "skipped", "cancelled")
+_COUNTED_AS = {"upstream_failed": "skipped"}
+
+
+@dataclass
+class LocalRun:
+    """A run that ended. `outputs` are references, `document()` has them as JSON."""
+
+    run_id: str
+    workflow: str
+    status: str
+    outputs: dict[str, Ref]
+    steps: dict[str, int]
+    error: Document | None
+    duration_seconds: float
+    store: Store
+    log: str | None = None  # where the log of the step in `error` is
+    states: dict[str, str] = field(default_factory=dict)  # by path, map items singly
+
+    def document(self) -> Document:
+        """The run as `celesta run --json` prints it, and what a person wants to know when it failed."""
+        return {
+            "run_id": self.run_id,
+            "workflow": self.workflow,
+            "status": self.status,
+            "outputs": {name: to_plain(ref, self.store) for name, ref in self.outputs.items()},
+            "steps": self.steps,
+            "duration_seconds": self.duration_seconds,
+            "url": None,
+            "error": self.error,
+            "log": self.log,
+        }
+
+
+def local_store(home: str | os.PathLike[str]) -> LocalStore:
+    """The store of local runs: where a spec's values and a run's inputs are put before `run_local`."""
+    return LocalStore(Path(home) / "local" / "store")
+
+
+def run_local(
+    spec: Document,
+    inputs: Mapping[str, Ref],
+    home: str | os.PathLike[str],
+    *,
+    store: Store | None = None,
+    no_cache: bool = False,
+    refresh: bool = False,
+    on_event: OnEvent | None = None,
+) -> LocalRun:
+    """Runs a workflow to its end; the modules of its tasks must be importable here.
+
+    `inputs` are references in `store` (by default `local_store(home)`). `no_cache` neither asks nor fills the cache,
+    `refresh` fills it only. `on_event` gets the events of the contracts. A failed step is a run that failed; what is
+    wrong with the spec or the inputs raises `SpecError` or `InputError` before anything runs.
+    """
+    problems = validate(spec)
+    if problems:
+        raise SpecError("the workflow cannot run", problems)
+    store = store or local_store(home)
+    given = _complete_inputs(spec, inputs)
+    index = _Index(Path(home), store.url, reads=not (no_cache or refresh), writes=not no_cache)
+    return _Run(spec, given, store, index, Path(home), on_event or _ignore).run()
+
+
+def _complete_inputs(spec: Document, inputs: Mapping[str, Ref]) -> dict[str, Ref]:
+    ports = {port["name"]: port for port in spec["interface"]["inputs"]}
+    problems = [Problem(name, f'"{spec["name"]}" has no such input') for name in inputs if name not in ports]
+    defaults = {name: port["default"] for name, port in ports.items() if port.get("default") is not None}
+    given = defaults | dict(inputs)
+    problems += [Problem(name, "is missing") for name in ports if name not in given]
+    if problems:
+        raise InputError(f'the inputs of "{spec["name"]}" are not right', problems)
+    return given
+
+
+class _Run:
+    """One run: what is settled so far, and what that makes ready."""
+
+    def __init__(
+        self, spec: Document, inputs: dict[str, Ref], store: Store, index: "_Index", home: Path, on_event: OnEvent
+    ) -> None:
+        self.id = new_run_id()
+        self.spec, self.inputs, self.store, self.index, self.on_event = spec, inputs, store, index, on_event
+        self.steps = LocalSteps(self.id, store, home, self._event)
+        self.outcomes: dict[str, dict[str, Ref]] = {}  # of the steps that have outputs, by path
+        self.settled: dict[str, str] = {}  # the state of every step that is done, by path
+        self.counts = dict.fromkeys(_COUNTS, 0)
+        self.states: dict[str, str] = {}
+        self.error: Document | None = None
+        self.log: str | None = None
+        self.known = len(spec["steps"])
+
+    def run(self) -> LocalRun:
+        started = time.perf_counter()
+        self._event("run.started", known=self.known)
+        with self.steps:
+            for node, step in _in_order(self.spec["steps"]):
+                self.settled[step["path"]] = self._settle(str(node), step)
+        status = "failed" if self.error else "succeeded"
+        outputs = {} if self.error else {name: self._value(one) for name, one in self.spec["outputs"].items()}
+        steps = {"total": sum(self.counts.values()), **self.counts}
+        self._event("run.finished", status=status, outputs=outputs, error=self.error, counts=steps)
+        run = LocalRun(
+            run_id=self.id,
+            workflow=self.spec["name"],
+            status=status,
+            outputs=outputs,
+            steps=steps,
+            error=self.error,
+            duration_seconds=round(time.perf_counter() - started, 6),
+            store=self.store,
+            log=self.log,
+            states=self.states,
+        )
+        self.index.record(run)
+        return run
+
+    # Steps
+
+    def _settle(self, node: str, step: Document) -> str:
+        task = self._task(step)
+        if any(self.settled[parent] not in ("succeeded", "cached") for parent in _parents(step)):
+            return self._done(node, step["path"], "upstream_failed")
+        try:
+            if step.get("map") is not None:
+                return self._settle_map(node, step, task)
+            bound = {name: self._value(binding) for name, binding in step["inputs"].items()}
+            state, outputs = self._run_step(node, step["path"], task, bound)
+        except CelestaError as error:
+            return self._could_not(node, step["path"], error)
+        if outputs is not None:
+            self.outcomes[step["path"]] = outputs
+        return state
+
+    def _settle_map(self, node: str, step: Document, task: Document) -> str:
+        """Each item is a step of its own; the outputs of the whole are the lists of theirs."""
+        whole = {name: self._value(binding) for name, binding in step["inputs"].items()}
+        lists = {name: items(whole[name], self.store) for name in step["map"]}
+        width = _width(step["path"], lists)
+        self.known += width
+        self._event("map.opened", node=node, path=step["path"], width=width, known=self.known)
+        gathered: list[dict[str, Ref] | None] = []
+        for item in range(width):
+            bound = whole | {name: refs[item] for name, refs in lists.items()}
+            gathered.append(self._run_step(f"{node}.{item}", f"{step['path']}[{item}]", task, bound)[1])
+        state = "failed" if None in gathered else "succeeded"
+        self._event("step.settled", node=node, path=step["path"], state=state)  # not counted: its items were
+        if state == "failed":
+            return state
+        self.outcomes[step["path"]] = {
+            port["name"]: make_list([one[port["name"]] for one in gathered if one], self.store)
+            for port in task["interface"]["outputs"]
+        }
+        return state
+
+    def _run_step(
+        self, node: str, path: str, task: Document, bound: dict[str, Ref]
+    ) -> tuple[str, dict[str, Ref] | None]:
+        """A step, or an item of a map: from the cache, or run. Its state, and its outputs when it has them."""
+        inputs = {name: ref for name, ref in _with_defaults(task, bound).items() if ref is not None}
+        key, components = self._key(task, inputs)
+        hit = self.index.find(key, task)
+        if hit is not None:
+            source = {name: hit[name] for name in ("run", "path", "node", "token")}
+            return self._done(node, path, "cached", cache_key=key, source=source), hit["outputs"]
+        result = self.steps.run(node, path, task, inputs, key)
+        if result["status"] != "succeeded":
+            self._fail(path, result["error"], result)
+            return self._done(node, path, "failed", outcome=result, cache_key=key, components=components), None
+        self.index.keep(key, {name: result[name] for name in ("run", "path", "node", "token", "outputs")}, components)
+        state = self._done(node, path, "succeeded", outcome=result, cache_key=key, components=components)
+        return state, result["outputs"]
+
+    def _key(self, task: Document, inputs: Mapping[str, Ref]) -> tuple[str | None, Document | None]:
+        cache = task.get("cache")
+        if cache is None:
+            return None, None
+        environment = (task.get("image") or environment_digest()) if cache.get("environment") else None
+        components = cache_components(task, {name: ref["digest"] for name, ref in inputs.items()}, environment)
+        return cache_key(components), components
+
+    def _task(self, step: Document) -> Document:
+        task: Document = self.spec["tasks"][step["task"]]
+        return task | (step.get("options") or {})
+
+    def _could_not(self, node: str, path: str, error: CelestaError) -> str:
+        document = {"type": type(error).__name__, "message": str(error), "traceback": "", "kind": error.kind}
+        self._fail(path, document)
+        return self._done(node, path, "failed", outcome={"status": "failed", "outputs": {}, "error": document})
+
+    def _fail(self, path: str, error: Document, result: Document | None = None) -> None:
+        """The first failure is the run's."""
+        if self.error is None:
+            self.error = {"path": path, **error}
+            if result and result["log_bytes"]:
+                self.log = f"{self.store.url}/{step_prefix(self.id, path, result['token'])}log.txt"
+
+    def _done(self, node: str, path: str, state: str, **facts: Any) -> str:
+        self.counts[_COUNTED_AS.get(state, state)] += 1
+        self.states[path] = state
+        self._event("step.settled", node=node, path=path, state=state, **facts)
+        return state
+
+    def _value(self, binding: Document) -> Ref:
+        """The reference that a binding stands for, now that its steps are done."""
+        if "value" in binding:
+            return dict(binding["value"])
+        if "input" in binding:
+            return self.inputs[binding["input"]]
+        if "step" in binding:
+            return self.outcomes[binding["step"]][binding["output"]]
+        if "list" in binding:
+            return make_list([self._value(part) for part in binding["list"]], self.store)
+        return make_dict({key: self._value(part) for key, part in binding["dict"].items()}, self.store)
+
+    def _event(self, kind: str, **facts: Any) -> None:
+        self.on_event({"kind": kind, "run": self.id, "at_ms": time.time_ns() // 1_000_000, **facts})
+
+
+class _Index:
+    """The cache index and the records of local runs: one small object each, under `CELESTA_HOME/local/index`."""
+
+    def __init__(self, home: Path, store_url: str, *, reads: bool, writes: bool) -> None:
+        self.objects = LocalStore(home / "local" / "index")
+        self.store_url, self.reads, self.writes = store_url, reads, writes
+
+    def find(self, key: str | None, task: Document) -> Document | None:
+        """The entry of this key, when its values are in the store of this run and it is not past its lifetime."""
+        data = self.objects.get(self._name(key)) if key and self.reads else None
+        entry: Document = json.loads(data) if data else {}
+        ttl_seconds = (task.get("cache") or {}).get("ttl_seconds")
+        too_old = ttl_seconds is not None and entry.get("at_ms", 0) + ttl_seconds * 1000 <= time.time() * 1000
+        return None if too_old or entry.get("store") != self.store_url else entry
+
+    def keep(self, key: str | None, entry: Document, components: Document | None) -> None:
+        if key and self.writes:
+            more = {"store": self.store_url, "at_ms": time.time_ns() // 1_000_000, "components": components}
+            self.objects.put(self._name(key), json.dumps(entry | more).encode())
+
+    def record(self, run: LocalRun) -> None:
+        """Keeps how a run ended."""
+        self.objects.put(f"runs/{run.run_id}.json", json.dumps(run.document() | {"states": run.states}).encode())
+
+    def _name(self, key: str) -> str:
+        return f"cache/{key[:2]}/{key}.json"
+
+
+def _in_order(steps: list[Document]) -> Iterator[tuple[int, Document]]:
+    """The steps with their index, parents first, and otherwise as they are written. There is no cycle (validated)."""
+    number = {step["path"]: index for index, step in enumerate(steps)}
+    done: set[int] = set()
+    for first in range(len(steps)):
+        waiting = [first]
+        while waiting:
+            index = waiting[-1]
+            missing = [number[parent] for parent in _parents(steps[index]) if number[parent] not in done]
+            if missing:
+                waiting.append(missing[0])
+                continue
+            waiting.pop()
+            if index not in done:
+                done.add(index)
+                yield index, steps[index]
+
+
+def _parents(step: Document) -> list[str]:
+    """The paths of the steps that this one waits for, each once."""
+    found = dict.fromkeys(step.get("after") or ())
+    bindings = list(step["inputs"].values())
+    while bindings:
+        binding = bindings.pop()
+        if "step" in binding:
+            found[binding["step"]] = None
+        bindings += binding.get("list") or (binding.get("dict") or {}).values()
+    return list(found)
+
+
+def _width(path: str, lists: Mapping[str, list[Ref]]) -> int:
+    widths = {name: len(refs) for name, refs in lists.items()}
+    if len(set(widths.values())) > 1:
+        told = ", ".join(f"{name} has {width}" for name, width in widths.items())
+        raise InputError(f'the lists that "{path}" maps over differ in length: {told}')
+    return next(iter(widths.values()))
+
+
+def _with_defaults(task: Document, bound: Mapping[str, Ref]) -> dict[str, Ref | None]:
+    return {port["name"]: bound.get(port["name"], port.get("default")) for port in task["interface"]["inputs"]}
+
+
+def _ignore(event: Document) -> None:
+    """For those who do not follow the run."""

@@ -1,0 +1,165 @@
+"""The steps of a local run: each called in this process, by the same code as in a step's own process.
+
+Called by `celesta.local`. Owns what surrounds a call here: an empty scratch folder that is the working directory while
+the step runs, its variables and secrets, its log (what it prints goes to stderr as well, so that stdout stays the
+caller's), and its retries. Results, logs and reports go to the store as those of any run.
+"""
+
+import contextlib
+import io
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from celesta.runtime.call import call_step
+from celesta.runtime.context import StepContext
+from celesta.runtime.enter import load_function
+from celesta.runtime.leave import leave
+from celesta.store.base import Store, step_prefix
+
+Document = dict[str, Any]
+OnEvent = Callable[..., None]
+
+
+class LocalSteps:
+    """Runs the steps of one run; a context manager, which removes the scratch folder at its end."""
+
+    def __init__(self, run: str, store: Store, home: Path, on_event: OnEvent) -> None:
+        self.run_id, self.store, self.on_event = run, store, on_event
+        self.checkpoints = home / "local" / "checkpoints"
+        self._parent = home / "scratch"
+        self.worker = f"local:{os.getpid()}"
+
+    def __enter__(self) -> "LocalSteps":
+        self._parent.mkdir(parents=True, exist_ok=True)
+        self.scratch = Path(tempfile.mkdtemp(prefix=f"{self.run_id}-", dir=self._parent))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def run(self, node: str, path: str, task: Document, inputs: Mapping[str, Any], key: str | None) -> Document:
+        """The result document of the step's last attempt."""
+        policy = task.get("retry") or {}
+        most, pause = policy.get("max", 0), policy.get("backoff_seconds", 1.0)
+        attempt = 1
+        while True:
+            document = self._document(node, path, task, inputs, key, attempt)
+            self.on_event("step.running", node=node, path=path, token=document["token"], attempt=attempt)
+            result = self._attempt(document)
+            if result["status"] == "succeeded" or attempt > most:
+                return result
+            attempt += 1
+            self._tell_retry(document, result, attempt, pause)
+            time.sleep(pause)
+            pause *= policy.get("factor", 2.0)
+
+    def _document(
+        self, node: str, path: str, task: Document, inputs: Mapping[str, Any], key: str | None, attempt: int
+    ) -> Document:
+        return {
+            "step_document": 1,
+            "run": self.run_id,
+            "project": "local",
+            "node": node,
+            "path": path,
+            "token": f"1.{attempt}",
+            "attempt": attempt,
+            "idempotency_key": f"{self.run_id}/{path}",
+            "kind": task["kind"],
+            "entrypoint": task["entrypoint"],
+            "bundle": None,
+            "interface": task["interface"],
+            "inputs": dict(inputs),
+            "env": task.get("env") or {},
+            "secrets": list(task.get("secrets") or ()),
+            "store_url": self.store.url,
+            "cache_key": key,
+        }
+
+    def _attempt(self, document: Document) -> Document:
+        context = StepContext(
+            self.run_id,
+            document["path"],
+            document["attempt"],
+            idempotency_key=document["idempotency_key"],
+            secrets={name: os.environ[name] for name in document["secrets"] if name in os.environ},
+            checkpoints=self.checkpoints,
+        )
+        folder = Path(tempfile.mkdtemp(dir=self.scratch))
+        (folder / "work").mkdir()
+        with (folder / "log.txt").open("w+b", buffering=0) as log:
+            with _output_to(log), _variables(document["env"]), contextlib.chdir(folder / "work"):
+                result = call_step(
+                    document,
+                    self.store,
+                    function=lambda: load_function(document["entrypoint"], document["path"]),
+                    context=context,
+                    into=folder / "inputs",
+                    worker=self.worker,
+                )
+            prefix = step_prefix(self.run_id, document["path"], document["token"])
+            leave(result, context, self.store, prefix, log.fileno())
+        if result["status"] == "succeeded":
+            context.discard_checkpoint()
+        shutil.rmtree(folder, ignore_errors=True)
+        return result
+
+    def _tell_retry(self, document: Document, result: Document, attempt: int, pause: float) -> None:
+        self.on_event(
+            "step.retry",
+            node=document["node"],
+            path=document["path"],
+            token=document["token"],
+            reason=result["error"]["kind"],
+            error=result["error"],
+            next_attempt=attempt,
+            at_or_after_ms=int((time.time() + pause) * 1000),
+        )
+
+
+class _Tee(io.RawIOBase):
+    """Bytes that go to a log as well as to a stream of text."""
+
+    def __init__(self, log: io.FileIO, stream: TextIO) -> None:
+        self._log, self._stream = log, stream
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        written = bytes(data)
+        self._log.write(written)
+        self._stream.write(written.decode("utf-8", "replace"))
+        self._stream.flush()
+        return len(written)
+
+
+@contextlib.contextmanager
+def _output_to(log: io.FileIO) -> Iterator[None]:
+    """What Python prints goes to the log and to stderr; what C libraries and child processes print, to stderr."""
+    tee = io.TextIOWrapper(_Tee(log, sys.stderr), "utf-8", "backslashreplace", write_through=True)  # type: ignore[type-var]
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(tee), contextlib.redirect_stderr(tee):
+            yield
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
+
+
+@contextlib.contextmanager
+def _variables(env: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in env}
+    os.environ.update(env)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)

@@ -101,9 +101,6 @@ def _map_opened(rows: Rows, run: RunFacts, event: Event) -> None:
 
 
 def _step_settled(rows: Rows, run: RunFacts, event: Event) -> None:
-    key = (event["run"], event["node"])
-    if key in rows.steps and rows.steps[key]["state"] in STEP_TERMINAL:
-        return
     outcome: Mapping[str, Any] = event.get("outcome") or {}
     state, at = event["state"], _moment(event["at_ms"])
     outputs = outcome.get("outputs") or {}
@@ -121,7 +118,7 @@ def _step_settled(rows: Rows, run: RunFacts, event: Event) -> None:
         "started_at": began,
         "finished_at": ended,
     }
-    _merge(rows.steps, key, step)
+    _merge(rows.steps, (event["run"], event["node"]), step)
     _settle_attempt(rows, event, state, outcome, began, ended)
     _add_artifacts(rows, run, event, outputs, at)
     _add_lineage(rows, run, event, step["input_digests"] or {})
@@ -148,7 +145,7 @@ def _settle_attempt(
 
 def _add_artifacts(rows: Rows, run: RunFacts, event: Event, outputs: Mapping[str, Any], at: datetime) -> None:
     for name, ref in outputs.items():
-        rows.artifacts[event["run"], event["node"], name] = {
+        row = {
             "project_id": run.project_id,
             "path": _clean(event["path"]),
             "type": ref["type"],
@@ -158,22 +155,25 @@ def _add_artifacts(rows: Rows, run: RunFacts, event: Event, outputs: Mapping[str
             "ref": ref,
             "created_at": at,
         }
+        rows.artifacts.setdefault((event["run"], event["node"], name), row)
 
 
 def _add_lineage(rows: Rows, run: RunFacts, event: Event, digests: Mapping[str, str]) -> None:
     for name, digest in digests.items():
-        rows.lineage[event["run"], event["node"], name] = {"project_id": run.project_id, "digest": digest}
+        row = {"project_id": run.project_id, "digest": digest}
+        rows.lineage.setdefault((event["run"], event["node"], name), row)
 
 
 def _add_metrics(rows: Rows, event: Event, metrics: Sequence[Mapping[str, Any]]) -> None:
     for ordinal, metric in enumerate(metrics):
         value, step = float(metric["value"]), metric.get("step")
-        rows.metrics[event["run"], event["node"], str(ordinal)] = {
+        row = {
             "name": _clean(metric["name"]),
             "step": None if step is None else int(step),
             "value": None if math.isnan(value) else value,
             "at": _moment(metric["at_ms"]),
         }
+        rows.metrics.setdefault((event["run"], event["node"], str(ordinal)), row)
 
 
 def _add_cache_entry(rows: Rows, run: RunFacts, event: Event, outputs: Mapping[str, Any], at: datetime) -> None:

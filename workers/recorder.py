@@ -1,0 +1,247 @@
+"""Writes the engine's events into the database, in batches, exactly as often as needed: offset and rows in one commit.
+
+`celesta server recorder` and the supervisor run it; one is enough, and a second one does no harm (each commit is
+conditional on the offset that it began from). It is the only writer of steps, attempts, artifacts, lineage, metrics,
+cache entries, and of runs after their start. After the commit of a run's end it says so on the stream (`run.recorded`)
+and lets the engine forget the run. Refuses to let one unreadable event stop the others: it is logged and left out.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from functools import partial
+from threading import Event
+from time import monotonic, time
+from typing import Any
+
+from redis import Redis, RedisError
+from sqlalchemy import select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+
+from app.compiler.plan import Plan
+from app.config import Config
+from app.db import db, standalone, writing
+from app.models import Project, Run, StreamOffset
+from app.models.columns import now
+from app.services.event_record import Ended, record_events
+from app.stores import store_of
+from celesta.errors import StoreError
+from celesta.store import Store
+from workers.engine import Engine, forget
+from workers.event_stream import BLOCK_MS, Entry, EventStreams, Offset, connect
+
+log = logging.getLogger(__name__)
+
+BATCH_EVENTS = 500
+"""Events in one commit: on SQLite a launch waits for it, some 50 ms."""
+GATHER_SECONDS = 0.05
+"""How long events wait for company; the end of a run does not wait."""
+PAUSE_SECONDS = 0.004
+UPKEEP_SECONDS = 1.0
+RETRY_SECONDS = 0.5
+RECENT = timedelta(minutes=2)
+"""Ends that were committed this recently are announced again at the start: their recorder may have died in between."""
+PLANS_KEPT = 64
+END_OF_RUN = b'"run.finished"'
+
+Forget = Callable[[str], None]
+
+
+class OtherRecorderError(Exception):
+    """Another recorder has committed since we read the offset; we begin again from its."""
+
+
+def run(stop: Event, config: Config, forget: Forget | None = None) -> None:
+    """Record until `stop` is set. What fails for a while (database, Redis, store) is tried again for ever."""
+    with standalone(config):
+        recorder = Recorder(config, forget)
+        while not stop.is_set():
+            try:
+                recorder.turn(stop)
+            except OtherRecorderError:
+                recorder.reopen()
+            except (RedisError, OperationalError, InterfaceError, StoreError) as error:
+                log.warning("the recorder waits for a service: %s", error)
+                recorder.reopen()
+                stop.wait(RETRY_SECONDS)
+        recorder.close()
+
+
+class Recorder:
+    """One process' view of the streams: open, or to be opened by the next turn."""
+
+    def __init__(self, config: Config, forget: Forget | None = None) -> None:
+        self.client = connect(config.redis_url)
+        self.streams = EventStreams(self.client, config.shards)
+        self.tasks = TaskNames(store_of(config))
+        self.forget = forget or _forget_by_engine(self.client, store_of(config))
+        self.stored: dict[str, Offset] = {}
+        self.ended: list[tuple[str, Ended]] = []
+        """Committed ends, by shard, that are still to be announced."""
+        self.is_open = False
+        self.upkeep_at = 0.0
+
+    def turn(self, stop: Event) -> None:
+        """Wait for events, gather what comes with them, record all of it."""
+        if not self.is_open:
+            self._open()
+        for shard, entries in self._gather(stop).items():
+            for start in range(0, len(entries), BATCH_EVENTS):
+                self._record(shard, entries[start : start + BATCH_EVENTS])
+                self._tell()
+        if monotonic() > self.upkeep_at:
+            self._upkeep()
+
+    def reopen(self) -> None:
+        """Forget positions; the next turn reads the offsets again."""
+        db.session.rollback()
+        self.is_open = False
+
+    def close(self) -> None:
+        db.session.remove()
+        self.client.close()
+
+    def _open(self) -> None:
+        rows = db.session.scalars(select(StreamOffset), execution_options={"populate_existing": True})
+        self.stored = {row.shard: Offset(row.gen, row.stream_id) for row in rows}
+        recent = list(_recent_ends())
+        db.session.rollback()
+        self.streams.open(self.stored)
+        self.is_open = True
+        shard = next(iter(self.streams.shards.values()))
+        self.ended = [*self.ended, *((shard, end) for end in recent)]
+        self._tell()
+
+    def _gather(self, stop: Event) -> dict[str, list[Entry]]:
+        gathered = self.streams.read(BLOCK_MS)
+        until = monotonic() + GATHER_SECONDS
+        while gathered and not _is_urgent(gathered) and monotonic() < until and not stop.wait(PAUSE_SECONDS):
+            for shard, entries in self.streams.read(None).items():
+                gathered.setdefault(shard, []).extend(entries)
+        return gathered
+
+    def _record(self, shard: str, entries: Sequence[Entry]) -> None:
+        """Commit a batch; one that the database refuses is halved until the event that it refuses is alone."""
+        try:
+            ended = self._commit(shard, entries)
+        except (OtherRecorderError, OperationalError, InterfaceError, StoreError):
+            raise
+        except (DBAPIError, OverflowError, ValueError, TypeError):
+            db.session.rollback()
+            if len(entries) > 1:
+                self._record(shard, entries[: len(entries) // 2])
+                self._record(shard, entries[len(entries) // 2 :])
+                return
+            log.exception("the database refuses an event, which is left out: %.500r", entries[0].text)
+            ended = self._commit(shard, [Entry(entries[0].id, b"")])
+        self.ended += [(shard, end) for end in ended]
+
+    def _commit(self, shard: str, entries: Sequence[Entry]) -> list[Ended]:
+        events = list(_events(entries))
+        reached = Offset(self.streams.gen, entries[-1].id)
+        with writing(db.session) as session:
+            if not _advance(session, shard, self.stored.get(shard), reached):
+                raise OtherRecorderError
+            ended = record_events(session, events, self.tasks)
+        self.stored[shard] = reached
+        return ended
+
+    def _tell(self) -> None:
+        """Say what has ended to those who follow the stream, and let the engine forget it."""
+        while self.ended:
+            shard, _ = self.ended[0]
+            ends = [end for at, end in self.ended if at == shard]
+            self.streams.announce(shard, [_recorded(end) for end in ends])
+            for end in ends:
+                self.forget(end.run_id)
+            self.ended = [one for one in self.ended if one[0] != shard]
+
+    def _upkeep(self) -> None:
+        self.upkeep_at = monotonic() + UPKEEP_SECONDS
+        if not self.streams.is_same_redis():
+            log.warning("another Redis answers; its streams are read from their beginning")
+            self.reopen()
+            return
+        for shard, offset in self.stored.items():
+            if offset.gen == self.streams.gen:
+                self.streams.trim(shard, offset.stream_id)
+
+
+class TaskNames:
+    """The name of each step's task, by the digest of the plan; kept for the plans that were met lately."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.known: dict[str, Sequence[str]] = {}
+
+    def __call__(self, plan_blob: str) -> Sequence[str]:
+        names = self.known.pop(plan_blob, None) or self._load(plan_blob)
+        self.known[plan_blob] = names
+        if len(self.known) > PLANS_KEPT:
+            del self.known[next(iter(self.known))]
+        return names
+
+    def _load(self, plan_blob: str) -> Sequence[str]:
+        plan = Plan.from_bytes(self.store.get_blob(plan_blob))
+        return [str(plan.task(index)["name"]) for index in range(len(plan))]
+
+
+def _forget_by_engine(client: "Redis[Any]", store: Store) -> Forget:
+    """The engine's own way to remove a run's keys; an engine that sends nothing is enough for that."""
+    return partial(forget, Engine(client, store, lambda *_: None))
+
+
+def _events(entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
+    for entry in entries:
+        try:
+            event = json.loads(entry.text) if entry.text else None
+        except ValueError:
+            log.error("an entry of the event stream is no JSON and is left out: %.500r", entry.text)
+            continue
+        if isinstance(event, dict):
+            yield event
+
+
+def _is_urgent(gathered: dict[str, list[Entry]]) -> bool:
+    """A run has ended, for which somebody waits; or there is enough for a commit."""
+    return any(
+        len(entries) >= BATCH_EVENTS or any(END_OF_RUN in entry.text for entry in entries)
+        for entries in gathered.values()
+    )
+
+
+def _advance(session: Any, shard: str, stored: Offset | None, reached: Offset) -> bool:
+    """Move the offset, when it still is what we read. False: another recorder was here."""
+    if stored is None:
+        insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+        row = {"shard": shard, "gen": reached.gen, "stream_id": reached.stream_id}
+        return bool(session.execute(insert(StreamOffset).values(row).on_conflict_do_nothing()).rowcount)
+    condition = (
+        StreamOffset.shard == shard,
+        StreamOffset.gen == stored.gen,
+        StreamOffset.stream_id == stored.stream_id,
+    )
+    statement = update(StreamOffset).where(*condition).values(gen=reached.gen, stream_id=reached.stream_id)
+    return bool(session.execute(statement, execution_options={"synchronize_session": False}).rowcount)
+
+
+def _recent_ends() -> Iterator[Ended]:
+    query = (
+        select(Run.id, Project.name, Run.status, Run.epoch)
+        .join(Project, Run.project_id == Project.id)
+        .where(Run.recorded_at > now() - RECENT)
+    )
+    return (Ended(*row) for row in db.session.execute(query))
+
+
+def _recorded(end: Ended) -> dict[str, Any]:
+    return {
+        "kind": "run.recorded",
+        "run": end.run_id,
+        "project": end.project,
+        "at_ms": int(time() * 1000),
+        "epoch": end.epoch,
+        "status": end.status,
+    }

@@ -161,8 +161,8 @@ def _centres(columns: Links, parents: Links, children: Links, count: int) -> lis
                 continue
             wanted = [_mean(neighbours[node], centre, centre[node]) for node in column]
             gaps = [pitch if node < count else pitch / 2 for node in column]
-            for node, place in zip(column, _spread(wanted, gaps), strict=True):
-                centre[node] = place
+            for node, middle in zip(column, _spread(wanted, gaps), strict=True):
+                centre[node] = middle
     return centre
 
 

@@ -1,0 +1,263 @@
+"""Reads the steps of a run for the REST API and the dashboard: pages in plan order, one step, the colours of a graph.
+
+A step has a row once something happened to it; those of a running run that still wait are added from the plan.
+Writes nothing. Six statements for a page of any size.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import func, select, tuple_
+
+from app.compiler.plan import Plan
+from app.models import Artifact, Attempt, Metric, Run, Step
+from app.services.moments import iso, milliseconds, seconds_between
+from app.services.paging import Page, decode, page_of
+from app.services.session import Session
+from celesta.codecs import preview, to_plain
+from celesta.errors import NotFoundError
+from celesta.store import Store, step_prefix
+
+Document = dict[str, Any]
+LOG_BYTES = 1 << 20
+NodeKey = tuple[str, str]
+
+
+def page(
+    session: Session,
+    run: Run,
+    plan: Plan,
+    *,
+    state: str = "",
+    path: str = "",
+    parent: int | None = None,
+    cursor: str = "",
+    limit: int = 50,
+) -> Page[Step]:
+    """Steps in plan order, a map before its items. `path` is a part of a path; `parent` lists the items of one map."""
+    after = decode(cursor, int, int) if cursor else (-1, -1)
+    query = select(Step).where(Step.run_id == run.id, tuple_(Step.position, Step.item) > after)
+    if state:
+        query = query.where(Step.state == state)
+    if path:
+        query = query.where(Step.path.contains(path, autoescape=True))
+    if parent is not None:
+        query = query.where(Step.position == parent, Step.item >= 0)
+    rows = list(session.scalars(query.order_by(Step.position, Step.item).limit(limit + 1)))
+    if run.finished_at is None and state in ("", "waiting") and parent is None:
+        rows = sorted([*rows, *_waiting(session, run, plan, path, after)], key=_place)
+    return page_of(rows, limit, _place)
+
+
+def _place(step: Step) -> tuple[int, int]:
+    return step.position, step.item
+
+
+def _waiting(session: Session, run: Run, plan: Plan, path: str, after: tuple[Any, ...]) -> list[Step]:
+    """Rows that nobody has written yet: they are made for showing only, and no session knows them."""
+    known = set(session.scalars(select(Step.position).where(Step.run_id == run.id, Step.item == -1)))
+    return [
+        waiting_step(run, plan, index)
+        for index, step in enumerate(plan.steps)
+        if index not in known and (index, -1) > after and path in step["path"]
+    ]
+
+
+def waiting_step(run: Run, plan: Plan, index: int) -> Step:
+    return Step(
+        run_id=run.id,
+        node=str(index),
+        position=index,
+        item=-1,
+        path=plan.steps[index]["path"],
+        task=plan.task(index)["name"],
+        state="waiting",
+        attempt=0,
+        log_bytes=0,
+        report=False,
+    )
+
+
+def get(session: Session, run: Run, plan: Plan, node: str) -> Step:
+    """The step of a node (`7`, `7.3`) or of a path (`train[3]`); raises `NotFoundError`."""
+    step = session.scalar(
+        select(Step).where(Step.run_id == run.id, (Step.node == node) | (Step.path == node)).order_by(Step.node != node)
+    )
+    if step is not None:
+        return step
+    index = int(node) if node.isdigit() and int(node) < len(plan) else plan.paths.get(node)
+    if index is None:
+        raise NotFoundError(f'the run {run.id} has no step "{node}"; see: celesta runs show {run.id}')
+    return waiting_step(run, plan, index)
+
+
+def states(session: Session, run: Run) -> dict[str, Document]:
+    """For each step of the plan that has a row: its state and, for a map, a note on its items."""
+    found: dict[str, Document] = {}
+    for position, state in session.execute(
+        select(Step.position, Step.state).where(Step.run_id == run.id, Step.item == -1)
+    ):
+        found[str(position)] = {"state": state}
+    items: dict[int, dict[str, int]] = defaultdict(dict)
+    grouped = (
+        select(Step.position, Step.state, func.count())
+        .where(Step.run_id == run.id, Step.item >= 0)
+        .group_by(Step.position, Step.state)
+    )
+    for position, state, number in session.execute(grouped):
+        items[position][state] = number
+    widths = select(Step.position, Step.width).where(Step.run_id == run.id, Step.width.is_not(None))
+    for position, width in session.execute(widths):
+        counts = items[position]
+        done = sum(number for state, number in counts.items() if state not in ("waiting", "running", "backoff"))
+        failed = f", {counts['failed']} failed" if counts.get("failed") else ""
+        found[str(position)] |= {"width": width, "done": done, "note": f"{done} of {width} items{failed}"}
+    return found
+
+
+def source(step: Step) -> tuple[str, str, str, str]:
+    """Run, node, path and token of the attempt whose log, report and metrics this step shows (a hit: another run's)."""
+    if step.source:
+        return step.source["run"], step.source["node"], step.source["path"], step.source["token"]
+    return step.run_id, step.node, step.path, step.token or ""
+
+
+def attempt_prefix(step: Step, token: str = "") -> str | None:
+    """Where the attempt's objects are in the store; None before the first attempt."""
+    run_id, _, path, last = source(step)
+    return step_prefix(run_id, path, token or last) if token or last else None
+
+
+def read_log(step: Step, store: Store, token: str = "", offset: int = 0, limit: int = LOG_BYTES) -> bytes:
+    """A part of the log in the store; empty when there is none (yet)."""
+    prefix = attempt_prefix(step, token)
+    stream = store.open(f"{prefix}log.txt") if prefix else None
+    if stream is None:
+        return b""
+    with stream:
+        if stream.seekable():
+            stream.seek(offset)
+        else:
+            stream.read(offset)
+        return stream.read(limit)
+
+
+def documents(
+    session: Session, run: Run, plan: Plan, steps: Sequence[Step], store: Store | None = None
+) -> list[Document]:
+    """Step documents. Without a store large values are told by type, digest and size."""
+    metrics = _metrics(session, {source(step)[:2] for step in steps})
+    attempts = _attempts(session, run, [step.node for step in steps])
+    inputs = _Inputs(session, run, plan, steps)
+    return [
+        _document(step, metrics.get(source(step)[:2], []), attempts.get(step.node, []), inputs.of(step), store)
+        for step in steps
+    ]
+
+
+def _document(
+    step: Step, metrics: list[Document], attempts: list[Document], inputs: Document, store: Store | None
+) -> Document:
+    return {
+        "node": step.node,
+        "path": step.path,
+        "task": step.task,
+        "state": step.state,
+        "attempt": step.attempt,
+        "started_at": iso(step.started_at),
+        "finished_at": iso(step.finished_at),
+        "duration_seconds": seconds_between(step.started_at, step.finished_at),
+        "inputs": inputs,
+        "outputs": {name: told(ref) | {"plain": to_plain(ref, store)} for name, ref in (step.outputs or {}).items()},
+        "error": step.error,
+        "metrics": metrics,
+        "cache": {"key": step.cache_key, "hit": step.state == "cached", "source": step.source},
+        "log_bytes": step.log_bytes,
+        "report": step.report,
+        "attempts": attempts,
+        "width": step.width,
+    }
+
+
+def row(step: Step) -> Document:
+    """What a table tells of a step, without another statement."""
+    return {
+        "node": step.node,
+        "path": step.path,
+        "task": step.task,
+        "state": step.state,
+        "attempt": step.attempt,
+        "width": step.width,
+        "source": step.source,
+        "started_at": iso(step.started_at),
+        "finished_at": iso(step.finished_at),
+        "duration_seconds": seconds_between(step.started_at, step.finished_at),
+    }
+
+
+def told(ref: Document) -> Document:
+    return {"digest": ref["digest"], "type": ref["type"], "preview": preview(ref)}
+
+
+def _metrics(session: Session, keys: Iterable[NodeKey]) -> dict[NodeKey, list[Document]]:
+    found: dict[NodeKey, list[Document]] = defaultdict(list)
+    query = select(Metric).where(tuple_(Metric.run_id, Metric.node).in_(list(keys)))
+    for metric in session.scalars(query.order_by(Metric.run_id, Metric.node, Metric.ordinal)):
+        document = {"name": metric.name, "value": metric.value, "step": metric.step, "at_ms": milliseconds(metric.at)}
+        found[metric.run_id, metric.node].append(document)
+    return found
+
+
+def _attempts(session: Session, run: Run, nodes: list[str]) -> dict[str, list[Document]]:
+    found: dict[str, list[Document]] = defaultdict(list)
+    query = select(Attempt).where(Attempt.run_id == run.id, Attempt.node.in_(nodes))
+    for attempt in sorted(session.scalars(query), key=lambda attempt: _token_order(attempt.token)):
+        document = {
+            "token": attempt.token,
+            "state": attempt.state,
+            "reason": attempt.reason,
+            "worker": attempt.worker,
+            "error": attempt.error,
+            "started_at": iso(attempt.started_at),
+            "finished_at": iso(attempt.finished_at),
+            "duration_seconds": seconds_between(attempt.started_at, attempt.finished_at),
+        }
+        found[attempt.node].append(document)
+    return found
+
+
+def _token_order(token: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in token.split(".") if part.isdigit())
+
+
+class _Inputs:
+    """What the inputs of some steps were. The record has their digests; values are found where they came from:
+    an artifact of the project, an input of the run, or a constant of the plan."""
+
+    def __init__(self, session: Session, run: Run, plan: Plan, steps: Sequence[Step]) -> None:
+        self._plan = plan
+        self._refs = {ref["digest"]: ref for ref in _with_items((run.inputs or {}).values())}
+        digests = {digest for step in steps for digest in (step.input_digests or {}).values()} - set(self._refs)
+        self._artifacts: dict[str, tuple[int, Document]] = {}
+        if digests:
+            query = select(Artifact.digest, Artifact.id, Artifact.ref)
+            query = query.where(Artifact.project_id == run.project_id, Artifact.digest.in_(digests))
+            for digest, artifact_id, ref in session.execute(query.order_by(Artifact.id.desc())):
+                self._artifacts[digest] = (artifact_id, ref)
+
+    def of(self, step: Step) -> Document:
+        bindings = self._plan.bindings(step.position) if step.position < len(self._plan) else {}
+        constants = {ref["digest"]: ref for ref in _with_items(b["value"] for b in bindings.values() if "value" in b)}
+        return {name: self._told(digest, constants.get(digest)) for name, digest in (step.input_digests or {}).items()}
+
+    def _told(self, digest: str, constant: Document | None) -> Document:
+        artifact_id, made = self._artifacts.get(digest, (None, None))
+        ref = constant or self._refs.get(digest) or made
+        return (told(ref) if ref else {"digest": digest, "type": None, "preview": None}) | {"artifact": artifact_id}
+
+
+def _with_items(refs: Iterable[Document]) -> Iterable[Document]:
+    for ref in refs:
+        yield ref
+        yield from ref.get("items", ())

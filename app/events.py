@@ -20,7 +20,7 @@ from flask import Flask, current_app
 
 from app.config import Config
 
-SLOTS = 96  # followers at a time; the web server has more threads than this
+SLOTS = 48  # followers at a time; the web server has more threads than this
 QUEUE_EVENTS = 5_000  # a follower that is further behind is cut off, and resumes with its last event id
 BLOCK_MS = 2_000  # below the socket's time-out, or redis-py takes a quiet stream for a dead server
 SOCKET_TIMEOUT_SECONDS = 5.0
@@ -94,19 +94,18 @@ class Hub:
         self._subscriptions: dict[Key, set[Subscription]] = {}
         self._positions: dict[str, str] = {}
         self._thread: threading.Thread | None = None
-        self._client: redis.Redis | None = None
+        self._client: Any = None
 
     @property
-    def redis(self) -> redis.Redis:
+    def redis(self) -> Any:
         """A client for short questions and for reading log streams; safe to share between threads."""
         if self._client is None:
-            # RESP2 on purpose: RESP3 changes the shape of stream replies.
-            self._client = redis.Redis.from_url(
-                self._redis_url,
-                protocol=2,
-                socket_timeout=SOCKET_TIMEOUT_SECONDS,
-                socket_connect_timeout=SOCKET_TIMEOUT_SECONDS,
-            )
+            settings: dict[str, Any] = {
+                "protocol": 2,  # RESP3 changes the shape of stream replies
+                "socket_timeout": SOCKET_TIMEOUT_SECONDS,
+                "socket_connect_timeout": SOCKET_TIMEOUT_SECONDS,
+            }
+            self._client = redis.Redis.from_url(self._redis_url, **settings)
         return self._client
 
     def take_slot(self) -> Callable[[], None]:

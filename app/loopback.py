@@ -25,13 +25,18 @@ Address = IPv4Address | IPv6Address
 def is_same_user(request: Request) -> bool:
     """All of the rules above; a kernel that cannot tell counts as no."""
     peer = _loopback(request.remote_addr)
-    if peer is None or not _is_direct(request) or not _is_own_page(request):
+    if peer is None or not is_local(request):
         return False
     try:
         ports = int(request.environ["REMOTE_PORT"]), _server_port(request)
     except (KeyError, ValueError):
         return False
     return peer_uid(peer, *ports) == os.getuid()
+
+
+def is_local(request: Request) -> bool:
+    """Whether it comes from this machine, whoever sent it, and neither through a proxy nor from another site's page."""
+    return _loopback(request.remote_addr) is not None and _is_direct(request) and _is_own_page(request)
 
 
 def user_name() -> str:

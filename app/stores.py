@@ -7,6 +7,13 @@ from app.config import Config
 from celesta.store import Store, open_store
 
 
+def store() -> Store:
+    """The store of the application context that is open."""
+    from app.db import current_config  # here: whoever has a configuration in hand needs no Flask
+
+    return store_of(current_config())
+
+
 def store_of(config: Config) -> Store:
     return _opened(config.store_url, config.s3_endpoint_url, os.getpid())
 

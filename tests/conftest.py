@@ -14,6 +14,7 @@ pytest_plugins = [
     "tests.fixtures.postgres",
     "tests.fixtures.object_store",
     "tests.fixtures.stack",
+    "tests.fixtures.playground",
 ]
 
 

@@ -1,0 +1,151 @@
+"""Runs: launch, list, look, wait, follow, cancel."""
+
+from time import monotonic
+
+import redis
+from flask import Response
+from marshmallow import Schema, fields, validate
+
+from app.api import streams
+from app.api.noun import Noun
+from app.api.schemas import Json, PageArguments, answer_with, moment, page_answer, page_schema
+from app.db import current_config, db
+from app.events import Busy, hub
+from app.guard import principal
+from app.links import run_link
+from app.models import RUN_STATUSES, Project, Run
+from app.services import run_query
+from app.services.run_cancel import cancel_run
+from app.services.run_launch import launch_run
+from app.stores import store
+
+routes = Noun("runs", "Executions of workflows")
+MAX_WAIT_SECONDS = 30.0
+RECORDED = frozenset({streams.LAST_KIND})
+
+
+class Counts(Schema):
+    total = fields.Integer()
+    succeeded = fields.Integer()
+    cached = fields.Integer()
+    failed = fields.Integer()
+    skipped = fields.Integer()
+    cancelled = fields.Integer()
+    running = fields.Integer(metadata={"description": "only while the run has not ended"})
+
+
+class RunDocument(Schema):
+    run_id = fields.String()
+    project = fields.String()
+    workflow = fields.String()
+    version = fields.String()
+    status = fields.String(validate=validate.OneOf(RUN_STATUSES))
+    inputs = fields.Dict(keys=fields.String(), metadata={"description": "plain values by name"})
+    outputs = fields.Dict(keys=fields.String(), metadata={"description": "plain values by name"})
+    steps = fields.Nested(Counts)
+    error = fields.Dict(allow_none=True)
+    created_by = fields.String()
+    created_at = moment()
+    started_at = moment()
+    finished_at = moment()
+    recorded_at = moment()
+    duration_seconds = fields.Float(allow_none=True)
+    url = fields.String()
+    options = fields.Dict()
+
+
+class RunsArguments(PageArguments):
+    workflow = fields.String(load_default="")
+    status = fields.String(load_default="", validate=validate.OneOf(("", *RUN_STATUSES)))
+
+
+class RunOptions(Schema):
+    no_cache = fields.Boolean(load_default=False)
+    refresh = fields.Boolean(load_default=False)
+
+
+class NewRun(Schema):
+    workflow = fields.String(required=True)
+    version = fields.String(load_default=None, allow_none=True)
+    inputs = fields.Dict(keys=fields.String(), load_default=dict, metadata={"description": "plain values by name"})
+    input_refs = fields.Dict(keys=fields.String(), load_default=dict, metadata={"description": "references by name"})
+    options = fields.Nested(RunOptions, load_default=dict)
+    idempotency_key = fields.String(load_default=None, allow_none=True, validate=validate.Length(1, 200))
+
+
+class WaitArguments(Schema):
+    wait_seconds = fields.Float(load_default=0.0, validate=validate.Range(0, MAX_WAIT_SECONDS))
+
+
+class FollowArguments(Schema):
+    brief = fields.Boolean(load_default=False, metadata={"description": "leave out outcomes, inputs and outputs"})
+    after = fields.String(load_default="", metadata={"description": "as the header Last-Event-ID"})
+
+
+@routes.route("POST", "/projects/<project>/runs", "editor", body=NewRun, answer=RunDocument, status=201)
+def launch(given: Json, project: Project) -> Response:
+    """Launch a run; the same idempotency key gives the same run again"""
+    run = launch_run(db.session, current_config(), store(), principal(), project, **given)
+    return answer_with(document(project, run_query.get(db.session, project, run.id)), 201)
+
+
+@routes.route("GET", "/projects/<project>/runs", "viewer", query=RunsArguments, answer=page_schema(RunDocument))
+def list_runs(given: Json, project: Project) -> Response:
+    """The newest runs first; large values are told by digest"""
+    found = run_query.page(db.session, project, **given)
+    return page_answer(run_query.documents(db.session, project, found.items, run_link(project)), found.next_cursor)
+
+
+@routes.route("GET", "/projects/<project>/runs/<run>", "viewer", query=WaitArguments, answer=RunDocument)
+def show(given: Json, project: Project, run: str) -> Response:
+    """One run; with `wait_seconds` the answer comes when it is recorded, or when the time is over"""
+    found = run_query.get(db.session, project, run)
+    if given["wait_seconds"] and found.recorded_at is None:
+        found = _wait(project, found, given["wait_seconds"])
+    return answer_with(document(project, found))
+
+
+@routes.route(
+    "GET", "/projects/<project>/runs/<run>/events", "viewer", query=FollowArguments, answer="text/event-stream"
+)
+def events(given: Json, project: Project, run: str) -> Response:
+    """Server-sent events: what happened so far, then what happens, until the run is recorded"""
+    return streams.follow_run(run_query.get(db.session, project, run), project.name, brief=given["brief"])
+
+
+@routes.route("GET", "/projects/<project>/events", "viewer", answer="text/event-stream")
+def project_events(project: Project) -> Response:
+    """Server-sent events: starts and ends of the project's runs"""
+    return streams.follow_project(project.name)
+
+
+@routes.route("POST", "/projects/<project>/runs/<run>/cancel", "editor", answer=RunDocument, status=202)
+def cancel(project: Project, run: str) -> Response:
+    """Cancel a run; steps that have not ended are stopped. Harmless when it is over"""
+    found = run_query.get(db.session, project, run)
+    cancel_run(db.session, current_config(), principal(), project, found)
+    return answer_with(document(project, run_query.get(db.session, project, run)), 202)
+
+
+def document(project: Project, run: Run) -> Json:
+    return run_query.documents(db.session, project, [run], run_link(project), store())[0]
+
+
+def _wait(project: Project, run: Run, seconds: float) -> Run:
+    """Until the run is recorded. Without a free slot or without Redis it answers at once, and the caller asks again."""
+    deadline = monotonic() + seconds
+    try:
+        leave = hub().take_slot()
+    except Busy:
+        return run
+    try:
+        with hub().subscribe(run=run.id, kinds=RECORDED) as subscription:
+            recorded = run_query.is_recorded(db.session, run.id)
+            db.session.rollback()  # gives the connection back: waiting needs none
+            while not recorded and (left := deadline - monotonic()) > 0:
+                recorded = bool(subscription.get(left))
+    except redis.RedisError:
+        return run
+    finally:
+        leave()
+    return run_query.get(db.session, project, run.id)

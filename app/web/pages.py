@@ -1,0 +1,60 @@
+"""What all pages share: the blueprint, the context of every template, and how a page is told its place."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from flask import Blueprint, current_app, g, render_template, request, url_for
+
+from app.db import db
+from app.guard import allow, principal
+from app.models import Project
+from app.services import project_query
+from app.web.safety import check_form
+
+web = Blueprint("web", __name__)
+web.before_request(check_form)
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+def page(path: str, role: str, *, method: str = "GET", raw: bool = False) -> Callable[[View], View]:
+    """A view of the dashboard with its permission; `role` as in `app.guard.allow`."""
+
+    def declare(view: View) -> View:
+        web.route(path, methods=[method])(allow(role, raw=raw)(view))
+        return view
+
+    return declare
+
+
+def show(template: str, section: str = "", **context: Any) -> str:
+    """A page of a project, or of none."""
+    project: Project | None = g.get("project")
+    may_edit = project is not None and principal().may("editor", project.id)
+    return render_template(template, section=section, project=project, may_edit=may_edit, **context)
+
+
+def projects() -> list[str]:
+    """The names for the project picker."""
+    return [project.name for project in project_query.visible(db.session, principal())]
+
+
+def page_url(**changes: Any) -> str:
+    """This page with other query arguments; an empty one is left out."""
+    merged: dict[str, Any] = {**request.args.to_dict(), **changes}
+    arguments = {name: value for name, value in merged.items() if value not in ("", None)}
+    for name, value in (request.view_args or {}).items():
+        arguments[name] = value.name if isinstance(value, Project) else value
+    return url_for(str(request.endpoint), **arguments)
+
+
+def static_url(path: str) -> str:
+    """The address of a static file, with its age in it, so that a browser keeps it until it changes."""
+    return url_for("static", filename=path, v=_age(str(current_app.static_folder), path))
+
+
+@lru_cache(maxsize=128)
+def _age(folder: str, path: str) -> str:
+    file = Path(folder, path)
+    return f"{int(file.stat().st_mtime):x}" if file.exists() else "0"

@@ -1,0 +1,92 @@
+"""The list of runs, one run, and cancelling it."""
+
+from typing import Any
+
+from flask import redirect, request, url_for
+from werkzeug.wrappers import Response
+
+from app.db import current_config, db
+from app.guard import principal
+from app.links import run_link
+from app.models import RUN_STATUSES, RUN_TERMINAL, STEP_STATES, Project, Run
+from app.services import artifact_query, run_query, step_query, workflow_query
+from app.services.run_cancel import cancel_run
+from app.stores import store
+from app.web.pages import page, page_url, show
+from celesta.errors import InputError, Problem
+
+RUNS_SHOWN = 25
+STEPS_SHOWN = 100
+DRAWN_STEPS = 300  # larger graphs are drawn by a script on a canvas
+
+
+@page("/projects/<project>/runs", "viewer")
+def runs(project: Project) -> str:
+    chosen = {name: request.args.get(name, "") for name in ("workflow", "status")}
+    if chosen["status"] not in ("", *RUN_STATUSES):
+        raise InputError([Problem("status", f"{chosen['status']!r} is no status of a run")])
+    cursor = request.args.get("cursor", "")
+    found = run_query.page(db.session, project, **chosen, cursor=cursor, limit=RUNS_SHOWN)
+    return show(
+        "runs.html",
+        "runs",
+        runs=run_query.documents(db.session, project, found.items, run_link(project)),
+        chosen=chosen,
+        statuses=RUN_STATUSES,
+        workflow_names=workflow_query.names(db.session, project),
+        first_page=page_url(cursor="") if cursor else None,
+        next_page=page_url(cursor=found.next_cursor) if found.next_cursor else None,
+    )
+
+
+@page("/projects/<project>/runs/<run>", "viewer")
+def run(project: Project, run: str) -> str:
+    found = run_query.get(db.session, project, run)
+    ended = found.status in RUN_TERMINAL
+    plan = workflow_query.load_plan(store(), found.version.plan_blob)
+    drawn = len(plan) <= DRAWN_STEPS
+    return show(
+        "run.html",
+        "runs",
+        run=run_query.documents(db.session, project, [found], run_link(project), store())[0],
+        ended=ended,
+        cancelling=found.cancel_requested_at is not None,
+        graph=workflow_query.graph(store(), found.version.plan_blob) if drawn else None,
+        graph_size=len(plan),
+        states=step_query.states(db.session, found),
+        live=True,
+        link=lambda node: url_for("web.step", project=project.name, run=run, node=node["index"]),
+        outputs=_outputs(found),
+        **_steps(found, plan),
+    )
+
+
+@page("/projects/<project>/runs/<run>/cancel", "editor", method="POST")
+def cancel(project: Project, run: str) -> Response:
+    cancel_run(db.session, current_config(), principal(), project, run_query.get(db.session, project, run))
+    return redirect(url_for("web.run", project=project.name, run=run), 303)
+
+
+def _steps(run: Run, plan: Any) -> dict[str, Any]:
+    """One page of the table of steps, with what chose it."""
+    chosen = {"state": request.args.get("state", ""), "path": request.args.get("path", "")}
+    if chosen["state"] not in STEP_STATES:
+        chosen["state"] = ""
+    parent, cursor = request.args.get("map", type=int), request.args.get("cursor", "")
+    found = step_query.page(db.session, run, plan, **chosen, parent=parent, cursor=cursor, limit=STEPS_SHOWN)
+    return {
+        "steps": [step_query.row(step) for step in found.items],
+        "chosen": chosen,
+        "step_states": STEP_STATES,
+        "steps_first": page_url(cursor="") + "#steps" if cursor else None,
+        "steps_next": page_url(cursor=found.next_cursor) + "#steps" if found.next_cursor else None,
+    }
+
+
+def _outputs(run: Run) -> list[dict[str, Any]]:
+    refs = run.outputs or {}
+    artifacts = artifact_query.of_run(db.session, run.id, {ref["digest"] for ref in refs.values()})
+    return [
+        {"name": name, "preview": step_query.told(ref)["preview"], "artifact": artifacts.get(ref["digest"])}
+        for name, ref in refs.items()
+    ]

@@ -1,6 +1,6 @@
 """Run ids: 13 characters that sort by time and that nobody can guess.
 
-Called by the launch of a run and by local runs. 30 bits of seconds since 2025 and 35 random bits, in Crockford's
+Called by the launch of a run and by local runs. 30 bits of seconds since 2024 and 35 random bits, in Crockford's
 base 32.
 """
 
@@ -8,7 +8,7 @@ import secrets
 import time
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
-_EPOCH = 1_735_689_600  # 2025-01-01; 30 bits of seconds last until 2059
+_EPOCH = 1_704_067_200  # 2024-01-01; 30 bits of seconds last until 2058
 
 
 def new_run_id() -> str:

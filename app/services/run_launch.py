@@ -1,7 +1,5 @@
 """Launches a run: its row is committed, then the engine is told. A launch takes a few milliseconds."""
 
-import secrets
-import time
 from typing import Any
 
 from sqlalchemy import select
@@ -16,11 +14,8 @@ from app.models.columns import now
 from app.services.audit import record
 from app.services.run_inputs import bind_inputs
 from app.services.version_find import find_version
+from celesta.ids import new_run_id
 from celesta.store import Store
-
-ID_EPOCH = 1_704_067_200
-"""Run ids count seconds from the first of January 2024; 30 bits of them last until 2058."""
-ID_CHARACTERS = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
 def launch_run(
@@ -49,7 +44,7 @@ def launch_run(
         chosen = find_version(session, project, workflow, version)
         refs = bind_inputs(chosen.interface, inputs or {}, input_refs or {}, options or {}, store)
         run = Run(
-            id=run_id(),
+            id=new_run_id(),
             project_id=project.id,
             workflow_id=chosen.workflow_id,
             version_id=chosen.id,
@@ -64,12 +59,6 @@ def launch_run(
         with writing(session):
             run.published_at = now()
     return run
-
-
-def run_id() -> str:
-    """13 characters: 30 bits of seconds, 35 random bits; sorts by time."""
-    number = (int(time.time()) - ID_EPOCH) << 35 | secrets.randbits(35)
-    return "".join(ID_CHARACTERS[number >> shift & 31] for shift in range(60, -1, -5))
 
 
 def _commit(session: Any, principal: Principal, project: Project, run: Run, workflow: str) -> Run:

@@ -47,6 +47,9 @@ class DynamicCommand(click.RichCommand):
         target = ctx.meta.get(TARGET)
         return [*options_of(target.interface), *params] if target else params
 
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return [*super().collect_usage_pieces(ctx), "[--INPUT VALUE]…"]
+
     def format_help_text(self, ctx: click.RichContext, formatter: Any) -> None:  # type: ignore[override]
         target = ctx.meta.get(TARGET)
         saved, self.help = self.help, (target.doc or f"Run {target.name}.") if target else self.help

@@ -39,7 +39,7 @@ def run_options(command: Any) -> Any:
     return command
 
 
-@click.command(cls=LaunchCommand, options_metavar="[OPTIONS] --<input> VALUE …")
+@click.command(cls=LaunchCommand)
 @click.argument("workflow", metavar="WORKFLOW[@VERSION]")
 @run_options
 @click.pass_context

@@ -17,9 +17,13 @@ SHOWN_STEPS = 4
 
 def follow(client: Client, run_id: str) -> dict[str, Any]:
     """The run's document at its end, showing steps as they come. On a pipe only the end is waited for."""
-    if sys.stderr.isatty():
-        _show_bar(client, run_id)
-    return client.wait(run_id)
+    try:
+        if sys.stderr.isatty():
+            _show_bar(client, run_id)
+        return client.wait(run_id)
+    except KeyboardInterrupt:
+        say(f"\nThe run goes on. Follow it: `celesta runs watch {run_id}`; end it: `celesta runs cancel {run_id}`.")
+        raise
 
 
 def _show_bar(client: Client, run_id: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from celesta.cli.output import print_json, put, say, seconds, short
 from celesta.cli.runs import counts_text
+from celesta.client.launching import failure as first_failure
 from celesta.errors import RunFailed
 
 KEYS = ("run_id", "status", "outputs", "steps", "duration_seconds", "url")
@@ -39,11 +40,6 @@ def _print(run: dict[str, Any]) -> None:
 
 def failure(run: dict[str, Any]) -> str:
     """What failed first, and where its log is."""
-    error = run.get("error")
-    if not error:
-        return f"the run {run['run_id']} was {run['status']}"
-    path = error.get("path")
-    if not path:
-        return f"the run {run['run_id']} {run['status']}: {error['type']}: {error['message']}"
+    path = (run.get("error") or {}).get("path")
     log = run.get("log") or f"`celesta runs logs {run['run_id']} --step '{path}'`"
-    return f"step {path} failed: {error['type']}: {error['message']}\nIts log: {log}"
+    return first_failure(run) + (f"\nIts log: {log}" if path else "")

@@ -2,5 +2,6 @@
 
 from celesta.client.api import Client
 from celesta.client.http import ApiError, MissingBlobs
+from celesta.client.launching import Handle, launch
 
-__all__ = ["ApiError", "Client", "MissingBlobs"]
+__all__ = ["ApiError", "Client", "Handle", "MissingBlobs", "launch"]

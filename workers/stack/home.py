@@ -7,6 +7,7 @@ killed stack left behind is put away.
 import fcntl
 import json
 import os
+import shutil
 import tempfile
 import time
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ class Home:
     path: Path
     lock: int
     """Descriptor of the lock. Roles inherit it, so that no second stack starts before the last of them is gone."""
+    temporary: Path | None = None
+    """A short folder for the socket, when the home's own path is too long for one."""
 
     @classmethod
     def open(cls, path: Path) -> "Home":
@@ -55,7 +58,8 @@ class Home:
         path = run_folder(self.path) / "redis.sock"
         if len(os.fsencode(path)) <= SOCKET_PATH_BYTES:
             return path
-        return Path(tempfile.mkdtemp(prefix="celesta-")) / "redis.sock"
+        self.temporary = Path(tempfile.mkdtemp(prefix="celesta-"))
+        return self.temporary / "redis.sock"
 
     def log(self, role: str) -> Path:
         return self.path / "logs" / f"{role}.log"
@@ -68,6 +72,8 @@ class Home:
         """Tell clients that the stack is gone, and let the next one in."""
         stack_file(self.path).unlink(missing_ok=True)
         pid_file(self.path).unlink(missing_ok=True)
+        if self.temporary:
+            shutil.rmtree(self.temporary, ignore_errors=True)
         os.close(self.lock)
 
     def _write(self, path: Path, document: dict[str, Any]) -> None:

@@ -55,8 +55,10 @@ def test_a_home_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
 
 def test_a_long_home_gets_a_short_socket(tmp_path: Path) -> None:
     home = Home.open(tmp_path / ("long" * 30))
-    assert len(str(home.socket())) < 100
+    socket = home.socket()
+    assert len(str(socket)) < 100
     home.close()
+    assert not socket.parent.exists()
 
 
 def test_the_console_shows_whole_new_lines_with_their_role(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,60 @@
+"""`celesta run … --local`: the same run in this process, with a store and a cache of its own in CELESTA_HOME."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from celesta.cli.output import say
+from celesta.cli.source import Traced, stdout_on_stderr
+from celesta.errors import InputError, Problem
+
+Document = dict[str, Any]
+
+
+def run_here(traced: Traced, values: Document, options: Document) -> None:
+    """Run to the end and print it; raises `RunFailed` as a run on a server does."""
+    from celesta.cli.result import finish
+    from celesta.local import local_store, run_local
+    from celesta.settings import Settings
+    from celesta.store.base import step_prefix
+
+    (spec, blobs), home = traced, Settings.from_env().home
+    store = local_store(home)
+    for data in blobs.values():
+        store.put_blob(data)
+    refs = references(values, spec["interface"], store)
+    tokens: dict[str, str] = {}
+
+    def follow(event: Document) -> None:
+        if event["kind"] == "step.running":
+            tokens[event["path"]] = event["token"]
+        elif event["kind"] == "step.retry":
+            say(f"{event['path']} is tried again ({event['reason']})")
+
+    with stdout_on_stderr():
+        chosen = {name: options[name] for name in ("no_cache", "refresh")}
+        ended = run_local(spec, refs, home, store=store, on_event=follow, **chosen)
+    run = ended.document()
+    path = (run["error"] or {}).get("path")
+    if path in tokens:
+        run["log"] = str(Path(home, "local", "store", step_prefix(run["run_id"], path, tokens[path]), "log.txt"))
+    finish(run, options["as_json"])
+
+
+def references(values: Document, interface: Document, store: Any) -> Document:
+    """All inputs as references. Raises `InputError` with every problem."""
+    from celesta.cli.values import split
+    from celesta.codecs import from_plain
+
+    types = {given["name"]: given["type"] for given in interface["inputs"]}
+    plain, refs = split(values, interface, store)
+    problems: list[Problem] = []
+    for name, value in plain.items():
+        try:
+            refs[name] = from_plain(value, types[name], store, name)
+        except InputError as error:
+            problems += error.problems
+    if problems:
+        raise InputError("the inputs are not right", problems=problems)
+    return refs

@@ -1,0 +1,46 @@
+"""`celesta run`: a workflow or a single task from a file, on the server or in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import rich_click as click
+
+from celesta.cli.dynamic import TARGET, DynamicCommand, Target, typed_of
+from celesta.cli.launch import run_options
+
+
+class RunCommand(DynamicCommand):
+    def target(self, names: list[str], options: dict[str, str]) -> Target:
+        from celesta.cli.source import spec_of
+
+        spec, blobs = spec_of(Path(names[0]), names[1])
+        return Target(spec["name"], spec.get("doc") or "", spec["interface"], (spec, blobs))
+
+
+@click.command(cls=RunCommand)
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("workflow")
+@click.option("--local", is_flag=True, help="Run in this process, without a server.")
+@run_options
+@click.pass_context
+def run(ctx: click.Context, /, file: Path, workflow: str, local: bool, project: str | None, **options: Any) -> None:
+    """Run a workflow, or a single task, from a file.
+
+    Its inputs are flags: see them with `celesta run FILE WORKFLOW --help`. Lists and dicts are JSON, a File is a path.
+    """
+    from celesta.cli.inputs import collect
+    from celesta.cli.local_run import run_here
+
+    target: Target = ctx.meta[TARGET]
+    spec, blobs = target.subject
+    values = collect(target.interface, typed_of(ctx), options["pairs"])
+    if local:
+        return run_here((spec, blobs), values, options)
+    from celesta.cli.launch import send
+    from celesta.client import Client
+
+    with Client.from_env(project) as client:
+        version = client.register(spec, blobs)["version"]
+        send(client, spec["name"], version, target.interface, values, options)

@@ -16,8 +16,9 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from celesta.errors import TooLarge
+from celesta.errors import SourceError, TooLarge
 from celesta.layout import Layout
+from celesta.syntax import module_tree
 
 MAX_BYTES = 50_000_000
 MAX_DATA_FILE_BYTES = 1_000_000
@@ -28,15 +29,19 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def build_bundle(file: str | os.PathLike[str]) -> tuple[str, bytes]:
-    """The bundle of a file: digest and zip. The same content gives the same bytes, whenever and wherever it is made."""
-    contents = reached_files(Layout(Path(file)))
+    """The bundle of a file: digest and zip."""
+    return pack(reached_files(Layout(Path(file))), Path(file).name)
+
+
+def pack(contents: dict[str, Path], what: str) -> tuple[str, bytes]:
+    """Digest and zip of files by path. The same content gives the same bytes, whenever and wherever it is made."""
     sizes = {name: path.stat().st_size for name, path in contents.items()}
     total = sum(sizes.values())
     if total > MAX_BYTES:
         largest = sorted(sizes, key=lambda name: -sizes[name])[:3]
         told = ", ".join(f"{name} ({sizes[name] / 1e6:.1f} MB)" for name in largest)
         raise TooLarge(
-            f"the code that {Path(file).name} reaches is {total / 1e6:.0f} MB, more than {MAX_BYTES / 1e6:.0f} MB; "
+            f"the code that {what} reaches is {total / 1e6:.0f} MB, more than {MAX_BYTES / 1e6:.0f} MB; "
             f"largest are {told}: pass data as a File input, or move it out of the package"
         )
     data = _zip(contents)
@@ -81,8 +86,8 @@ def imported_names(tree: ast.AST, package: str) -> Iterator[str]:
 def _tree(path: Path) -> ast.Module:
     """The syntax tree; an empty one for what is not Python, such as a template in a package: nothing imports it."""
     try:
-        return ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError):
+        return module_tree(str(path))
+    except SourceError:
         return ast.Module([], [])
 
 

@@ -47,8 +47,11 @@ class Layout:
         """The files that importing `a.b.c` runs, each with its path below the folder it is imported from.
 
         Outermost package first; empty when the name is not local. A name may go on below a module (`a.b.function`).
+        Celesta itself is never local: every step has it already.
         """
         parts = name.split(".")
+        if parts[0] == "celesta":
+            return []
         for folder in self.folders:
             files = [_module_file(folder, parts[:depth]) for depth in range(1, len(parts) + 1)]
             found = [(file.relative_to(folder), file) for file in files if file is not None]

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from celesta.blobs import MemoryBlobs
-from celesta.bundle import build_bundle, reached_files
+from celesta.bundle import pack, reached_files
 from celesta.codecs import encode
 from celesta.errors import CodecError, NotFoundError, SpecError
 from celesta.graph import Graph, Step
@@ -38,9 +38,11 @@ def write_spec(subject: Any, file: str | None) -> tuple[dict[str, Any], dict[str
     if not path.is_file():
         main_name()  # in an interactive session this says what to do
         raise NotFoundError(f'the file of "{graph.name}", {path}, is not there')
-    writer = _Writer(Layout(path))
+    layout = Layout(path)
+    contents = reached_files(layout)
+    writer = _Writer(layout, contents)
     spec = writer.spec(graph)
-    digest, data = build_bundle(path)
+    digest, data = pack(contents, path.name)
     spec |= {"bundle": digest, "python": f"{sys.version_info.major}.{sys.version_info.minor}", "git": _git(path.parent)}
     writer.store.blobs[digest] = data
     problems = validate(spec)
@@ -52,10 +54,10 @@ def write_spec(subject: Any, file: str | None) -> tuple[dict[str, Any], dict[str
 class _Writer:
     """Writes one spec; constants go to `store`."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, contents: Mapping[str, Path]) -> None:
         self.store = MemoryBlobs()
         self._layout = layout
-        self._modules = {module_path(Path(name)) for name in reached_files(layout) if name.endswith(".py")}
+        self._modules = {module_path(Path(name)) for name in contents if name.endswith(".py")}
         self._refs: dict[tuple[int, int], tuple[Any, Any]] = {}  # defaults come back at each step: encode them once
 
     def spec(self, graph: Graph) -> dict[str, Any]:

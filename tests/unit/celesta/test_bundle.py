@@ -53,7 +53,8 @@ def test_a_bundle_holds_what_the_file_reaches_and_no_more(tmp_path: Path) -> Non
         tmp_path,
         {
             "pyproject.toml": "",
-            "flow.py": "import os, json, numpy\nimport helpers\ndef f():\n    from pkg.deep import thing\n",
+            "celesta/__init__.py": "",
+            "flow.py": "import os, json, numpy, celesta\nimport helpers\ndef f():\n    from pkg.deep import thing\n",
             "helpers.py": "import importlib\nimportlib.import_module('late')\n",
             "late.py": "",
             "unused.py": "",

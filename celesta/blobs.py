@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from celesta.store.base import Store, digest_of
+from celesta.hashing import digest_of
+from celesta.store.base import Store
 
 
 class MemoryBlobs(Store):

@@ -12,6 +12,7 @@ import sys
 from typing import Any
 
 from celesta.errors import CodecError
+from celesta.types import import_name
 
 KINDS = ("dataclass", "pydantic", "namedtuple")
 
@@ -46,7 +47,7 @@ def name_of(cls: type) -> str:
     """The class as "module:Class"; refuses one that is not at the top of a module."""
     if "<locals>" in cls.__qualname__:
         raise CodecError(f"class {cls.__qualname__} is defined inside a function; define it at the top of a module")
-    return f"{cls.__module__}:{cls.__qualname__}"
+    return import_name(cls) if cls.__module__ == "__main__" else f"{cls.__module__}:{cls.__qualname__}"
 
 
 def build(name: str, fields: dict[str, Any]) -> Any:
@@ -111,6 +112,15 @@ def _kind(cls: type) -> str | None:
 def _load(name: str) -> Any:
     module, _, qualname = name.partition(":")
     try:
-        return functools.reduce(getattr, qualname.split("."), importlib.import_module(module))
+        return _of_script(name) or functools.reduce(getattr, qualname.split("."), importlib.import_module(module))
     except (ImportError, AttributeError, ValueError) as error:
         raise CodecError(f"class {name} of a stored value cannot be imported: {error}") from error
+
+
+def _of_script(name: str) -> Any:
+    """A class of the script that runs: importing its file would make the class a second time."""
+    found = sys.modules["__main__"]
+    for part in name.partition(":")[2].split("."):
+        found = getattr(found, part, None)  # type: ignore[assignment]
+    ours = getattr(found, "__module__", None) == "__main__" and import_name(found) == name
+    return found if ours else None

@@ -173,7 +173,11 @@ def test_a_script_names_its_own_module_as_steps_will_import_it(tmp_path: Path, f
         HEAD + "from dataclasses import dataclass\n@dataclass\nclass P:\n    c: int = 1\n"
         "@task\ndef a(p: P = P()) -> int: return p.c\n"
         "if __name__ == '__main__':\n    from celesta.spec import workflow_spec\n    import json\n"
-        "    print(json.dumps(workflow_spec(a)[0]['tasks']['a']))\n"
+        "    spec = workflow_spec(a)[0]\n"
+        "    print(json.dumps(spec['tasks']['a']))\n"
+        "    from celesta.codecs import decode\n"
+        "    port = spec['interface']['inputs'][0]\n"
+        "    print(type(decode(port['default'], port['type'], None, None)) is P)\n"
     )
     ran = subprocess.run(
         [sys.executable, str(script)], env={"PYTHONPATH": str(Path.cwd())}, capture_output=True, text=True, timeout=60,
@@ -181,7 +185,8 @@ def test_a_script_names_its_own_module_as_steps_will_import_it(tmp_path: Path, f
     )  # fmt: skip
     assert '"entrypoint": "sdk_scripts.run:a"' in ran.stdout, ran.stderr
     assert '"name": "sdk_scripts.run:P"' in ran.stdout
-    assert "__main__" not in ran.stdout.replace('if __name__ == \\"__main__\\"', "")
+    assert "__main__" not in ran.stdout
+    assert ran.stdout.endswith("True\n")
 
 
 def test_a_commit_is_recorded_with_whether_files_differ(tmp_path: Path, flow: Any) -> None:

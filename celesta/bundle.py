@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from celesta.errors import SourceError, TooLarge
-from celesta.layout import Layout
+from celesta.layout import Layout, package_of
 from celesta.syntax import module_tree
 
 MAX_BYTES = 50_000_000
@@ -61,7 +61,7 @@ def reached_files(layout: Layout) -> dict[str, Path]:
             inside = _package_files(path.parent)
             waiting += [(relative.parent / one.relative_to(path.parent), one) for one in inside]
         if path.suffix == ".py":
-            for wanted in imported_names(_tree(path), _package_of(relative)):
+            for wanted in imported_names(_tree(path), package_of(relative)):
                 waiting += layout.find(wanted)
     return reached
 
@@ -89,10 +89,6 @@ def _tree(path: Path) -> ast.Module:
         return module_tree(str(path))
     except SourceError:
         return ast.Module([], [])
-
-
-def _package_of(relative: Path) -> str:
-    return ".".join(relative.parent.parts)
 
 
 def _absolute(module: str | None, level: int, package: str) -> str:

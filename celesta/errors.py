@@ -81,7 +81,7 @@ class TooLarge(InputError):
 
 
 class LoadError(CelestaError):
-    """A user's file does not import. `traceback` is its own: the frames of Celesta are cut out."""
+    """A user's file, or the body of a workflow, raised. `traceback` is its own: the frames of Celesta are cut out."""
 
     code = "does_not_import"
 

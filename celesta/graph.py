@@ -15,10 +15,11 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from celesta.errors import Problem, SpecError
+from celesta.errors import CelestaError, LoadError, Problem, SpecError
+from celesta.frames import last_line, own_traceback, place_of, user_line
 from celesta.interface import Interface
 from celesta.placing import place, place_items
-from celesta.promises import Outputs, Promise, place_of, user_line
+from celesta.promises import Outputs, Promise
 from celesta.types import TypeDoc
 
 if TYPE_CHECKING:
@@ -160,11 +161,19 @@ def current_trace() -> Trace | None:
 
 
 def trace(name: str, function: Callable[..., Any], interface: Interface) -> Graph:
-    """Runs the function with a promise for each input. Raises `SpecError` naming the user's line."""
+    """Runs the function with a promise for each input.
+
+    Raises `SpecError` naming the user's line, and `LoadError` when the function itself raises.
+    """
     going = Trace()
     mark = _trace.set(going)
     try:
         returned = function(**{n: Promise(going, None, n, one.type) for n, one in interface.inputs.items()})
+    except CelestaError:
+        raise
+    except Exception as error:
+        told = f'{place_of(function)}: workflow "{name}" failed while its steps were traced: {last_line(error)}'
+        raise LoadError(told, own_traceback(error)) from error
     finally:
         _trace.reset(mark)
     outputs, interface = _outputs(name, function, interface, returned, going)

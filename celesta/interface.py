@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from celesta.errors import Problem, SpecError
-from celesta.promises import place_of
+from celesta.frames import place_of
 from celesta.types import TypeDoc, check, record_fields, resolved_hints, type_of
 
 REQUIRED: Any = inspect.Parameter.empty

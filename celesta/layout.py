@@ -78,6 +78,11 @@ def module_path(relative: Path) -> str:
     return ".".join(parts)
 
 
+def package_of(relative: Path) -> str:
+    """The package that relative imports in a file start from, by its path below its import folder."""
+    return ".".join(relative.parent.parts)
+
+
 def is_local(filename: str | None) -> bool:
     """Whether code of this file is the user's own: not Python's, not installed, not Celesta's."""
     if not filename or filename.startswith("<"):

@@ -11,7 +11,6 @@ import difflib
 import importlib
 import os
 import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,11 +19,11 @@ from types import ModuleType
 from typing import Any
 
 from celesta.errors import CelestaError, LoadError, NotFoundError
+from celesta.frames import last_line, own_traceback
 from celesta.layout import Layout, is_local
 from celesta.tasks import Task
 from celesta.workflows import Workflow
 
-_OURS = (str(Path(__file__).parent) + os.sep, "<frozen importlib", importlib.__file__)
 _earlier: set[str] = set()  # modules that an earlier load brought in; a later one reads files afresh
 
 
@@ -79,9 +78,7 @@ def _import(name: str, layout: Layout) -> ModuleType:
     except (CelestaError, KeyboardInterrupt):
         raise
     except BaseException as error:  # a file may also call sys.exit() while it is imported
-        told = "".join(_own_traceback(error)).rstrip()
-        last = traceback.format_exception_only(error)[-1].strip()
-        raise LoadError(f"{layout.file} does not import: {last}", told) from error
+        raise LoadError(f"{layout.file} does not import: {last_line(error)}", own_traceback(error)) from error
     if Path(getattr(module, "__file__", None) or "").resolve() != layout.file:
         taken = getattr(module, "__file__", None) or "a module built into Python"
         raise LoadError(f'{layout.file} is imported as "{name}", and that name is taken by {taken}: rename the file')
@@ -107,16 +104,3 @@ def _forget_earlier() -> None:
     for name in _earlier:
         sys.modules.pop(name, None)
     _earlier.clear()
-
-
-def _own_traceback(error: BaseException) -> Iterator[str]:
-    """The traceback as Python prints it, without the frames of Celesta and of the import system."""
-    whole = traceback.TracebackException.from_exception(error)
-    seen: set[int] = set()
-    one: traceback.TracebackException | None = whole
-    while one is not None and id(one) not in seen:
-        seen.add(id(one))
-        kept = [f for f in one.stack if not f.filename.startswith(_OURS)]
-        one.stack = traceback.StackSummary.from_list(kept)
-        one = one.__cause__ or one.__context__
-    return whole.format()

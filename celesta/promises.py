@@ -7,39 +7,12 @@ says what to do instead.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, NoReturn
 
 from celesta.errors import SpecError
+from celesta.frames import user_line
 from celesta.types import TypeDoc, spell
-
-_HERE = str(Path(__file__).parent) + "/"
-
-
-def user_line() -> str:
-    """`file:line` of the nearest frame that is not Celesta's: the line that the user has to look at."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_HERE):
-        frame = frame.f_back
-    return f"{shown_path(frame.f_code.co_filename)}:{frame.f_lineno}"
-
-
-def place_of(function: Callable[..., Any]) -> str:
-    """`file:line` where a function is defined."""
-    code = getattr(function, "__code__", None)
-    return f"{shown_path(code.co_filename)}:{code.co_firstlineno}" if code else "?"
-
-
-@lru_cache(maxsize=1024)
-def shown_path(filename: str) -> str:
-    """A path as people know it: relative when it is below the current folder."""
-    try:
-        return str(Path(filename).relative_to(Path.cwd()))
-    except (ValueError, OSError):
-        return filename
 
 
 class Promise:

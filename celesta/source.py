@@ -16,11 +16,11 @@ import sys
 import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from celesta.errors import SourceError
-from celesta.layout import Layout, is_local, project_root
-from celesta.promises import place_of
+from celesta.frames import place_of
+from celesta.layout import Layout, is_local, package_of, project_root
 from celesta.syntax import (
     attribute_chains,
     classes_named,
@@ -81,7 +81,7 @@ class _Walk(Forms):
     def module(self, module: types.ModuleType, where: str) -> Any:
         if not is_local(getattr(module, "__file__", None)):
             return ["installed", module.__name__]
-        return self._module_file(Path(str(module.__file__)), where)
+        return self._module_file(Path(str(module.__file__)), _Scope.of(vars(module)), where)
 
     def _entry(self, key: Any, kept: Any, make: Callable[[], Any]) -> Any:
         """A reference to the entry of something that may reach itself; made when it is met first."""
@@ -103,7 +103,7 @@ class _Walk(Forms):
         defaults = [*(function.__defaults__ or ()), *sorted((function.__kwdefaults__ or {}).items())]
         return [
             "function",
-            [self._syntax(node, around, function.__globals__, filename, where) for node in nodes],
+            [self._syntax(node, around, function.__globals__, where) for node in nodes],
             self.form(defaults, f"the defaults of {where}"),
         ]
 
@@ -111,9 +111,9 @@ class _Walk(Forms):
         nodes = classes_named(filename, cls.__qualname__)
         if not nodes:
             return self.made_class(cls, where)
-        return ["class", [self._syntax(node, {}, vars(sys.modules[cls.__module__]), filename, where) for node in nodes]]
+        return ["class", [self._syntax(node, {}, vars(sys.modules[cls.__module__]), where) for node in nodes]]
 
-    def _syntax(self, node: Any, closure: dict[str, Any], module: dict[str, Any], filename: str, where: str) -> Any:
+    def _syntax(self, node: Any, closure: dict[str, Any], module: dict[str, Any], where: str) -> Any:
         clean = without_docs(node)
         for decorator, dotted in list(decorator_names(clean)):
             if _is_ours(_look_up(dotted, closure, module)):
@@ -123,7 +123,7 @@ class _Walk(Forms):
         for name in sorted(free_names(clean) | closure.keys()):
             if name not in _IGNORED_GLOBALS:
                 reached += self._name(name, chains.get(name, {()}), closure, module, where)
-        return [normal(clean), reached, self._imports(clean, filename, where)]
+        return [normal(clean), reached, self._imports(clean, _Scope.of(module), where)]
 
     def _name(
         self, name: str, chains: set[tuple[str, ...]], closure: dict[str, Any], module: dict[str, Any], where: str
@@ -151,25 +151,22 @@ class _Walk(Forms):
             return self._attribute(found, tuple(rest), inside)
         return self.form(found, inside)
 
-    def _imports(self, node: Any, filename: str, where: str) -> list[Any]:
+    def _imports(self, node: Any, scope: _Scope, where: str) -> list[Any]:
         """Local modules that are imported inside a function: they may not be loaded yet, so they count as a whole."""
         from celesta.bundle import imported_names
 
-        layout = _layout(filename)
-        package = layout.name_of(Path(filename).resolve()).rpartition(".")[0]
-        files: dict[str, Path] = {}
-        for name in imported_names(node, package):
-            files |= {relative.as_posix(): file for relative, file in layout.find(name)}
-        return [self._module_file(file, f"{where} -> {name}") for name, file in sorted(files.items())]
+        found: dict[Path, Path] = {}
+        for name in imported_names(node, scope.package):
+            found.update(scope.layout.find(name))
+        scopes = {relative: _Scope(scope.layout, package_of(relative)) for relative in found}
+        return [self._module_file(found[one], scopes[one], f"{where} -> {one}") for one in sorted(found)]
 
-    def _module_file(self, file: Path, where: str) -> Any:
-        file = file.resolve()
-
+    def _module_file(self, file: Path, scope: _Scope, where: str) -> Any:
         def make() -> Any:
             tree = without_docs(module_tree(str(file)))
-            return ["module", normal(tree), self._imports(tree, str(file), where)]
+            return ["module", normal(tree), self._imports(tree, scope, where)]
 
-        return self._entry(str(file), None, make)
+        return self._entry(str(file.resolve()), None, make)
 
     def _installed_function(self, function: types.FunctionType, where: str) -> Any:
         """By name; what an installed decorator wraps, or was given, may be the user's and is followed."""
@@ -182,6 +179,30 @@ class _Walk(Forms):
             if isinstance(value, types.FunctionType | type | str | int | float | bool) and value is not wrapped:
                 found.append(self.form(value, where))
         return found
+
+
+class _Scope(NamedTuple):
+    """Where the imports of some code are looked up."""
+
+    layout: Layout
+    package: str
+
+    @classmethod
+    def of(cls, module: dict[str, Any]) -> _Scope:
+        """That of a module that was imported: the folder it was found in counts, whatever the project's layout."""
+        name, file = module["__name__"], Path(module["__file__"]).resolve()
+        package = module.get("__package__")
+        if package is None:
+            package = name if file.name == "__init__.py" else name.rpartition(".")[0]
+        above = file.parents[len(package.split(".")) if package else 0]
+        return cls(_layout(file, above), package)
+
+
+@functools.lru_cache(maxsize=256)
+def _layout(file: Path, above: Path) -> Layout:
+    layout = Layout(file)
+    layout.folders = list(dict.fromkeys([above, *layout.folders]))
+    return layout
 
 
 def _look_up(dotted: list[str], closure: dict[str, Any], module: dict[str, Any]) -> Any:
@@ -205,11 +226,6 @@ def _cell(cell: types.CellType) -> Any:
         return cell.cell_contents
     except ValueError:
         return ...
-
-
-@functools.lru_cache(maxsize=256)
-def _layout(filename: str) -> Layout:
-    return Layout(Path(filename))
 
 
 def _digest(document: Any) -> str:

@@ -15,10 +15,10 @@ from contextvars import ContextVar, copy_context
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from celesta.errors import Problem, SpecError
+from celesta.frames import place_of, user_line
 from celesta.graph import STEP_NAME, current_trace, unmapped
 from celesta.interface import Interface, interface_of
 from celesta.options import read_options
-from celesta.promises import place_of, user_line
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -12,10 +12,11 @@ from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from celesta.errors import SpecError
+from celesta.frames import place_of, user_line
 from celesta.graph import Graph, Step, current_trace, trace
 from celesta.interface import Interface, interface_of
 from celesta.placing import place
-from celesta.promises import Promise, place_of, user_line
+from celesta.promises import Promise
 from celesta.tasks import Task, checked_name, plain_workflow
 
 P = ParamSpec("P")

@@ -18,12 +18,13 @@ from celesta.blobs import MemoryBlobs
 from celesta.bundle import pack, reached_files
 from celesta.codecs import encode
 from celesta.errors import CodecError, NotFoundError, SpecError
+from celesta.frames import place_of
 from celesta.graph import Graph, Step
 from celesta.interface import Interface
 from celesta.layout import Layout, is_local, main_name, module_path
 from celesta.options import DEFAULTS
 from celesta.placing import holds_promise
-from celesta.promises import Promise, place_of
+from celesta.promises import Promise
 from celesta.source import code_digest
 from celesta.spec.checks import validate
 from celesta.tasks import Task

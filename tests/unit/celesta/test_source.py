@@ -1,6 +1,7 @@
 """The code digest: what changes it, what does not, and what has none."""
 
 import hashlib
+import importlib
 import importlib.util
 import itertools
 import subprocess
@@ -181,6 +182,20 @@ def test_a_module_imported_inside_a_function_counts_as_a_whole(project: Project)
     base = project.digest(text, lib_c=lib_c, lib_d="V = 1\n")
     assert project.digest(text, lib_c="# new\n" + lib_c, lib_d="V  =  1\n") == base
     assert project.digest(text, lib_c=lib_c, lib_d="V = 2\n") != base
+
+
+def test_a_relative_import_inside_a_package_is_followed(project: Project) -> None:
+    found = []
+    for number in (1, 2, 1):
+        folder = project.root / f"r{len(found)}"
+        (folder / "flow_pkg").mkdir(parents=True)
+        (folder / "flow_pkg" / "__init__.py").write_text("def f():\n    from . import part\n    return part.V\n")
+        (folder / "flow_pkg" / "part.py").write_text(f"V = {number}\n")
+        sys.modules.pop("flow_pkg", None)
+        sys.path.insert(0, str(folder))
+        found.append(code_digest(importlib.import_module("flow_pkg").f))
+        sys.path.remove(str(folder))
+    assert found[0] == found[2] != found[1]
 
 
 def test_installed_code_counts_by_name_only(project: Project) -> None:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from celesta.errors import SpecError
+from celesta.errors import LoadError, SpecError
 from celesta.graph import current_trace, unmapped
 from celesta.promises import Promise
 from celesta.tasks import task
@@ -246,6 +246,16 @@ def test_all_problems_of_one_call_are_told_at_once() -> None:
         fit("x", rate="y", speed=3)
 
     assert error_of(flow).count("\n  - ") == 3
+
+
+def test_what_a_workflow_itself_raises_is_shown_with_its_own_traceback() -> None:
+    def flow() -> None:
+        load({}["missing"])
+
+    with pytest.raises(LoadError, match="failed while its steps were traced: KeyError: 'missing'") as caught:
+        traced(flow)
+    assert "test_workflows.py" in caught.value.traceback
+    assert "graph.py" not in caught.value.traceback
 
 
 def test_an_output_of_another_workflow_is_refused() -> None:

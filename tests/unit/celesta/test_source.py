@@ -166,6 +166,11 @@ def test_closures_take_part(project: Project) -> None:
     assert project.digest(text) != project.digest(text.replace("make(2)", "make(3)"))
 
 
+def test_a_closure_that_is_rebound_takes_part(project: Project) -> None:
+    text = "def make(k):\n    def f():\n        nonlocal k\n        k = k + 1\n        return k\n    return f\nf = make(2)\n"
+    assert project.digest(text) != project.digest(text.replace("make(2)", "make(3)"))
+
+
 def test_other_local_modules_take_part_by_what_is_used_of_them(project: Project) -> None:
     text = "import lib_a\nfrom lib_b import helper\ndef f(): return lib_a.used() + helper()\n"
     lib_a = "X = 1\ndef used(): return X\ndef unused(): return 2\n"

@@ -16,7 +16,6 @@ log = logging.getLogger(__name__)
 TASK_START = "celesta.start"
 TASK_STEPS = "celesta.steps"
 TASK_FINISH = "celesta.finish"
-TASK_CONTROL = "celesta.control"
 QUEUE_CONTROL = "control"
 QUEUE_STEPS = "steps"
 

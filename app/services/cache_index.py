@@ -11,6 +11,14 @@ from app.models import CacheEntry, Project
 PAGE_ROWS = 1_000
 
 
+def projects() -> list[str]:
+    """The projects that have entries."""
+    query = select(Project.name).where(select(CacheEntry.key).where(CacheEntry.project_id == Project.id).exists())
+    found = list(db.session.scalars(query))
+    db.session.rollback()
+    return found
+
+
 def entries(project: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Key and value of each entry, as the index in Redis holds them. Reads in pages; no transaction stays open."""
     columns = CacheEntry.key, CacheEntry.run_id, CacheEntry.path, CacheEntry.node, CacheEntry.token, CacheEntry.outputs

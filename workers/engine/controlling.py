@@ -1,7 +1,7 @@
 """Cancel, pause and resume: what people decide about a run that is under way.
 
-The decision is committed to the database first; then it comes here, by the `control` message or by the reconciler, as
-often as it likes. Claim, renew and every transition look at it in Redis.
+The decision is committed to the database first; then it comes here, by the start message or the reconciler, as often
+as it likes. Claim, renew and every transition look at it in Redis.
 """
 
 from typing import Literal

@@ -10,8 +10,8 @@ INFLIGHT = f"celesta:{SHARD}:inflight"
 EVENTS = f"celesta:{SHARD}:events"
 MARKS = f"celesta:{SHARD}:marks"
 """How far the queue of steps was filled (`sent`) and emptied (`claimed`): tells a lost message from a waiting one."""
-GEN = "celesta:gen"
-"""Random name of this Redis' memory; it changes when everything in it was lost."""
+RESTORED = "celesta:cache-restored"
+"""There while the cache index holds what the database knows; gone when Redis lost everything."""
 RECONCILER = "celesta:leader:reconciler"
 
 _PER_RUN = ("meta", "st", "out", "cnt", "ready")

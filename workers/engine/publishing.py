@@ -47,12 +47,9 @@ def _publish(producer: Any, run: str, steps: list[list[Any]]) -> None:
         routing_key=QUEUE_STEPS,
         serializer="json",
         headers={
-            "lang": "py",
             "task": TASK_STEPS,
             "id": task_id,
-            "root_id": task_id,
             "argsrepr": "-",
-            "kwargsrepr": "-",
             "ignore_result": True,
         },
         correlation_id=task_id,

@@ -208,4 +208,4 @@ def expire(engine: Engine, run: str, nodes: list[str]) -> None:
         owner = record.decode().rsplit("|", 1)[1] if record else ""
         host, _, pid = owner.rpartition(":")
         if host == os.uname().nodename and pid.isdigit() and not Path(f"/proc/{pid}").exists():
-            engine.call("bump", run, steps=[[node, "running", 0, None]], owner=owner)
+            engine.call("bump", run, steps=[[node, "running", 0, False]], owner=owner)

@@ -7,6 +7,7 @@ document and answers with one, whose `status` is `ok`, `norun` (no such run in R
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +45,12 @@ SCRIPTS = {path.stem: Script(path.stem) for path in sorted(FOLDER.glob("*.lua"))
 
 def call(client: Redis, name: str, run: str, **arguments: Any) -> Answer:
     """One round trip: the script's answer to `arguments` about this run."""
-    return answer(name, SCRIPTS[name](client, keys.of_run(run), json.dumps({"run": run, **arguments})))
+    return answer(name, SCRIPTS[name](client, keys.of_run(run), _document(run, arguments)))
 
 
 def call_with_outcomes(client: Redis, name: str, run: str, **arguments: Any) -> tuple[Answer, list[bytes | None]]:
     """As `call`, for a script that answers with outcomes beside its JSON document."""
-    reply = SCRIPTS[name](client, keys.of_run(run), json.dumps({"run": run, **arguments}))
+    reply = SCRIPTS[name](client, keys.of_run(run), _document(run, arguments))
     if isinstance(reply, bytes):
         return answer(name, reply), []
     return answer(name, reply[0]), reply[1:]
@@ -60,3 +61,8 @@ def answer(name: str, reply: bytes) -> Answer:
     if document["status"] == "invalid":
         raise ValueError(f"the script {name} refused its arguments: {document}")
     return document
+
+
+def _document(run: str, arguments: Mapping[str, Any]) -> str:
+    """The arguments as a script reads them. What is None is left out: a JSON null is true in Lua."""
+    return json.dumps({"run": run, **{name: value for name, value in arguments.items() if value is not None}})

@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Mapping
 
-from workers.engine import events
+from workers.engine import events, keys
 from workers.engine.cascade import Adopted, Cascade, admission
 from workers.engine.core import CHUNK, Engine
 from workers.engine.finishing import finish
@@ -21,7 +21,8 @@ log = logging.getLogger(__name__)
 def start(engine: Engine, source: Source) -> None:
     """Begins a run that was committed; one that left traces in the store or the database is rebuilt."""
     if engine.views.of(source.run) is not None:
-        resume(engine, source)
+        if engine.client.hget(keys.meta(source.run), "opening") == b"1":
+            resume(engine, source)
     elif source.status == "queued" and next(iter(engine.store.list(f"runs/{source.run}/")), None) is None:
         _open(engine, source, source.epoch, {})
     elif source.status in ("queued", "running"):

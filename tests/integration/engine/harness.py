@@ -10,8 +10,8 @@ from typing import Any
 from redis import Redis
 
 from celesta.codecs import encode, to_plain
-from celesta.store.base import step_prefix
-from celesta.store.local import LocalStore
+from celesta.store import open_store
+from celesta.store.base import Store, step_prefix
 from workers.engine import Ended, Engine, complete, keys, start
 from workers.engine.running import Runner
 from workers.engine.source import Source
@@ -108,7 +108,7 @@ class TestExecutor:
 
     __test__ = False
 
-    def __init__(self, store: LocalStore, functions: Mapping[str, Callable[..., Any]]) -> None:
+    def __init__(self, store: Store, functions: Mapping[str, Callable[..., Any]]) -> None:
         self.store = store
         self.functions = functions
         self.ran: list[str] = []
@@ -155,7 +155,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.client = Redis.from_url(self.redis_url)
-        self.store = LocalStore(f"file://{self.folder}")
+        self.store = open_store(f"file://{self.folder}")
         self.queue: deque[tuple[str, list[list[Any]]]] = deque()
         self.published: list[tuple[str, list[list[Any]]]] = []
         self.executor = TestExecutor(self.store, self.functions)

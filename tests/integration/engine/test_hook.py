@@ -1,0 +1,153 @@
+"""Celery's chord hook as our thin adapter: what completes a step, what does not, and that it never raises."""
+
+import json
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from billiard.exceptions import WorkerLostError
+from celery import states
+from celery.app.task import Context
+
+from app.config import Config
+from tests.integration.engine.harness import Planned, World, step, value
+from workers.celery_app import CelestaApp, create
+from workers.engine import ChordBackend, Ended, keys
+from workers.engine.backend import Outcomes
+from workers.engine.publishing import Publisher
+
+OUTCOME = {"status": "succeeded", "outputs": {"result": value(1)["value"]}, "error": None, "metrics": []}
+
+
+@pytest.fixture
+def app(world: World) -> CelestaApp:
+    config = Config(
+        home=world.folder,
+        database_url=f"sqlite:///{world.folder}/db",
+        redis_url=world.redis_url,
+        broker_url=world.redis_url,
+        store_url=f"file://{world.folder}",
+    )
+    made = create(config)
+    made.__dict__["engine"] = world.engine
+    return made
+
+
+@pytest.fixture
+def outcomes(world: World) -> Outcomes:
+    plan = Planned()
+    first = plan.add("one")
+    plan.add("double", x=step(first))
+    world.start("r1", world.plan(plan))
+    run, steps = world.queue.popleft()
+    assert world.worker.claim(run, steps, lambda ended: None) is not None
+    return Outcomes(run, (Ended("0", "1.1", OUTCOME),))
+
+
+def test_the_result_backend_is_ours(app: CelestaApp) -> None:
+    assert isinstance(app.backend, ChordBackend)
+
+
+def test_a_step_is_completed_by_the_hook(world: World, app: CelestaApp, outcomes: Outcomes) -> None:
+    app.backend.mark_as_done("id", outcomes, Context({"chord": 1, "ignore_result": True}), store_result=False)
+    assert world.states() == {"0": "succeeded"}
+    assert [steps for _, steps in world.queue] == [[["1", 1]]]
+
+
+def test_without_the_chord_option_nothing_is_completed(world: World, app: CelestaApp, outcomes: Outcomes) -> None:
+    app.backend.mark_as_done("id", outcomes, Context({"chord": None, "ignore_result": True}), store_result=False)
+    assert world.states() == {}
+
+
+@pytest.mark.parametrize("state", [states.FAILURE, states.REVOKED, states.RETRY, states.STARTED])
+def test_no_other_state_completes_a_step(world: World, app: CelestaApp, outcomes: Outcomes, state: str) -> None:
+    app.backend.on_chord_part_return(Context(), state, outcomes)
+    assert world.states() == {}
+
+
+@pytest.mark.parametrize("result", [None, {}, "done", {"run": "r1", "ended": []}, ValueError("no")])
+def test_nothing_but_our_outcomes_completes_a_step(
+    world: World, app: CelestaApp, outcomes: Outcomes, result: Any
+) -> None:
+    app.backend.on_chord_part_return(Context(), states.SUCCESS, result)
+    assert world.states() == {}
+
+
+def test_the_hook_never_raises(
+    app: CelestaApp, outcomes: Outcomes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def breaks(*_: Any) -> None:
+        raise RuntimeError("no Redis today")
+
+    monkeypatch.setattr("workers.engine.backend.complete", breaks)
+    monkeypatch.setattr("workers.engine.backend.expire", breaks)
+    with caplog.at_level(logging.ERROR):
+        app.backend.on_chord_part_return(Context(), states.SUCCESS, outcomes)
+        app.backend.on_chord_part_return(Context(args=["r1", [["0", 1]]]), states.FAILURE, WorkerLostError())
+        app.backend.on_chord_part_return(SimpleNamespace(), states.FAILURE, WorkerLostError())
+    assert len(caplog.records) == 3
+
+
+def test_a_lost_worker_settles_nothing(world: World, app: CelestaApp, outcomes: Outcomes) -> None:
+    app.backend.on_chord_part_return(Context(args=["r1", [["0", 1]]]), states.FAILURE, WorkerLostError())
+    assert world.states() == {}
+    assert world.events("r1", "step.retry") == []
+
+
+# Messages
+
+
+def _messages(world: World, app: CelestaApp, batches: list[list[list[Any]]], run: str = "7zzzzzzzzzzzz") -> list[bytes]:
+    Publisher(app)(run, batches)
+    return list(world.client.lrange("steps", 0, -1))
+
+
+def test_a_message_stays_small_however_many_steps_it_names(world: World, app: CelestaApp) -> None:
+    from workers.engine.pace import BATCH_STEPS
+
+    widest = [[f"9999.{10_000 + item}", 12] for item in range(BATCH_STEPS)]
+    (message,) = _messages(world, app, [widest])
+    assert len(message) <= 1_200, json.loads(message)
+
+
+def test_many_messages_are_published_in_one_round_trip(world: World, app: CelestaApp) -> None:
+    before = world.client.info("commandstats").get("cmdstat_lpush", {"calls": 0})["calls"]
+    assert len(_messages(world, app, [[[str(n), 1]] for n in range(50)])) == 50
+    assert world.client.info("commandstats")["cmdstat_lpush"]["calls"] - before == 50
+
+
+def test_a_message_that_cannot_be_published_stays_in_flight(
+    world: World, app: CelestaApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    app.conf.broker_url = "redis+socket:///nowhere/at/all?virtual_host=0"
+    world.engine.send = Publisher(app)
+    plan = Planned()
+    plan.add("one")
+    world.start("r1", world.plan(plan))
+    assert "left to the reconciler" in caplog.text
+    assert world.client.zrange(keys.INFLIGHT, 0, -1) == [b"r1|0"]
+
+
+# Round trips
+
+
+def test_a_plain_step_costs_one_round_trip_to_claim_and_one_to_complete(world: World) -> None:
+    plan = Planned()
+    first = plan.add("one")
+    second = plan.add("double", x=step(first))
+    plan.add("double", x=step(second))
+    world.start("r1", world.plan(plan))
+    world.work()
+    calls: list[tuple[Any, ...]] = []
+    real = world.client.execute_command
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        calls.append(arguments[:1])
+        return real(*arguments, **options)
+
+    world.client.execute_command = counted  # type: ignore[method-assign]
+    published = len(world.published)
+    world.work()
+    assert calls == [("EVALSHA",), ("EVALSHA",)]
+    assert len(world.published) - published == 1

@@ -1,0 +1,139 @@
+"""The reconciler: whatever a crash left half-done is found by its deadline, or by its absence, and done again.
+
+Runs in the recorder's process; of several one leads, by a lease. Two sweeps: of deadlines, about every second (what is
+in flight and overdue), and of runs, less often (what is committed and unknown to Redis). Every repair is a transition
+that anyone else may make at the same time: applied twice, it is applied once.
+"""
+
+import json
+import logging
+import threading
+import uuid
+from itertools import islice
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from kombu.exceptions import OperationalError
+from redis import Redis
+from redis.exceptions import RedisError
+from sqlalchemy.exc import OperationalError as DatabaseError
+
+from app.dispatch import QUEUE_CONTROL, QUEUE_STEPS, TASK_START
+from app.services import cache_index, run_source
+from celesta.errors import CelestaError
+from workers import sources
+from workers.engine import control, keys, overdue
+from workers.engine.core import CHUNK
+
+if TYPE_CHECKING:
+    from workers.celery_app import CelestaApp
+
+log = logging.getLogger(__name__)
+
+LEADER_SECONDS = 10.0
+LONGEST_SECONDS = 1.0
+SHORTEST_SECONDS = 0.05
+RUNS_EVERY_SECONDS = 2.0
+START_AGAIN_SECONDS = 15.0
+"""A start message that is still queued or at work needs no second one sooner than this."""
+
+
+def run(app: "CelestaApp", stop: threading.Event) -> None:
+    """Reconciles until told to stop. What fails now is overdue still at the next tick."""
+    reconciler = Reconciler(app)
+    while not stop.is_set():
+        wait = LONGEST_SECONDS
+        try:
+            wait = reconciler.tick()
+        except (RedisError, DatabaseError, OperationalError, CelestaError, OSError) as error:
+            log.warning("the reconciler comes again: %s", error)
+        stop.wait(wait)
+    reconciler.resign()
+
+
+class Reconciler:
+    """One candidate for the lead, and what it remembers between ticks."""
+
+    def __init__(self, app: "CelestaApp") -> None:
+        self.app = app
+        self.engine = app.engine
+        self.client: Redis = app.engine.client
+        self.name = uuid.uuid4().hex
+        self._runs_at = 0.0
+        self._unknown: dict[str, float] = {}
+        self._asked: dict[str, float] = {}
+
+    def tick(self) -> float:
+        """One round, if this one leads. How long to sleep: timers of a fraction of a second are met."""
+        if not self.leads():
+            return LONGEST_SECONDS
+        self.restore_cache_index()
+        overdue.sweep(self.engine, self.backlog, self.ask_start)
+        if monotonic() - self._runs_at >= RUNS_EVERY_SECONDS:
+            self._runs_at = monotonic()
+            self.sweep_runs()
+        return min(LONGEST_SECONDS, max(SHORTEST_SECONDS, overdue.next_in_seconds(self.client)))
+
+    def leads(self) -> bool:
+        ms = int(LEADER_SECONDS * 1000)
+        if self.client.set(keys.RECONCILER, self.name, nx=True, px=ms):
+            return True
+        if self.client.get(keys.RECONCILER) != self.name.encode():
+            return False
+        return bool(self.client.pexpire(keys.RECONCILER, ms))
+
+    def resign(self) -> None:
+        """Lets another lead at once."""
+        try:
+            if self.client.get(keys.RECONCILER) == self.name.encode():
+                self.client.delete(keys.RECONCILER)
+        except RedisError as error:
+            log.warning("the lead of the reconciler runs out by itself: %s", error)
+
+    def backlog(self) -> int:
+        """Step messages that wait in the queue."""
+        with self.app.connection_for_write() as connection:
+            return int(connection.default_channel.client.llen(QUEUE_STEPS))
+
+    # Runs that Redis does not know
+
+    def sweep_runs(self) -> None:
+        """Starts what was committed and never started, rebuilds what Redis lost, and passes on cancellations."""
+        with sources.database(self.app.config):
+            unfinished, cancelling = run_source.unfinished(), run_source.cancelling()
+        known = self._known(unfinished)
+        now = monotonic()
+        self._unknown = {run: self._unknown.get(run, now) for run in unfinished if run not in known}
+        for run, since in self._unknown.items():
+            if now - since >= RUNS_EVERY_SECONDS:  # not in the moment between a commit and its message
+                self.ask_start(run)
+        for run in cancelling:
+            if run in known and known[run] != b"cancel":
+                control(self.engine, run, "cancel")
+
+    def ask_start(self, run: str) -> None:
+        """Sends the start message: the run is begun, gone on with, or rebuilt, whatever it needs."""
+        now = monotonic()
+        if now - self._asked.get(run, -START_AGAIN_SECONDS) >= START_AGAIN_SECONDS:
+            self._asked = {name: at for name, at in self._asked.items() if now - at < START_AGAIN_SECONDS}
+            self._asked[run] = now
+            self.app.send_task(TASK_START, args=[run], queue=QUEUE_CONTROL, argsrepr="-", kwargsrepr="-", reply_to="")
+
+    def _known(self, runs: list[str]) -> dict[str, bytes]:
+        pipe = self.client.pipeline(transaction=False)
+        for run in runs:
+            pipe.hget(keys.meta(run), "control")
+        return {run: control for run, control in zip(runs, pipe.execute(), strict=True) if control is not None}
+
+    # A Redis that has forgotten everything
+
+    def restore_cache_index(self) -> None:
+        """Fills the cache index of a Redis that has lost it. The mark is set last, so that a crash starts over."""
+        if self.client.exists(keys.RESTORED):
+            return
+        with sources.database(self.app.config):
+            for project in cache_index.projects():
+                entries = ((key, json.dumps(value)) for key, value in cache_index.entries(project))
+                while part := dict(islice(entries, CHUNK)):
+                    self.client.hset(keys.cache(project), mapping=part)
+        self.client.set(keys.RESTORED, 1)

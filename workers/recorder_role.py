@@ -1,0 +1,81 @@
+"""The processes that consume queues: the roles `worker` and `recorder` of a server.
+
+`workers.server` calls `run_role`, which blocks until the process is told to end. The recorder role is a Celery worker
+with threads, for starts that must not wait behind steps, and beside it the loops of the recorder and the reconciler.
+Owns when these threads start and stop.
+"""
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from celery import signals
+
+from app.config import Config
+from workers import reconciler, recorder
+from workers.celery_app import CelestaApp, create, worker_argv
+from workers.executors.process import start_zygote
+
+log = logging.getLogger(__name__)
+
+STOP_SECONDS = 5.0
+
+Loop = Callable[[threading.Event], None]
+
+
+def run_role(role: str, config: Config, ready: Callable[[], None] = lambda: None) -> None:
+    """Runs the role in this process; `ready` is called when it consumes its queues."""
+    app = create(config)
+    threads = Threads(_loops(app) if role == "recorder" else [])
+    close = _prepare_executor(config) if role == "worker" else lambda: None
+
+    def on_ready(**_: Any) -> None:
+        threads.start()
+        ready()
+
+    signals.worker_ready.connect(on_ready, weak=False)
+    try:
+        app.worker_main(worker_argv(role, config))
+    finally:
+        threads.stop()
+        close()
+
+
+def _loops(app: CelestaApp) -> list[Loop]:
+    return [partial(recorder.run, config=app.config), partial(reconciler.run, app)]
+
+
+def _prepare_executor(config: Config) -> Callable[[], None]:
+    """Starts what all children share, before they are forked; what ends it again."""
+    if config.executor != "process":
+        return lambda: None
+    return start_zygote(config).close
+
+
+class Threads:
+    """Loops that run until they are told to stop. One that dies takes the process along, for the supervisor to see."""
+
+    def __init__(self, loops: list[Loop]) -> None:
+        self.stopping = threading.Event()
+        self.threads = [threading.Thread(target=self._guard, args=(loop,), daemon=True) for loop in loops]
+
+    def start(self) -> None:
+        for thread in self.threads:
+            thread.start()
+
+    def stop(self) -> None:
+        self.stopping.set()
+        for thread in self.threads:
+            if thread.ident is not None:
+                thread.join(STOP_SECONDS)
+
+    def _guard(self, loop: Loop) -> None:
+        try:
+            loop(self.stopping)
+        except Exception:
+            log.critical("a loop of the recorder role ended; the process ends with it", exc_info=True)
+            os.kill(os.getpid(), signal.SIGTERM)

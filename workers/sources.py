@@ -1,0 +1,50 @@
+"""Between the database and the engine: a run as it was committed, and what earlier epochs recorded of it.
+
+The start task and the reconciler come here; the engine itself knows no database.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+
+from app.config import Config
+from app.db import standalone
+from app.services import run_source
+from workers.engine.cascade import Adopted
+from workers.engine.source import Source
+
+TAKEN_OVER = frozenset({"succeeded", "failed", "cached"})
+"""Recorded ends that a rebuild takes over. The others follow from these, or are decided anew."""
+
+
+@contextmanager
+def database(config: Config) -> Iterator[None]:
+    """The database of this process, for the calls inside."""
+    with standalone(config):
+        yield
+
+
+def load(run_id: str) -> tuple[Source, bool]:
+    """The run, and whether somebody asked to cancel it. Raises `NotFoundError`."""
+    found = run_source.load_run(run_id)
+    source = Source(
+        run=run_id,
+        project=found.project,
+        plan=found.plan_blob,
+        inputs=found.inputs,
+        options=found.options,
+        epoch=found.epoch,
+        status=found.status,
+        pinned=found.adopted,
+        settled=partial(_settled, run_id),
+        raise_epoch=partial(run_source.raise_epoch, run_id),
+    )
+    return source, found.cancel_requested
+
+
+def _settled(run_id: str) -> Mapping[str, Adopted]:
+    return {
+        node: Adopted(step.state, step.token, step.outcome or {}, step.source, step.cache_key)
+        for node, step in run_source.settled_steps(run_id).items()
+        if step.state in TAKEN_OVER
+    }

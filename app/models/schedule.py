@@ -37,6 +37,6 @@ class ScheduleFire(Base):
 
     schedule_id: Mapped[int] = mapped_column(ForeignKey("schedule.id", ondelete="CASCADE"), primary_key=True)
     fire_at: Mapped[Moment] = mapped_column(primary_key=True)
-    run_id: Mapped[str | None] = mapped_column(ForeignKey("run.id", ondelete="SET NULL"))
+    run_id: Mapped[str | None] = mapped_column(ForeignKey("run.id", ondelete="SET NULL"), index=True)
     error: Mapped[str | None]
     """Why no run came of it: the workflow does not take these inputs any more, for example."""

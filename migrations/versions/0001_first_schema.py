@@ -277,6 +277,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("schedule_id", "fire_at", name=op.f("pk_schedule_fire")),
     )
+    op.create_index("ix_schedule_fire_run_id", "schedule_fire", ["run_id"])
     op.create_table(
         "step",
         sa.Column("run_id", sa.String(), nullable=False),

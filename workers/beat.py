@@ -1,0 +1,106 @@
+"""Celery's beat over the schedules of the database.
+
+`celesta server beat` and the supervisor call `run`; `celery beat -S workers.beat:DatabaseScheduler` works too. Any
+number of beats may run: one leads by a lease in Redis and does the work, and each fire is claimed in the database, so
+that it happens once even when two believe to lead. Keeps nothing in memory between ticks.
+"""
+
+import logging
+import signal
+import uuid
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, NoReturn
+
+from celery import Celery
+from celery.beat import Scheduler, Service
+from redis import RedisError
+from sqlalchemy.exc import DBAPIError
+
+from app.config import Config
+from app.db import db, standalone
+from app.models.columns import now
+from app.services.schedule_fire import fire_due
+from celesta.errors import CelestaError
+from workers.event_stream import connect
+
+log = logging.getLogger(__name__)
+
+LEADER = "celesta:leader:beat"
+LEASE_SECONDS = 15.0
+"""A beat that dies is replaced after this; fires that were due meanwhile come late, not never."""
+MOST_SECONDS = 5.0
+"""Longest sleep: how late a new schedule may be seen."""
+LEAST_SECONDS = 0.05
+# Take the lease, or prolong one's own. Two commands could not tell ours from another's that came in between.
+LEAD = """
+local holder = redis.call('GET', KEYS[1])
+if holder and holder ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+return 1
+"""
+LEAVE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+
+
+class DatabaseScheduler(Scheduler):  # type: ignore[misc]
+    """Fires what is due at each tick. Celery's own entries are not used: every message goes through a launch."""
+
+    def __init__(self, app: Any, *args: Any, config: Config | None = None, **kwargs: Any) -> None:
+        self.config: Config = config or getattr(app, "config", None) or Config.from_env()
+        self.client = connect(self.config.redis_url)
+        self.name = uuid.uuid4().hex
+        self.leads = False
+        super().__init__(app, *args, **kwargs)
+
+    def setup_schedule(self) -> None:
+        """There is nothing to set up."""
+
+    def tick(self, *_: Any, **__: Any) -> float:
+        """Do what is due, when this beat leads; seconds until the next tick. Never raises: beat would end by it."""
+        try:
+            self.leads = self._lead()
+            return self._fire() if self.leads else MOST_SECONDS
+        except (RedisError, DBAPIError, CelestaError) as error:
+            log.warning("beat waits for a service: %s", error)
+        except Exception:
+            log.exception("a tick failed; the next one tries again")
+        return MOST_SECONDS
+
+    def close(self) -> None:
+        """Hand over at once, instead of when the lease ends."""
+        super().close()
+        try:
+            self.client.eval(LEAVE, 1, LEADER, self.name)
+        except RedisError as error:
+            log.warning("the lease could not be given back: %s", error)
+        self.client.close()
+
+    def _fire(self) -> float:
+        moment = now()
+        with standalone(self.config):
+            upcoming = fire_due(db.session, self.config, moment)
+        return _seconds_until(upcoming)
+
+    def _lead(self) -> bool:
+        return bool(self.client.eval(LEAD, 1, LEADER, self.name, int(LEASE_SECONDS * 1000)))
+
+
+def run(config: Config, ready: Callable[[], None] = lambda: None) -> None:
+    """Fire schedules until SIGTERM or SIGINT."""
+    app = Celery("celesta-beat", broker=config.celery_broker_url, set_as_current=False)
+    app.config = config
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
+    service = Service(app, scheduler_cls=DatabaseScheduler, remote_control=False)
+    ready()
+    service.start()
+
+
+def _seconds_until(upcoming: datetime | None) -> float:
+    if upcoming is None:
+        return MOST_SECONDS
+    return min(MOST_SECONDS, max(LEAST_SECONDS, (upcoming - now()).total_seconds()))
+
+
+def _end(*_: Any) -> NoReturn:
+    raise SystemExit(0)

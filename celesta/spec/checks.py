@@ -67,7 +67,7 @@ class _Checks:
         yield from self._results()
         cycle = find_cycle(self.parents)
         if cycle:
-            yield Problem("steps", f"the steps wait for each other in a circle: {' -> '.join(cycle)}")
+            yield Problem("steps", f"the steps wait for each other in a cycle: {' -> '.join(cycle)}")
 
     def _steps(self) -> Iterator[Problem]:
         """Paths and tasks of all steps first, so that a binding may name a later step and a cycle is told as one."""
@@ -193,7 +193,7 @@ class _Task:
 
 
 def find_cycle(parents: dict[str, list[str]]) -> list[str]:
-    """The steps of one circle, the first one again at the end; empty when there is none."""
+    """The steps of one cycle, the first one again at the end; empty when there is none."""
     waiting = {path: len(above) for path, above in parents.items()}
     children: dict[str, list[str]] = {path: [] for path in parents}
     for path, above in parents.items():
@@ -216,8 +216,8 @@ def find_cycle(parents: dict[str, list[str]]) -> list[str]:
         place[path] = len(walk)
         walk.append(path)
         path = next(one for one in parents[path] if one in left)
-    circle = walk[place[path] :][::-1]
-    return [*circle, circle[0]]
+    cycle = walk[place[path] :][::-1]
+    return [*cycle, cycle[0]]
 
 
 def _names_itself(step: Any) -> bool:

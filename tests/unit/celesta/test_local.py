@@ -315,7 +315,7 @@ def test_an_input_has_its_default(flow: Flow) -> None:
 
 def test_a_spec_that_cannot_run_is_refused_with_its_problems(flow: Flow) -> None:
     flow.step(flow.task(double, "x"), x=out("double"))
-    with pytest.raises(SpecError, match="circle"):
+    with pytest.raises(SpecError, match="cycle"):
         flow.run()
 
 

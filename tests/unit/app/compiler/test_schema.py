@@ -47,7 +47,7 @@ def test_a_workflow_without_steps_is_refused():
 def test_what_the_pure_checks_find_is_refused():
     document = diamond()
     document["steps"][3]["inputs"]["x"] = {"step": "d", "output": "result"}
-    assert "circle" in _problems(document)["steps"]
+    assert "cycle" in _problems(document)["steps"]
 
 
 def test_all_problems_come_at_once():

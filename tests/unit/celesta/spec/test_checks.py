@@ -145,9 +145,9 @@ def test_all_problems_are_told_at_once_up_to_a_limit(spec: dict[str, Any]) -> No
 def test_a_cycle_is_named(spec: dict[str, Any]) -> None:
     spec["steps"][0]["after"] = ["inner/total"]
     [problem] = validate(spec)
-    circle = problem.message.split(": ")[1].split(" -> ")
-    assert circle[0] == circle[-1]
-    assert set(circle) == {"load", "fit", "inner/total"}
+    cycle = problem.message.split(": ")[1].split(" -> ")
+    assert cycle[0] == cycle[-1]
+    assert set(cycle) == {"load", "fit", "inner/total"}
 
 
 def test_a_cycle_is_told_in_the_direction_of_the_data() -> None:

@@ -44,10 +44,10 @@ typecheck: $(DEV_STAMP) ## Check the types
 	$(BIN)/mypy celesta app workers
 
 bench: $(DEV_STAMP) ## Measure Celesta beside stock Celery and write docs/benchmarks.md
-	$(BIN)/python benchmarks/overhead.py $(BENCH_ARGS)
+	$(BIN)/python -m benchmarks.overhead $(BENCH_ARGS)
 
 soak: $(DEV_STAMP) ## Run random DAGs while processes are killed (SOAK_ARGS="--minutes 60")
-	$(BIN)/python benchmarks/soak.py $(SOAK_ARGS)
+	$(BIN)/python -m benchmarks.soak $(SOAK_ARGS)
 
 clean: ## Remove everything that make and the tests made here
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage

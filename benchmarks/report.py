@@ -39,7 +39,7 @@ class Report:
     def write(self, page: Path, arguments: list[str]) -> None:
         """Replace all of the page below its introduction."""
         introduction = page.read_text().split("\n## ")[0].rstrip()
-        command = " ".join(["python", "benchmarks/overhead.py", *arguments])
+        command = " ".join(["python -m benchmarks.overhead", *arguments])
         page.write_text(f"{introduction}\n\n## Measured\n\n{self.tables()}\n\n{_circumstances(command)}\n")
 
 

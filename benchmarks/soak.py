@@ -1,6 +1,6 @@
 """Runs without end while processes are killed: every run has to equal its oracle, and nothing may pile up.
 
-    python benchmarks/soak.py [--minutes 5] [--kill-every 15] [--seed N]
+    python -m benchmarks.soak [--minutes 5] [--kill-every 15] [--seed N]
 
 Random DAGs run two at a time on a stack of their own. Every few seconds one process of the stack gets SIGKILL. At the
 end it prints what happened and what is left in Redis; it exits 1 when a run was wrong or did not end.
@@ -21,12 +21,10 @@ from time import monotonic
 
 import psutil
 import redis
-import servers
 
+from benchmarks import servers
 from celesta.client import Client
 from celesta.settings import supervisor_pid
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.e2e.workflows import dags
 
 RUN_SECONDS = 120.0

@@ -1,6 +1,6 @@
 """Stock Celery, as its documentation sets it up: Redis as broker and result backend, prefork with two children.
 
-The worker of the comparison (``celery -A stock worker``), and the canvases beside which Celesta's fan and chain stand.
+The worker of the comparison (``celery -A benchmarks.stock worker``), and the canvases that Celesta stands beside.
 """
 
 import os

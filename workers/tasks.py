@@ -5,6 +5,7 @@ the chord hook at their end. Refuses Celery's own retries, expiry and countdowns
 """
 
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from celery import Task, states
@@ -14,11 +15,16 @@ from app.dispatch import TASK_FINISH, TASK_START, TASK_STEPS
 from workers import child, sources
 from workers.engine import control, start
 from workers.engine.backend import Outcomes
+from workers.engine.core import Kept
 from workers.engine.manifests import read
 from workers.engine.settling import Ended
 
 if TYPE_CHECKING:
     from workers.celery_app import CelestaApp
+
+
+HANDOVER_SECONDS = 0.5
+"""How long one message may lead from step to step before the queue is asked again."""
 
 
 def register(app: "CelestaApp") -> None:
@@ -38,12 +44,23 @@ def start_run(self: Task, run_id: str) -> None:
 
 
 def run_steps(self: Task, run_id: str, steps: list[list[Any]]) -> Outcomes:
-    """Steps of a run are ready: (node, attempt) each. What others took or superseded is left alone."""
-    report = partial(_report, self, run_id)
-    ended = child.runner(self.app).run(run_id, steps, report)
-    if not ended:
-        raise Ignore
-    return Outcomes(run_id, tuple(ended))
+    """Steps of a run are ready: (node, attempt) each. What others took or superseded is left alone.
+
+    Where a step makes another ready, this child takes that one up without a message, for a moment: the part returns
+    through the same hook, and what waits in the queue gets its turn soon.
+    """
+    runner = child.runner(self.app)
+    until = monotonic() + HANDOVER_SECONDS
+    while True:
+        ended = runner.run(run_id, steps, partial(_report, self, run_id))
+        if not ended:
+            raise Ignore
+        if monotonic() > until or not runner.leads_on(run_id, ended):
+            return Outcomes(run_id, tuple(ended))
+        steps = []
+        _report(self, run_id, ended, keep=steps)
+        if not steps:
+            raise Ignore
 
 
 def finish_step(self: Task, run_id: str, node: str, token: str) -> Outcomes:
@@ -55,6 +72,6 @@ def finish_step(self: Task, run_id: str, node: str, token: str) -> Outcomes:
     return Outcomes(run_id, (Ended(node, token, result),))
 
 
-def _report(task: Task, run_id: str, ended: list[Ended]) -> None:
-    """A part of a message's steps is done before the rest: the same hook, earlier."""
-    task.backend.on_chord_part_return(task.request, states.SUCCESS, Outcomes(run_id, tuple(ended)))
+def _report(task: Task, run_id: str, ended: list[Ended], keep: Kept | None = None) -> None:
+    """A part returns before its message ends: by the same hook, earlier."""
+    task.backend.on_chord_part_return(task.request, states.SUCCESS, Outcomes(run_id, tuple(ended), keep))

@@ -17,6 +17,7 @@ from celery import states
 from celery.backends.redis import RedisBackend
 
 from workers.engine.completing import complete
+from workers.engine.core import Kept
 from workers.engine.running import expire
 from workers.engine.settling import Ended
 
@@ -29,6 +30,8 @@ class Outcomes:
 
     run: str
     ended: tuple[Ended, ...]
+    keep: Kept | None = None
+    """Where the hook leaves a step that the returning worker may take up at once, if it can."""
 
     def __repr__(self) -> str:
         return f"<{len(self.ended)} outcomes>"
@@ -41,7 +44,7 @@ class ChordBackend(RedisBackend):  # type: ignore[misc]
         """Completes the steps of a message that succeeded; no other Celery state is ever a user's outcome."""
         try:
             if state == states.SUCCESS and isinstance(result, Outcomes):
-                complete(self.app.engine, result.run, result.ended)
+                complete(self.app.engine, result.run, result.ended, result.keep)
             elif isinstance(result, WorkerLostError):
                 self._lost(request)
         except Exception:

@@ -18,7 +18,7 @@ from celesta.codecs import make_list
 from celesta.errors import CelestaError, StoreError
 from workers.engine import caching, events, keys, settling
 from workers.engine.bindings import Ref, parents_of
-from workers.engine.core import CHUNK, Engine
+from workers.engine.core import CHUNK, Engine, Kept
 from workers.engine.settling import Entry, Finding
 from workers.engine.views import View, index_of, map_of
 
@@ -47,6 +47,7 @@ class Cascade:
     view: View
     adopted: Mapping[str, Adopted] = field(default_factory=dict)
     hold: bool = False
+    keep: Kept | None = None
 
     def __post_init__(self) -> None:
         self.asks: list[Ask] = []
@@ -89,7 +90,7 @@ class Cascade:
         admits, self.admits = self.admits[:room], self.admits[room:]
         reply = advance(self.engine, self.view, settles, admits, **more)
         self.over = self.over or bool(reply.get("over"))
-        self.engine.publish(self.view.run, reply.get("send") or [])
+        self.engine.publish(self.view.run, reply.get("send") or [], self.keep)
         self.add(reply.get("asks") or [])
 
     def _opens(self, node: str) -> bool:

@@ -10,7 +10,7 @@ from time import time
 
 from workers.engine import caching, keys, settling
 from workers.engine.cascade import Cascade, advance
-from workers.engine.core import Engine
+from workers.engine.core import Engine, Kept
 from workers.engine.finishing import finish
 from workers.engine.settling import Ended
 from workers.engine.views import View
@@ -18,12 +18,13 @@ from workers.engine.views import View
 log = logging.getLogger(__name__)
 
 
-def complete(engine: Engine, run: str, ended: Sequence[Ended], epoch: int | None = None) -> list[str]:
+def complete(engine: Engine, run: str, ended: Sequence[Ended], keep: Kept | None = None) -> list[str]:
     """Settles attempts. What became of each: `ok`, `retry`, `done` (it was settled before) or `stale`.
 
-    One round trip, and one to publish when something became ready; cached steps take one more.
+    One round trip, and one to publish when something became ready; cached steps take one more. A worker that can go on
+    at once gives an empty `keep`, and is left one of the steps that became ready.
     """
-    view = engine.views.of(run, epoch)
+    view = engine.views.of(run)
     if view is None or not ended:
         return ["stale"] * len(ended)
     entries = [settling.attempt(view, one) for one in ended]
@@ -36,12 +37,12 @@ def complete(engine: Engine, run: str, ended: Sequence[Ended], epoch: int | None
         reply = advance(engine, view, [settling.attempt(view, one) for one in ended])
     if reply["status"] != "ok":
         return ["stale"] * len(ended)
-    engine.publish(run, reply["send"] or [])
+    engine.publish(run, reply["send"] or [], keep)
     answers: list[str] = reply["ok"]
     land(engine, view, ended, answers)
     over = bool(reply.get("over"))
     if reply["asks"]:
-        over = Cascade(engine, view).add(reply["asks"]).run() or over
+        over = Cascade(engine, view, keep=keep).add(reply["asks"]).run() or over
     if over:
         finish(engine, view)
     return answers

@@ -22,6 +22,10 @@ CHUNK = 1_000
 """Most steps in one script call; one of 50,000 would freeze Redis for 0.2 s."""
 
 
+Kept = list[list[Any]]
+"""At most one (node, attempt) that its caller claims without a message."""
+
+
 class Sender(Protocol):
     """Publishes step messages of one run: each a batch of (node, attempt)."""
 
@@ -57,7 +61,13 @@ class Engine:
     def call(self, name: str, run: str, **arguments: Any) -> scripts.Answer:
         return scripts.call(self.client, name, run, **arguments)
 
-    def publish(self, run: str, steps: list[list[Any]]) -> None:
-        """Sends what a script put in flight. A crash before this is repaired by the reconciler: it is an outbox."""
+    def publish(self, run: str, steps: list[list[Any]], keep: Kept | None = None) -> None:
+        """Sends what a script put in flight. A crash before this is repaired by the reconciler: it is an outbox.
+
+        A caller who can run a step at once says so by an empty `keep`, and finds one there instead of in the queue.
+        """
+        if steps and keep is not None and not keep:
+            keep.append(steps[0])
+            steps = steps[1:]
         if steps:
             self.send(run, self.pace.batches(self.views.of(run), steps))

@@ -20,7 +20,7 @@ from workers.engine.completing import flight_owner
 from workers.engine.core import Engine
 from workers.engine.documents import step_document
 from workers.engine.settling import Ended, Finding
-from workers.engine.views import View, index_of
+from workers.engine.views import View, index_of, map_of
 
 REPORT_SECONDS = 0.1
 """Outcomes of a batch are kept back no longer than this while it goes on."""
@@ -111,6 +111,12 @@ class Runner:
         finally:
             self.batch = None
         return batch.take_ended()
+
+    def leads_on(self, run: str, ended: list[Ended]) -> bool:
+        """Whether what just ended may have made a step ready that this process could take up."""
+        view = self.engine.views.of(run)
+        node = ended[-1].node
+        return view is not None and len(ended) == 1 and map_of(node) is None and bool(view.children(int(node)))
 
     def claim(self, run: str, steps: list[list[Any]], report: Report) -> Batch | None:
         """Takes what is still to be had of a message's steps, with their parents' outcomes, in one round trip."""

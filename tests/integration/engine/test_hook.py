@@ -13,7 +13,7 @@ from celery.app.task import Context
 from app.config import Config
 from tests.integration.engine.harness import Planned, World, step, value
 from workers.celery_app import CelestaApp, create
-from workers.engine import ChordBackend, Ended, keys
+from workers.engine import ChordBackend, Ended, complete, keys
 from workers.engine.backend import Outcomes
 from workers.engine.publishing import Publisher
 
@@ -151,3 +151,19 @@ def test_a_plain_step_costs_one_round_trip_to_claim_and_one_to_complete(world: W
     world.work()
     assert calls == [("EVALSHA",), ("EVALSHA",)]
     assert len(world.published) - published == 1
+
+
+def test_a_worker_that_can_go_on_gets_one_ready_step_and_the_queue_the_others(world: World) -> None:
+    plan = Planned()
+    first = plan.add("one")
+    for _ in range(3):
+        plan.add("double", x=step(first))
+    world.start("r1", world.plan(plan))
+    ended = world.worker.run(*world.queue.popleft(), lambda ended: None)
+    assert world.worker.leads_on("r1", ended)
+    keep: list[list[Any]] = []
+    complete(world.engine, "r1", ended, keep)
+    assert keep == [["1", 1]]
+    assert [steps for _, steps in world.queue] == [[["2", 1]], [["3", 1]]]
+    ended = world.worker.run("r1", keep, lambda ended: None)
+    assert not world.worker.leads_on("r1", ended), "nothing follows it"

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextvars
 import os
-import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
@@ -18,7 +17,7 @@ from types import CoroutineType
 from typing import Any
 
 from celesta.errors import CodecError, InputError
-from celesta.runtime.context import StepContext, active
+from celesta.runtime.context import StepContext
 from celesta.runtime.failures import error_document, kind_of
 
 Document = dict[str, Any]
@@ -36,7 +35,7 @@ def call_step(
     root: str | None = None,
 ) -> Document:
     """Runs the step of this document once, and returns its result document; nothing of it is written to the store
-    but the blobs of its outputs.
+    but the blobs of its outputs. The caller has made `context` the current one.
 
     `function` is asked for the function inside, so that an import error becomes the step's error. Files of inputs are
     put into the folder `into`, which is made when it is needed. `root` is the folder of the code bundle.
@@ -44,14 +43,13 @@ def call_step(
     result = blank_result(document, worker)
     phases = _Phases(result["timings"])
     try:
-        with active(context):
-            phases.enter("load_seconds")
-            body = function()
-            refs = _input_refs(document)
-            result["input_digests"] = {name: ref["digest"] for name, ref in refs.items()}
-            arguments = _load(document, refs, store, Path(into))
-            phases.enter("body_seconds")
-            value = _call(body, arguments)
+        phases.enter("load_seconds")
+        body = function()
+        refs = _input_refs(document)
+        result["input_digests"] = {name: ref["digest"] for name, ref in refs.items()}
+        arguments = _load(document, refs, store, into)
+        phases.enter("body_seconds")
+        value = _call(body, arguments)
         phases.enter("store_seconds")
         result["outputs"] = _store_outputs(document, value, store)
         result["status"] = "succeeded"
@@ -117,13 +115,16 @@ def _input_refs(document: Mapping[str, Any]) -> dict[str, Document]:
     return refs
 
 
-def _load(document: Mapping[str, Any], refs: Mapping[str, Document], store: Any, into: Path) -> dict[str, Any]:
+def _load(
+    document: Mapping[str, Any], refs: Mapping[str, Document], store: Any, into: str | os.PathLike[str]
+) -> dict[str, Any]:
     if not refs:
         return {}
     from celesta.codecs import decode
 
     types = {declared["name"]: declared["type"] for declared in document["interface"]["inputs"]}
-    return {name: decode(ref, types[name], store, into) for name, ref in refs.items()}
+    folder = Path(into)
+    return {name: decode(ref, types[name], store, folder) for name, ref in refs.items()}
 
 
 def _call(body: Function, arguments: Mapping[str, Any]) -> Any:
@@ -139,6 +140,8 @@ def _complete(coroutine: Coroutine[Any, Any, Any]) -> Any:
     except RuntimeError:
         return asyncio.run(coroutine)
     # The caller lives in an event loop of its own (a notebook): the coroutine gets a loop in another thread.
+    import threading
+
     outcome: list[Any] = []
     failure: list[BaseException] = []
     here = contextvars.copy_context()

@@ -37,7 +37,7 @@ def end_leftovers() -> None:
 
 def flush_output() -> None:
     """Writes what Python and C still hold for stdout and stderr. What the step closed or broke stays as it is."""
-    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+    for stream in {sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__}:
         with contextlib.suppress(Exception):
             stream.flush()  # type: ignore[union-attr]
     flush_c_streams()

@@ -42,7 +42,8 @@ def run_step(
         checkpoints=checkpoints,
     )
     contexts.own_process(context)
-    os.environ.update(enter.variables(document))
+    for name, value in enter.variables(document).items():
+        os.environ[name] = value
     me = os.getpid()
     result = _call(document, store, context, into, root, worker)
     if os.getpid() != me:

@@ -19,6 +19,8 @@ from celesta.runtime.zygote.wire import message_pair
 from workers.executors.base import ExecutorConfig
 from workers.executors.orphans import MARK, end_orphans, mark_of
 
+# Links the interpreter's libraries when they load: else each forked process pays for every call that it links.
+_FASTER = {"LD_BIND_NOW": "1"}
 _RESTART_AFTER_SECONDS = 0.2
 _END_WITHIN_SECONDS = 5.0
 
@@ -82,7 +84,7 @@ class Zygote:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "celesta.runtime.zygote", json.dumps(settings)],
                 stdin=subprocess.DEVNULL,
-                env={**clean_environment(os.environ), MARK: mark},
+                env={**clean_environment(os.environ), **_FASTER, MARK: mark},
                 pass_fds=(read, self._served.fileno()),
                 start_new_session=True,  # A Ctrl-C in the worker's terminal lets steps finish.
             )

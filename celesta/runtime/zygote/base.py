@@ -205,6 +205,7 @@ def main(settings: str) -> None:
     """Runs the base server. `settings` is a JSON object: the descriptors `control` and `clients`, the folders
     `scratch` and `checkpoints`, `store_url` and `endpoint_url`."""
     name_process("celesta-zygote")
+    os.environ.pop("LD_BIND_NOW", None)  # It was for this interpreter, not for the programs that steps start.
     adopt_orphans()
     for module in PRELOADED:
         importlib.import_module(module)

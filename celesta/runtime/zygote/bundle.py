@@ -16,7 +16,6 @@ import signal
 import socket
 import struct
 import sys
-import threading
 import time
 import traceback
 from dataclasses import dataclass
@@ -240,7 +239,8 @@ def _import(module: str) -> None:
             importlib.import_module("asyncio")
     sys.stdout.flush()
     sys.stderr.flush()
-    if threading.active_count() > 1:
+    threading = sys.modules.get("threading")
+    if threading is not None and threading.active_count() > 1:
         os._exit(IMPORT_IN_CHILDREN)  # Threads do not survive a fork: each step has to start its own.
 
 

@@ -24,7 +24,7 @@ from celesta.runtime.processes import adopt_orphans, die_with_parent, name_proce
 from celesta.runtime.step import run_step
 from celesta.runtime.zygote.rehearsal import rehearse
 from celesta.runtime.zygote.slots import Slot
-from celesta.runtime.zygote.wire import receive_bytes, send_bytes
+from celesta.runtime.zygote.wire import read_json, receive_bytes, send_bytes
 
 # The exit status of a child that said all it had to say and left no process behind. An unusual number, so that an
 # `os._exit` in a step is not taken for it.
@@ -53,11 +53,12 @@ def live(talk: socket.socket, slot: Slot, parent: int, shared: Surroundings) -> 
         name_process("celesta-spare")
         enter.redirect_output(slot.log)
         os.chdir(slot.folder)
-        rehearse(slot.log)
+        if not _is_waited_for(talk):
+            rehearse(slot.log)
         data = receive_bytes(talk)
         if data is not None:
             name_process("celesta-step")
-            send_bytes(talk, _perform(json.loads(data), slot, shared))
+            send_bytes(talk, _perform(read_json(data), slot, shared))
         status = CLEAN
     except OSError:
         """Whoever asked is gone, or the step closed the socket: the result is in the store."""
@@ -65,6 +66,15 @@ def live(talk: socket.socket, slot: Slot, parent: int, shared: Surroundings) -> 
         traceback.print_exc()  # A fault of ours: the step's log is where it can be seen.
     finally:
         os._exit(status)
+
+
+def _is_waited_for(talk: socket.socket) -> bool:
+    """Whether the document is there already: then this is no time to rehearse."""
+    try:
+        talk.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _perform(envelope: dict[str, Any], slot: Slot, shared: Surroundings) -> bytes:

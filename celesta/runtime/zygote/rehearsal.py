@@ -12,6 +12,7 @@ import os
 
 from celesta.runtime import context
 from celesta.runtime.step import run_step
+from celesta.runtime.zygote.wire import read_json
 
 _WARM_AFTER = 20
 
@@ -28,7 +29,7 @@ _DOCUMENT = json.dumps(
         "interface": {"inputs": [{"name": "n", "type": _INT}], "outputs": [{"name": "result", "type": _INT}]},
         "inputs": {"n": {"type": "json", "digest": "", "size": 1, "inline": 1}},
     }
-)
+).encode()
 
 
 class Nowhere:
@@ -47,7 +48,7 @@ def play(n: int) -> int:
 def rehearse(log: int) -> None:
     """Runs the step once; `log` is an empty one."""
     run_step(
-        json.loads(_DOCUMENT),
+        read_json(_DOCUMENT),
         Nowhere(),
         log=log,
         into="",

@@ -31,18 +31,18 @@ def main(arguments: list[str]) -> int:
         return _refuse(f"{arguments[0]} is not a step document: {error}")
     terminal = os.dup(2)
     try:
-        return _run(document)
+        with tempfile.TemporaryDirectory(prefix="celesta-step-", ignore_cleanup_errors=True) as place:
+            return _run(document, place)
     except CelestaError as error:
         os.dup2(terminal, 2)
         print(f"step {document.get('path')!r}: {error}", file=sys.stderr)
         return 3 if error.kind == "system" else 1
 
 
-def _run(document: dict[str, Any]) -> int:
+def _run(document: dict[str, Any], place: str) -> int:
     from celesta.store import open_store
 
     store = open_store(document["store_url"], os.environ.get("CELESTA_S3_ENDPOINT_URL"))
-    place = tempfile.mkdtemp(prefix="celesta-step-")
     home = Path(os.environ.get("CELESTA_HOME") or place)
     secrets = enter.secrets(document, os.environ)
     os.environ.update(document.get("env") or {})

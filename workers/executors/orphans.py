@@ -2,44 +2,56 @@
 
 Called when a base server starts. While a zygote lives it ends what its steps leave behind. When it was killed together
 with its worker, programs that a step had started go on; every process below a base server inherits the mark, which
-names the worker by pid and start time, so that it is never taken for another.
+names the worker by pid and start time, so that it is never taken for another, and by the namespace in which that pid
+has a meaning: workers in containers of the same host are none of our business.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+from typing import NamedTuple
 
 from celesta.runtime.processes import kill_all, started
 
-MARK = "CELESTA_ZYGOTE"
+VARIABLE = "CELESTA_ZYGOTE"
 
 
-def mark_of(owner: int, incarnation: int) -> str:
-    """The mark of the n-th base server of a worker."""
-    return f"{owner}.{started(owner)}.{incarnation}"
+class Mark(NamedTuple):
+    """Whose a process is: the n-th base server of a worker."""
+
+    namespace: int
+    owner: int
+    since: int
+    incarnation: int
+
+    @classmethod
+    def of(cls, owner: int, incarnation: int) -> Mark:
+        """The mark for a base server of this living worker."""
+        return cls(os.stat("/proc/self/ns/pid").st_ino, owner, started(owner) or 0, incarnation)
+
+    def __str__(self) -> str:
+        return ".".join(map(str, self))
 
 
-def end_orphans(mark: str) -> list[int]:
-    """Kills all processes of this user whose worker is gone, or whose base server is an earlier one of this worker."""
-    found = [pid for pid, theirs in _marked().items() if _is_orphan(theirs, mark)]
+def end_orphans(own: Mark, before: Mark | None = None) -> list[int]:
+    """Kills all processes of this user whose worker is gone, and those of the base server that ran before this one."""
+    found = [pid for pid, mark in _marked().items() if mark == before or _is_orphan(mark, own)]
     kill_all(found)
     return found
 
 
-def _is_orphan(theirs: str, mark: str) -> bool:
-    owner, since, incarnation = theirs.split(".")
-    if (owner, since) == tuple(mark.split(".")[:2]):
-        return int(incarnation) < int(mark.rpartition(".")[2])
-    return str(started(int(owner))) != since
+def _is_orphan(mark: Mark, own: Mark) -> bool:
+    return mark.namespace == own.namespace and started(mark.owner) != mark.since
 
 
-def _marked() -> dict[int, str]:
-    wanted = f"{MARK}=".encode()
+def _marked() -> dict[int, Mark]:
     found = {}
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError), open(f"/proc/{name}/environ", "rb") as environment:
+    others = set(filter(str.isdigit, os.listdir("/proc"))) - {str(os.getpid())}
+    for name in others:
+        with contextlib.suppress(OSError, ValueError, TypeError), open(f"/proc/{name}/environ", "rb") as environment:
             for entry in environment.read().split(b"\0"):
-                if entry.startswith(wanted) and entry.count(b".") == 2:
-                    found[int(name)] = entry[len(wanted) :].decode()
+                variable, _, value = entry.partition(b"=")
+                if variable == VARIABLE.encode():
+                    found[int(name)] = Mark(*map(int, value.split(b".")))
     return found

@@ -7,21 +7,24 @@ with `running_zygote`. The base server lives as long as the process that started
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import subprocess
 import sys
 import threading
+import time
 import weakref
 
 from celesta.runtime.enter import clean_environment
 from celesta.runtime.zygote.wire import message_pair
 from workers.executors.base import ExecutorConfig
-from workers.executors.orphans import MARK, end_orphans, mark_of
+from workers.executors.orphans import VARIABLE, Mark, end_orphans
 
 # Links the interpreter's libraries when they load: else each forked process pays for every call that it links.
 _FASTER = {"LD_BIND_NOW": "1"}
-_RESTART_AFTER_SECONDS = 0.2
+_RESTART_AFTER_SECONDS = 0.1
+_STABLE_SECONDS = 5.0
 _END_WITHIN_SECONDS = 5.0
 
 
@@ -31,7 +34,7 @@ class Zygote:
     def __init__(self, config: ExecutorConfig) -> None:
         self._config = config
         self._owner = os.getpid()
-        self._incarnation = 0
+        self._mark: Mark | None = None
         self._closing = threading.Event()
         self._starting = threading.Lock()
         # Both ends stay open here: clients never see a base server go, what they send waits for the next one.
@@ -67,9 +70,9 @@ class Zygote:
             os.close(self._control)
 
     def _start(self) -> tuple[subprocess.Popen[bytes], int]:
-        self._incarnation += 1
-        mark = mark_of(self._owner, self._incarnation)
-        end_orphans(mark)
+        mark = Mark.of(self._owner, next(_incarnations))
+        end_orphans(mark, before=self._mark)
+        self._mark = mark
         read, write = os.pipe()
         home = os.path.realpath(self._config.home)
         settings = {
@@ -84,7 +87,7 @@ class Zygote:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "celesta.runtime.zygote", json.dumps(settings)],
                 stdin=subprocess.DEVNULL,
-                env={**clean_environment(os.environ), **_FASTER, MARK: mark},
+                env={**clean_environment(os.environ), **_FASTER, VARIABLE: str(mark)},
                 pass_fds=(read, self._served.fileno()),
                 start_new_session=True,  # A Ctrl-C in the worker's terminal lets steps finish.
             )
@@ -93,16 +96,21 @@ class Zygote:
         return process, write
 
     def _keep_running(self) -> None:
+        patience = _RESTART_AFTER_SECONDS
         while True:
+            since = time.monotonic()
             self._process.wait()
-            self._closing.wait(_RESTART_AFTER_SECONDS)
-            with self._starting:
+            lived = time.monotonic() - since
+            patience = _RESTART_AFTER_SECONDS if lived > _STABLE_SECONDS else min(2 * patience, _STABLE_SECONDS)
+            self._closing.wait(patience)
+            with self._starting, contextlib.suppress(OSError):  # No process to be had: the next round tries again.
                 if self._closing.is_set():
                     return
-                os.close(self._control)
-                self._process, self._control = self._start()
+                (self._process, self._control), ended = self._start(), self._control
+                os.close(ended)
 
 
+_incarnations = itertools.count(1)
 _running: Zygote | None = None
 _all: weakref.WeakSet[Zygote] = weakref.WeakSet()
 

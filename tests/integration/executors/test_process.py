@@ -1,0 +1,183 @@
+"""What only the process executor promises: zygotes live exactly as long as their worker, and no step outlives them."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from celesta.runtime.processes import descendants, family, kill_all
+from tests.fixtures.processes import wait_until
+from workers.executors import lanes, orphans
+from workers.executors.process import ProcessExecutor
+from workers.executors.zygote import Zygote
+
+
+@dataclass
+class Host:
+    """A zygote with its executor, and the bench that writes documents for it."""
+
+    zygote: Zygote
+    bench: Any
+
+    def bundle_zygotes(self) -> list[int]:
+        named = ((pid, Path(f"/proc/{pid}/comm").read_text()) for pid in family().get(self.zygote.pid, []))
+        return [pid for pid, name in named if name == "celesta-bundle\n"]
+
+
+@pytest.fixture
+def host(bench: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    """A zygote of its own: these tests kill it."""
+    zygote = Zygote(bench.config)
+    monkeypatch.setattr("workers.executors.process.running_zygote", lambda: zygote)
+    executor = ProcessExecutor(bench.config)
+    yield Host(zygote, replace(bench, executor=executor))
+    executor.close()
+    zygote.close()
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def start(
+    host: Host, tmp_path: Path, function: str = "sleep_for_ever", **more: str
+) -> tuple[threading.Thread, list[Any], int]:
+    """Submits a step that does not end, in a thread; its pid, once it runs."""
+    place = tmp_path / "pid"
+    results: list[Any] = []
+    document = host.bench.document(function, **(more or {"started": str(place)}))
+    document["timeout_seconds"] = None
+    thread = threading.Thread(target=lambda: results.append(host.bench.submit(document)))
+    thread.start()
+    wait_until(lambda: place.exists() and place.read_text(), what="the step's start")
+    return thread, results, int(place.read_text())
+
+
+def test_a_base_server_that_was_killed_is_started_again(host: Host) -> None:
+    assert host.bench.value(host.bench.run("add", a=1, b=1)) == 2
+    first = host.zygote.pid
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: host.zygote.pid != first, what="another base server")
+    assert host.bench.value(host.bench.run("add", a=2, b=2)) == 4
+
+
+def test_the_step_of_a_killed_bundle_zygote_is_lost_and_the_next_one_runs(host: Host, tmp_path: Path) -> None:
+    thread, results, pid = start(host, tmp_path)
+    kill_all(host.bundle_zygotes())
+    thread.join(10)
+    assert (results[0]["error"]["type"], results[0]["error"]["kind"]) == ("Lost", "system")
+    wait_until(lambda: is_gone(pid), what="the end of the step")
+    assert host.bench.value(host.bench.run("add", a=1, b=1)) == 2
+
+
+def test_all_below_ends_with_the_base_server_also_daemons(host: Host, tmp_path: Path) -> None:
+    thread, _, pid = start(host, tmp_path, "leave_a_daemon", pids=str(tmp_path / "pid"), then="sleep")
+    below = descendants(host.zygote.pid)
+    assert pid in below
+    host.zygote.close()
+    wait_until(lambda: all(map(is_gone, below)), what="the end of all below")
+    thread.join(10)
+    assert list((host.bench.config.home / "scratch").glob(f"{host.zygote.pid}/*")) == []
+
+
+def test_a_killed_worker_takes_its_zygote_and_steps_along(bench: Any, tmp_path: Path) -> None:
+    document = bench.document("leave_a_daemon", pids=str(tmp_path / "pid"), then="sleep")
+    worker = os.fork()
+    if worker == 0:
+        try:
+            ProcessExecutor(bench.config).submit(document)
+        finally:
+            os._exit(1)
+    wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), what="the step's start")
+    below = descendants(worker)
+    assert int((tmp_path / "pid").read_text()) in below
+    os.kill(worker, signal.SIGKILL)
+    os.waitpid(worker, 0)
+    wait_until(lambda: all(map(is_gone, below)), what="the end of all below the worker")
+
+
+def test_the_steps_of_a_killed_client_end_while_the_zygote_lives(host: Host, tmp_path: Path) -> None:
+    document = host.bench.document("sleep_for_ever", started=str(tmp_path / "pid"))
+    client = os.fork()
+    if client == 0:
+        try:
+            host.bench.executor.submit(document)
+        finally:
+            os._exit(1)
+    wait_until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), what="the step's start")
+    pid = int((tmp_path / "pid").read_text())
+    os.kill(client, signal.SIGKILL)
+    os.waitpid(client, 0)
+    wait_until(lambda: is_gone(pid), what="the end of the client's step")
+    assert host.bench.value(host.bench.run("add", a=1, b=1)) == 2
+    assert host.bench.kept(document, "result.json") is None
+
+
+def test_orphans_of_a_dead_worker_are_found_by_their_mark() -> None:
+    own = orphans.Mark.of(os.getpid(), 2)
+    dead = own._replace(owner=os.getpid(), since=own.since - 1)
+    marks = {"orphan": dead, "elsewhere": dead._replace(namespace=1), "mine": own}
+    pids = {name: marked_sleep(mark) for name, mark in marks.items()}
+    try:
+        assert set(orphans.end_orphans(own)) & set(pids.values()) == {pids["orphan"]}
+        wait_until(lambda: is_gone(pids["orphan"]), what="the end of the orphan")
+        assert pids["mine"] in orphans.end_orphans(own._replace(incarnation=3), before=own)
+        assert not is_gone(pids["elsewhere"])
+    finally:
+        kill_all(pids.values())
+        for pid in pids.values():
+            os.waitpid(pid, 0)
+
+
+def marked_sleep(mark: orphans.Mark) -> int:
+    """The pid of a program that carries the mark."""
+    pid = os.posix_spawnp("sleep", ["sleep", "600"], {**os.environ, orphans.VARIABLE: str(mark)})
+    wait_until(lambda: b"sleep" in Path(f"/proc/{pid}/cmdline").read_bytes(), what="the start of a program")
+    return pid
+
+
+def test_a_lane_that_was_long_unused_is_not_trusted(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = host.bench.document("add", a=1, b=1)["bundle"]
+    host.bench.run("add", bundle=bundle, a=1, b=1)
+    (idle,) = [lane for kept in host.bench.executor._lanes.values() for lane in kept]
+    monkeypatch.setattr(lanes, "TRUST_SECONDS", 0.0)
+    host.bench.run("add", bundle=bundle, a=1, b=1)
+    assert idle._channel.fileno() == -1
+    assert len(host.bundle_zygotes()) == 1
+
+
+def test_steps_of_one_bundle_share_a_zygote_and_other_environments_have_their_own(host: Host) -> None:
+    for variable in ("one", "one", "two"):
+        document = host.bench.document("environment")
+        document["env"] = {"NASTY": variable}
+        assert host.bench.value(host.bench.submit(document))[0] == variable
+    assert len(host.bundle_zygotes()) == 2
+
+
+def test_an_import_that_hangs_is_a_timeout(host: Host) -> None:
+    document = host.bench.document("hanging:f", bundle=host.bench.bundle(hanging="import time\ntime.sleep(600)\n"))
+    document["timeout_seconds"] = 0.5
+    started = time.monotonic()
+    error = host.bench.error(host.bench.submit(document))
+    assert error["kind"] == "timeout"
+    assert "import" in error["message"]
+    assert time.monotonic() - started < 3
+
+
+def test_an_executor_made_before_a_fork_works_in_the_parent_and_in_the_child(host: Host) -> None:
+    assert host.bench.value(host.bench.run("add", a=1, b=1)) == 2
+    document = host.bench.document("add", a=2, b=2)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if host.bench.submit(document)["status"] == "succeeded" else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert host.bench.value(host.bench.run("add", a=1, b=1)) == 2

@@ -52,7 +52,7 @@ class Bench:
         data = io.BytesIO()
         with zipfile.ZipFile(data, "w") as archive:
             for path, source in {**(files or {}), **{f"{name}.py": text for name, text in modules.items()}}.items():
-                archive.writestr(path, source)
+                archive.writestr(zipfile.ZipInfo(path), source)  # The time of day is no part of a bundle.
         return self.store.put_blob(data.getvalue())
 
     def document(self, function: str, returns: Any = ANY, bundle: str | None = None, **inputs: Any) -> dict[str, Any]:

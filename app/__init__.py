@@ -21,6 +21,7 @@ def create_app(config: "Config") -> "Flask":
     """The web application of `config`; its database has to be upgraded already (`app.db.upgrade`)."""
     from flask import Flask
 
+    from app import dispatch
     from app.db import configure
     from app.secret import secret_key
 
@@ -29,6 +30,7 @@ def create_app(config: "Config") -> "Flask":
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
     app.config["SESSION_COOKIE_SAMESITE"] = "Lax"
     configure(app, config)
+    dispatch.prepare(config.celery_broker_url)
     for name in ("app.api", "app.web"):
         if find_spec(name):
             import_module(name).register(app)

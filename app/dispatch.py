@@ -44,6 +44,12 @@ def send_start(broker_url: str, run_id: str) -> bool:
     return True
 
 
+def prepare(broker_url: str) -> None:
+    """Load now what the first launch would wait for; connects to nothing."""
+    with _producer(broker_url).connection_for_write() as connection:
+        connection.transport  # noqa: B018  (a property that imports the transport)
+
+
 @lru_cache(maxsize=4)
 def _producer(broker_url: str) -> "Celery":
     from celery import Celery  # here, since readers of the constants do not all want Celery loaded

@@ -17,7 +17,7 @@ from types import CoroutineType
 from typing import Any
 
 from celesta.errors import CodecError, InputError
-from celesta.runtime.context import StepContext
+from celesta.runtime.context import StepContext, active
 from celesta.runtime.failures import error_document, kind_of
 
 Document = dict[str, Any]
@@ -35,7 +35,7 @@ def call_step(
     root: str | None = None,
 ) -> Document:
     """Runs the step of this document once, and returns its result document; nothing of it is written to the store
-    but the blobs of its outputs. The caller has made `context` the current one.
+    but the blobs of its outputs.
 
     `function` is asked for the function inside, so that an import error becomes the step's error. Files of inputs are
     put into the folder `into`, which is made when it is needed. `root` is the folder of the code bundle.
@@ -44,12 +44,13 @@ def call_step(
     phases = _Phases(result["timings"])
     try:
         phases.enter("load_seconds")
-        body = function()
-        refs = _input_refs(document)
-        result["input_digests"] = {name: ref["digest"] for name, ref in refs.items()}
-        arguments = _load(document, refs, store, into)
-        phases.enter("body_seconds")
-        value = _call(body, arguments)
+        with active(context):
+            body = function()
+            refs = _input_refs(document)
+            result["input_digests"] = {name: ref["digest"] for name, ref in refs.items()}
+            arguments = _load(document, refs, store, into)
+            phases.enter("body_seconds")
+            value = _call(body, arguments)
         phases.enter("store_seconds")
         result["outputs"] = _store_outputs(document, value, store)
         result["status"] = "succeeded"

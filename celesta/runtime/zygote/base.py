@@ -181,7 +181,8 @@ class Base:
     def _tidy(self, scratch: str, checkpoints: str) -> None:
         """Removes what base servers that were killed have left, and checkpoints that nobody came back for."""
         os.makedirs(self._scratch, mode=0o700, exist_ok=True)
-        stale = [f"{scratch}/{name}" for name in os.listdir(scratch) if not os.path.isdir(f"/proc/{name}")]
+        servers = filter(str.isdigit, os.listdir(scratch))  # Local runs have folders of other names beside.
+        stale = [f"{scratch}/{pid}" for pid in servers if not os.path.isdir(f"/proc/{pid}")]
         with contextlib.suppress(FileNotFoundError):
             before = time.time() - _CHECKPOINTS_KEPT_SECONDS
             stale += [run.path for run in os.scandir(checkpoints) if run.stat().st_mtime < before]

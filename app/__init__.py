@@ -4,8 +4,6 @@
 so that workers can read `app.config` and `app.dispatch` cheaply.
 """
 
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +19,7 @@ def create_app(config: "Config") -> "Flask":
     """The web application of `config`; its database has to be upgraded already (`app.db.upgrade`)."""
     from flask import Flask
 
-    from app import dispatch
+    from app import api, dispatch, web
     from app.db import configure
     from app.secret import secret_key
 
@@ -31,7 +29,6 @@ def create_app(config: "Config") -> "Flask":
     app.config["SESSION_COOKIE_SAMESITE"] = "Lax"
     configure(app, config)
     dispatch.prepare(config.celery_broker_url)
-    for name in ("app.api", "app.web"):
-        if find_spec(name):
-            import_module(name).register(app)
+    api.register(app)
+    web.register(app)
     return app

@@ -5,6 +5,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from flask import Response, request
 from marshmallow import Schema, fields
@@ -34,7 +35,7 @@ def get_blob(project: Project, digest: str) -> Response:
     size = store().size(blob_key(_checked(digest)))
     if size is None:
         raise NotFoundError(f"there is no blob {digest}; put it first")
-    body = None if request.method == "HEAD" else _chunks(digest)
+    body = None if request.method == "HEAD" else _chunks(store().open_blob(digest))
     response = Response(body, mimetype="application/octet-stream")
     response.content_length = size
     response.headers["Content-Disposition"] = "attachment"
@@ -76,7 +77,7 @@ def _checked(digest: str) -> str:
     return digest
 
 
-def _chunks(digest: str) -> Iterator[bytes]:
-    with store().open_blob(digest) as stream:
+def _chunks(stream: BinaryIO) -> Iterator[bytes]:
+    with stream:
         while chunk := stream.read(CHUNK_BYTES):
             yield chunk

@@ -121,6 +121,7 @@ def report(project: Project, run: str, node: str) -> Response:
     """The HTML report of a step, in a sandbox"""
     found, plan = _run(project, run)
     step = step_query.get(db.session, found, plan, node)
+    step_query.show_evidence(db.session, [step])
     prefix = step_query.attempt_prefix(step)
     body = store().get(f"{prefix}report.html") if prefix and step.report else None
     if body is None:

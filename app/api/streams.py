@@ -124,7 +124,12 @@ def _live(subscription: Subscription, brief: bool, last: str = "0-0", until: str
 
 
 def _shown(document: Document, brief: bool) -> Document:
-    return {name: value for name, value in document.items() if name not in HEAVY} if brief else document
+    if not brief:
+        return document
+    light = {name: value for name, value in document.items() if name not in HEAVY}
+    if document.get("outcome"):
+        light["outcome"] = {"timings": document["outcome"].get("timings")}
+    return light
 
 
 def _text(event: Event, brief: bool) -> Document | str:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import func, select, tuple_
+from sqlalchemy.orm.attributes import set_committed_value
 
 from app.compiler.plan import Plan
 from app.models import Artifact, Attempt, Metric, Run, Step
@@ -123,6 +124,20 @@ def source(step: Step) -> tuple[str, str, str, str]:
     return step.run_id, step.node, step.path, step.token or ""
 
 
+def show_evidence(session: Session, steps: Iterable[Step]) -> None:
+    """Gives cache hits the log and report of the step that answered them. Nothing of this is ever written."""
+    hits = [step for step in steps if step.source]
+    if not hits:
+        return
+    query = select(Step.run_id, Step.node, Step.report, Step.log_bytes)
+    query = query.where(tuple_(Step.run_id, Step.node).in_([source(step)[:2] for step in hits]))
+    found = {(run, node): (report, log_bytes) for run, node, report, log_bytes in session.execute(query)}
+    for step in hits:
+        report, log_bytes = found.get(source(step)[:2], (False, 0))
+        set_committed_value(step, "report", report)
+        set_committed_value(step, "log_bytes", log_bytes)
+
+
 def attempt_prefix(step: Step, token: str = "") -> str | None:
     """Where the attempt's objects are in the store; None before the first attempt."""
     run_id, _, path, last = source(step)
@@ -148,6 +163,7 @@ def documents(
 ) -> list[Document]:
     """Step documents. Without a store large values are told by type, digest and size."""
     metrics = _metrics(session, {source(step)[:2] for step in steps})
+    show_evidence(session, steps)
     attempts = _attempts(session, run, [step.node for step in steps])
     inputs = _Inputs(session, run, plan, steps)
     return [

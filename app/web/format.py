@@ -96,6 +96,8 @@ def plain(value: Any) -> str:
 def told(counts: dict[str, int]) -> str:
     """`12 of 18 steps done, 3 cached, 1 failed`."""
     done = sum(counts.get(name, 0) for name in ("succeeded", "cached", "failed", "skipped", "cancelled"))
+    if not counts["total"]:
+        return "not started"
     parts = [f"{done} of {counts['total']} done"] if done < counts["total"] else [f"{counts['total']} done"]
     return ", ".join(parts + [f"{counts[name]} {name}" for name in TOLD if counts.get(name)])
 

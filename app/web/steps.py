@@ -19,6 +19,7 @@ def step(project: Project, run: str, node: str) -> str:
     found = run_query.get(db.session, project, run)
     plan = workflow_query.load_plan(store(), found.version.plan_blob)
     row = step_query.get(db.session, found, plan, node)
+    step_query.show_evidence(db.session, [row])
     place: dict[str, Any] = {"project": project.name, "run": run, "node": row.node}
     text = step_query.read_log(row, store(), offset=max(0, row.log_bytes - LOG_BYTES)).decode(errors="replace")
     return show(

@@ -1,0 +1,243 @@
+"""Runs through the REST interface: launched, listed, waited for, cancelled."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event
+
+from app.api.artifacts import ArtifactDocument, CacheStats
+from app.api.runs import RunDocument
+from app.api.steps import StepDocument
+from app.api.workflows import VersionDocument, WholeWorkflow, WorkflowDocument
+from tests.fixtures.playground import Playground
+from tests.unit.app.specs import diamond, output, spec, step, task
+
+COUNTS = ("total", "succeeded", "cached", "failed", "skipped", "cancelled")
+
+
+@pytest.fixture
+def flow(playground: Playground) -> Playground:
+    playground.register(diamond())
+    return playground
+
+
+@pytest.fixture
+def statements() -> Iterator[list[str]]:
+    """What was asked of the database."""
+    seen: list[str] = []
+
+    def note(*args: Any) -> None:
+        seen.append(args[2])
+
+    event.listen(Engine, "before_cursor_execute", note)
+    yield seen
+    event.remove(Engine, "before_cursor_execute", note)
+
+
+def launch(playground: Playground, **more: Any) -> dict[str, Any]:
+    answer = playground.call("POST", "runs", {"workflow": "flow", "inputs": {"n": 3}} | more)
+    assert answer.status == 201, answer.text
+    document: dict[str, Any] = answer.json
+    return document
+
+
+def test_a_launched_run_is_queued_and_shown(flow: Playground) -> None:
+    made = launch(flow)
+    assert made["inputs"] == {"n": 3}
+    assert made["url"] == f"{flow.url}/projects/default/runs/{made['run_id']}"
+    shown = flow.get(f"runs/{made['run_id']}")
+    assert shown["workflow"] == "flow"
+    assert RunDocument().validate(shown) == {}
+
+
+def test_the_same_idempotency_key_is_the_same_run(flow: Playground) -> None:
+    first, second = (launch(flow, idempotency_key="k") for _ in range(2))
+    assert first["run_id"] == second["run_id"]
+
+
+def test_an_ended_run_tells_disjoint_counts_outputs_and_how_long_it_took(flow: Playground) -> None:
+    run = flow.launch(inputs={"n": 3})
+    flow.start(run)
+    flow.finish(run, outputs={"result": 42}, succeeded=3, cached=1)
+    document = flow.get(f"runs/{run}")
+    assert (document["status"], document["outputs"]) == ("succeeded", {"result": 42})
+    assert document["steps"] == {"total": 4, "succeeded": 3, "cached": 1, "failed": 0, "skipped": 0, "cancelled": 0}
+    assert document["duration_seconds"] > 0
+    assert document["recorded_at"] >= document["finished_at"][:19]
+
+
+def test_a_running_run_counts_its_steps_but_not_the_gather_of_a_map(flow: Playground) -> None:
+    run = flow.launch(inputs={"n": 3})
+    flow.start(run, 6)
+    flow.tell(run, "map.opened", node="0", path="d", width=2, known=6)
+    flow.settle(run, "0.0", "d[0]")
+    flow.run_step(run, "0.1", "d[1]")
+    flow.settle(run, "1", "b", "upstream_failed")
+    counts = flow.get(f"runs/{run}")["steps"]
+    assert counts == dict.fromkeys(COUNTS, 0) | {"total": 6, "succeeded": 1, "skipped": 1, "running": 1}
+
+
+def test_a_long_poll_answers_within_moments_of_the_record(flow: Playground) -> None:
+    run = flow.launch(inputs={"n": 3})
+    flow.start(run)
+    answered: list[tuple[float, dict[str, Any]]] = []
+
+    def poll() -> None:
+        document = flow.get(f"runs/{run}", wait_seconds=20)
+        answered.append((time.perf_counter(), document))
+
+    poller = threading.Thread(target=poll)
+    poller.start()
+    hub = flow.app.extensions["celesta.events"]
+    while not hub._subscriptions:
+        time.sleep(0.005)
+    flow.finish(run, succeeded=4)
+    told = time.perf_counter()
+    poller.join(20)
+    (at, document), *_ = answered
+    assert document["recorded_at"] is not None
+    assert at - told < 0.25  # a few milliseconds on a quiet machine
+
+
+def test_a_long_poll_of_a_quiet_run_ends_with_its_time(flow: Playground) -> None:
+    run = flow.launch(inputs={"n": 3})
+    start = time.perf_counter()
+    assert flow.get(f"runs/{run}", wait_seconds=0.3)["recorded_at"] is None
+    assert 0.3 <= time.perf_counter() - start < 5
+
+
+def test_a_long_poll_without_a_free_place_answers_at_once(flow: Playground) -> None:
+    run = flow.launch(inputs={"n": 3})
+    hub = flow.app.extensions["celesta.events"]
+    leave = [hub.take_slot() for _ in range(48)]
+    start = time.perf_counter()
+    assert flow.get(f"runs/{run}", wait_seconds=10)["recorded_at"] is None
+    assert time.perf_counter() - start < 5
+    assert flow.call("GET", f"runs/{run}/events").status == 503
+    for each in leave:
+        each()
+
+
+def test_pages_of_runs_are_whole_while_new_runs_arrive(flow: Playground) -> None:
+    runs = [flow.launch(inputs={"n": number}) for number in range(7)]
+    first = flow.get("runs", limit=3)
+    flow.launch(inputs={"n": 99})
+    second = flow.get("runs", limit=3, cursor=first["next_cursor"])
+    third = flow.get("runs", limit=3, cursor=second["next_cursor"])
+    seen = [run["run_id"] for page in (first, second, third) for run in page["items"]]
+    assert seen == sorted(seen, key=lambda run: -runs.index(run))
+    assert third["next_cursor"] is None
+    assert len(seen) == 7
+
+
+def test_runs_are_chosen_by_workflow_and_status(flow: Playground) -> None:
+    flow.register(spec([task("a", ())], [step("a")], name="other"))
+    ended, other = flow.launch(inputs={"n": 1}), flow.launch("other")
+    flow.launch(inputs={"n": 2})
+    flow.start(ended)
+    flow.finish(ended, "failed", failed=1)
+    assert [run["run_id"] for run in flow.get("runs", workflow="other")["items"]] == [other]
+    assert [run["run_id"] for run in flow.get("runs", status="failed", workflow="flow")["items"]] == [ended]
+    assert flow.get("runs", workflow="nothing")["items"] == []
+
+
+def test_a_list_of_fifty_runs_takes_three_statements(flow: Playground, statements: list[str]) -> None:
+    for number in range(50):
+        flow.launch(inputs={"n": number})
+    flow.get("runs")  # warm
+    statements.clear()
+    assert len(flow.get("runs")["items"]) == 50
+    asked = [text for text in statements if text.startswith("SELECT") and "project.name =" not in text]
+    assert len(asked) <= 3, "\n".join(asked)
+
+
+def test_cancelling_is_harmless_twice_and_after_the_end(flow: Playground) -> None:
+    run = flow.launch(inputs={"n": 3})
+    assert flow.call("POST", f"runs/{run}/cancel").status == 202
+    assert flow.call("POST", f"runs/{run}/cancel", {}).status == 202
+    flow.start(run)
+    flow.finish(run, "cancelled", cancelled=4)
+    assert flow.call("POST", f"runs/{run}/cancel").json["status"] == "cancelled"
+
+
+def test_versions_and_workflows_are_described(flow: Playground) -> None:
+    label = flow.call("POST", "versions", {"spec": diamond(), "label": "best"})
+    assert (label.status, label.json["created"]) == (200, False)
+    version = label.json["version"]
+    (listed,) = flow.get("workflows")["items"]
+    assert WorkflowDocument().validate(listed) == {}
+    whole = flow.get("workflows/flow")
+    assert WholeWorkflow().validate(whole) == {}
+    assert [each["name"] for each in whole["tasks"]] == ["a", "b", "c", "d"]
+    (only,) = flow.get("workflows/flow/versions")["items"]
+    assert VersionDocument().validate(only) == {}
+    for name in (version, version[:8], "best"):
+        assert flow.get(f"workflows/flow/versions/{name}")["version"] == version
+    assert flow.call("GET", "workflows/flow/versions/abc").status == 404
+
+
+def test_the_graph_has_a_place_for_each_step_and_is_kept_by_the_browser(flow: Playground) -> None:
+    version = flow.get("workflows/flow")["version"]
+    answer = flow.call("GET", f"workflows/flow/versions/{version}/graph")
+    graph = answer.json
+    assert [node["path"] for node in graph["nodes"]] == ["d", "b", "c", "a"]
+    assert sorted(map(tuple, graph["edges"])) == [(1, 0), (2, 0), (3, 1), (3, 2)]
+    assert len(graph["layout"]["nodes"]) == 4
+    assert "max-age" in answer.headers["cache-control"]
+
+
+def test_a_broken_spec_is_refused_with_its_problems(flow: Playground) -> None:
+    broken = diamond()
+    broken["steps"][0]["inputs"]["x"] = output("nowhere")
+    del broken["steps"][1]["inputs"]["x"]
+    answer = flow.call("POST", "versions", {"spec": broken})
+    assert answer.status == 422
+    assert len(answer.json["errors"]) >= 2
+
+
+def test_missing_blobs_are_named_and_then_taken(flow: Playground) -> None:
+    data = b"a bundle"
+    digest = __import__("hashlib").sha256(data).hexdigest()
+    bundled = diamond(bundle=digest)
+    answer = flow.call("POST", "versions", {"spec": bundled})
+    assert (answer.status, answer.json["code"], answer.json["errors"]) == (409, "missing_blobs", [digest])
+    assert flow.call("HEAD", f"blobs/{digest}").status == 404
+    assert flow.call("PUT", f"blobs/{digest}", data=data).status == 201
+    assert flow.call("PUT", f"blobs/{digest}", data=data).status == 200
+    head = flow.call("HEAD", f"blobs/{digest}")
+    assert (head.status, head.headers["content-length"], head.body) == (200, "8", b"")
+    assert flow.call("GET", f"blobs/{digest}").body == data
+    assert flow.call("POST", "versions", {"spec": bundled}).status == 201
+
+
+def test_bytes_of_another_digest_are_refused_and_not_kept(flow: Playground) -> None:
+    assert flow.call("PUT", f"blobs/{'a' * 64}", data=b"x").status == 422
+    assert flow.call("PUT", "blobs/xyz", data=b"x").status == 422
+    assert flow.call("HEAD", f"blobs/{'a' * 64}").status == 404
+
+
+def test_the_openapi_document_describes_every_route_with_its_errors(flow: Playground) -> None:
+    document = flow.get("/api/v1/openapi.json")
+    assert document["openapi"] == "3.1.0"
+    rules = {rule.rule for rule in flow.app.url_map.iter_rules() if rule.rule.startswith("/api/v1/projects")}
+    assert len(document["paths"]) >= len(rules)
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            if method != "parameters":
+                assert operation["summary"], path
+                assert "default" in operation["responses"], path
+
+
+def test_documents_are_as_they_are_described(flow: Playground) -> None:
+    run = flow.launch(inputs={"n": 3})
+    flow.start(run)
+    flow.settle(run, "3", "a", outputs={"result": 5}, cache_key="k")
+    for path, schema in ((f"runs/{run}/steps", StepDocument), ("artifacts", ArtifactDocument)):
+        for item in flow.get(path)["items"]:
+            assert schema().validate(item) == {}
+    assert CacheStats().validate(flow.get("cache/stats")) == {}

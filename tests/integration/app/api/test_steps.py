@@ -1,0 +1,181 @@
+"""Steps, their logs and reports, and the artifacts that they made."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from typing import Any
+
+import pytest
+
+from app.services import step_query
+from tests.fixtures.playground import Playground
+from tests.unit.app.specs import diamond
+
+METRICS = [{"name": "loss", "value": value, "step": at, "at_ms": 1} for at, value in enumerate((0.5, 0.25))]
+
+
+@pytest.fixture
+def flow(playground: Playground) -> Playground:
+    playground.register(diamond())
+    return playground
+
+
+@pytest.fixture
+def run(flow: Playground) -> str:
+    """`a` has ended, `b` runs, the others wait."""
+    run = flow.launch(inputs={"n": 3})
+    flow.start(run)
+    flow.run_step(run, "3", "a")
+    inputs = {"x": flow.encode(3)["digest"]}
+    more: dict[str, Any] = {"metrics": METRICS, "input_digests": inputs, "cache_key": "k"}
+    flow.settle(run, "3", "a", outputs={"result": 5}, log="hello\nwörld\n", report="<h1>hi</h1>", **more)
+    flow.run_step(run, "1", "b")
+    return run
+
+
+def test_steps_come_in_the_order_of_the_plan_with_those_that_wait(flow: Playground, run: str) -> None:
+    steps = flow.get(f"runs/{run}/steps")["items"]
+    assert [(step["path"], step["state"]) for step in steps] == [
+        ("d", "waiting"),
+        ("b", "running"),
+        ("c", "waiting"),
+        ("a", "succeeded"),
+    ]
+
+
+def test_pages_of_steps_join_rows_and_plan_without_gap_or_double(flow: Playground, run: str) -> None:
+    seen, cursor = [], ""
+    while cursor is not None:
+        page = flow.get(f"runs/{run}/steps", limit=1, cursor=cursor)
+        seen += [step["path"] for step in page["items"]]
+        cursor = page["next_cursor"]
+    assert seen == ["d", "b", "c", "a"]
+
+
+def test_steps_are_chosen_by_state_and_path(flow: Playground, run: str) -> None:
+    def paths(**query: str) -> list[str]:
+        return [step["path"] for step in flow.get(f"runs/{run}/steps", **query)["items"]]
+
+    assert paths(state="running") == ["b"]
+    assert paths(state="waiting") == ["d", "c"]
+    assert paths(path="a") == ["a"]
+    assert paths(path="%") == []
+
+
+def test_a_step_tells_what_went_in_and_out(flow: Playground, run: str) -> None:
+    for name in ("3", "a"):
+        step = flow.get(f"runs/{run}/steps/{name}")
+        assert step["inputs"]["x"]["preview"] == "3"
+        assert step["outputs"]["result"]["plain"] == 5
+        assert [metric["value"] for metric in step["metrics"]] == [0.5, 0.25]
+        assert step["attempts"][0]["worker"] == "host:1"
+    assert flow.get(f"runs/{run}/steps/d")["state"] == "waiting"
+    assert flow.call("GET", f"runs/{run}/steps/9").status == 404
+
+
+def test_an_input_that_another_step_made_is_linked_to_its_artifact(flow: Playground, run: str) -> None:
+    flow.settle(run, "1", "b", input_digests={"x": flow.encode(5)["digest"]}, outputs={"result": 6})
+    found = flow.get(f"runs/{run}/steps/b")["inputs"]["x"]
+    (artifact,) = [item for item in flow.get("artifacts", run=run)["items"] if item["path"] == "a"]
+    assert (found["preview"], found["artifact"]) == ("5", artifact["id"])
+
+
+def test_a_log_is_read_from_an_offset(flow: Playground, run: str) -> None:
+    answer = flow.call("GET", f"runs/{run}/steps/a/log?offset=6")
+    assert answer.text == "wörld\n"
+    assert answer.headers["x-log-offset"] == "13"
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert flow.call("GET", f"runs/{run}/steps/d/log").text == ""
+
+
+def test_a_cache_hit_shows_the_log_report_and_metrics_of_the_step_that_answered(flow: Playground, run: str) -> None:
+    hit = flow.launch(inputs={"n": 3})
+    flow.start(hit)
+    source = {"run": run, "node": "3", "path": "a", "token": "1.1"}
+    flow.settle(hit, "3", "a", "cached", source=source, outputs={"result": 5}, cache_key="k")
+    step = flow.get(f"runs/{hit}/steps/a")
+    assert (step["cache"]["hit"], step["cache"]["source"]) == (True, source)
+    assert (len(step["metrics"]), step["log_bytes"], step["report"]) == (2, 13, True)
+    assert flow.call("GET", f"runs/{hit}/steps/a/log").text == "hello\nwörld\n"
+    assert flow.call("GET", f"runs/{hit}/steps/a/report").status == 200
+    stats = flow.get("cache/stats")
+    assert (stats["entries"], stats["hits"], stats["misses"], stats["hit_rate"]) == (1, 1, 1, 0.5)
+    assert stats["seconds_saved"] == pytest.approx(0.25, abs=0.01)
+    assert stats["tasks"][0]["task"] == "a"
+
+
+def test_a_report_can_run_nothing_against_the_dashboard(flow: Playground, run: str) -> None:
+    answer = flow.call("GET", f"runs/{run}/steps/a/report")
+    policy = answer.headers["content-security-policy"]
+    assert policy.startswith("sandbox;")
+    assert "allow-scripts" not in policy
+    assert "default-src 'none'" in policy
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert flow.call("GET", f"runs/{run}/steps/b/report").status == 404
+
+
+def test_the_states_of_a_map_are_told_by_its_items(flow: Playground) -> None:
+    run = flow.launch(inputs={"n": 3})
+    flow.start(run)
+    flow.tell(run, "map.opened", node="0", path="d", width=3, known=6)
+    flow.settle(run, "0.0", "d[0]")
+    flow.settle(run, "0.1", "d[1]", "failed", error={"type": "E", "message": "m", "kind": "user"})
+    with flow.app.app_context():
+        from app.db import db
+        from app.models import Run
+
+        found = step_query.states(db.session, db.session.get_one(Run, run))
+    assert found["0"] == {"state": "running", "width": 3, "done": 2, "note": "2 of 3 items, 1 failed"}
+
+
+def test_an_artifact_is_a_download_that_no_browser_runs(flow: Playground, run: str) -> None:
+    (artifact,) = flow.get("artifacts", run=run)["items"]
+    answer = flow.call("GET", f"artifacts/{artifact['id']}/content")
+    assert json.loads(answer.body) == 5
+    assert answer.headers["content-disposition"].startswith("attachment; filename=")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert flow.get("artifacts", digest=artifact["digest"][:9])["items"] == [flow.get(f"artifacts/{artifact['id']}")]
+    assert flow.call("GET", "artifacts/999").status == 404
+
+
+def test_files_keep_their_bytes_and_name_and_directories_are_zips(flow: Playground, run: str) -> None:
+    page = flow.store.put_blob(b"<script>alert(1)</script>")
+    listing = {"files": {"a/b.txt": {"digest": flow.store.put_blob(b"deep"), "size": 4, "mode": 0o644}}}
+    folder = flow.store.put_blob(json.dumps(listing).encode())
+    refs = {
+        "page": {"type": "file", "digest": page, "size": 25, "blob": page, "name": "p.html", "media_type": "text/html"},
+        "folder": {"type": "directory", "digest": folder, "size": 4, "blob": folder},
+    }
+    told = {"node": "1", "path": "b", "token": "1.1", "attempt": 1, "state": "succeeded"}
+    flow.tell(run, "step.settled", **told, outcome={"status": "succeeded", "outputs": refs, "log_bytes": 0})
+    ids = {item["name"]: item["id"] for item in flow.get("artifacts", run=run)["items"]}
+    answer = flow.call("GET", f"artifacts/{ids['page']}/content")
+    assert answer.body == b"<script>alert(1)</script>"
+    assert "p.html" in answer.headers["content-disposition"]
+    with zipfile.ZipFile(io.BytesIO(flow.call("GET", f"artifacts/{ids['folder']}/content").body)) as archive:
+        assert archive.read("a/b.txt") == b"deep"
+
+
+def test_five_pages_of_a_run_of_two_thousand_steps_stay_quick(flow: Playground, run: str) -> None:
+    """The same number of statements for 1 and for 500 steps; see also the statement count of the runs."""
+    flow.tell(run, "map.opened", node="0", path="d", width=2_000, known=2_004)
+    with flow.app.app_context():
+        from app.db import db, writing
+        from app.services.event_record import record_events
+
+        events = [
+            {"kind": "step.running", "run": run, "epoch": 1, "at_ms": 1, "node": f"0.{n}", "path": f"d[{n}]"}
+            | {"token": "1.1", "attempt": 1, "worker": "w"}
+            for n in range(2_000)
+        ]
+        with writing(db.session):
+            record_events(db.session, events, flow._tasks_of)
+    cursor, seen = "", []
+    while cursor is not None:
+        page = flow.get(f"runs/{run}/steps", limit=500, cursor=cursor)
+        seen += [step["node"] for step in page["items"]]
+        cursor = page["next_cursor"]
+    assert len(seen) == len(set(seen)) == 2_004
+    assert seen[:4] == ["0", "0.0", "0.1", "0.2"]

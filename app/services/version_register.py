@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 
 from app.access import Principal, require
 from app.compiler import compile_plan
@@ -56,6 +57,23 @@ def register_version(
             raise MissingBlobsError(missing)
         # Stored before the row that names them: a row without its plan could not run.
         blobs = store.put_blob(canonical(spec)), store.put_blob(canonical(compile_plan(spec)))
+    else:
+        blobs = known.spec_blob, known.plan_blob
+    try:
+        return _commit(session, principal, project, spec, digest, blobs, label)
+    except IntegrityError:  # the same name or the same version was registered by somebody in this very moment
+        return _commit(session, principal, project, spec, digest, blobs, label)
+
+
+def _commit(
+    session: Any,
+    principal: Principal,
+    project: Project,
+    spec: Document,
+    digest: str,
+    blobs: tuple[str, str],
+    label: str | None,
+) -> Registered:
     with writing(session):
         workflow = _workflow(session, project, spec)
         version = session.scalars(_of_digest(project, digest)).one_or_none()

@@ -106,6 +106,25 @@ class TestRegister:
         with pytest.raises(AccessError):
             register(diamond(), principal=Principal("bob", roles={project.id: "viewer"}))
 
+    def test_many_may_register_the_same_at_once(self, context, store):
+        made, start = [], threading.Barrier(5)
+
+        def work():
+            with standalone(context):
+                project = db.session.scalars(select(Project)).one()
+                for number in range(3):
+                    start.wait(20)
+                    made.append(register_version(db.session, store, ROOT, project, diamond(name=f"flow-{number}")))
+
+        threads = [threading.Thread(target=work) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert len(made) == 15
+        assert sum(one.created for one in made) == 3
+        assert _count(Version) == 3
+
     def test_ten_thousand_steps_are_accepted_in_a_second(self, register):
         from tests.unit.app.specs import wide
 

@@ -38,9 +38,9 @@ def document_digest(document: Any) -> str:
     return digest_of(canonical(document))
 
 
-def list_digest(digests: Iterable[str]) -> str:
-    """The digest of a list, from those of its items: no item is loaded."""
-    return digest_of(b"list\n" + "\n".join(digests).encode())
+def list_digest(items: Iterable[Mapping[str, Any]]) -> str:
+    """The digest of a list, from the references of its items: no item is loaded."""
+    return digest_of(b"list\n" + "\n".join(f"{item['type']} {item['digest']}" for item in items).encode())
 
 
 def interface_digest(interface: Mapping[str, Any]) -> str:
@@ -56,26 +56,30 @@ def interface_digest(interface: Mapping[str, Any]) -> str:
 
 def cache_components(
     task: Mapping[str, Any],
-    inputs: Mapping[str, str],
+    inputs: Mapping[str, Mapping[str, Any]],
     environment: str | None = None,
-    cache: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The key document of a step: all that decides whether an earlier result may stand for it.
 
-    `task` is a task document, `inputs` the digest of each input's value, `environment` the digest of the environment
-    (it counts only when the task asks for it), `cache` the step's own cache options where they differ from the task's.
+    `task` is a task document, `inputs` the reference of each input, `environment` the digest of the environment (it
+    counts only when the task asks for it), `options` the step's own `cache` and `env`, where it overrides the task's.
+    An input counts by type and digest: the digest of a file is that of its bytes, which may be the JSON of a number.
     """
-    options = cache or task.get("cache") or {}
-    label, ignored = options.get("version"), options.get("ignore") or ()
-    if options.get("environment") and environment is None:
+    options = options or {}
+    cache = options.get("cache") or task.get("cache") or {}
+    env = options["env"] if "env" in options else task.get("env")
+    label, ignored = cache.get("version"), cache.get("ignore") or ()
+    if cache.get("environment") and environment is None:
         raise CodecError(f'task "{task["name"]}" is cached by environment, and this place cannot tell its environment')
     return {
         "v": KEY_VERSION,
         "task": task["name"],
         "code": {"version": label} if label is not None else task["code_digest"],
         "interface": task.get("interface_digest") or interface_digest(task["interface"]),
-        "environment": environment if options.get("environment") else None,
-        "inputs": {name: digest for name, digest in inputs.items() if name not in ignored},
+        "environment": environment if cache.get("environment") else None,
+        "env": dict(env or {}),
+        "inputs": {name: [ref["type"], ref["digest"]] for name, ref in inputs.items() if name not in ignored},
     }
 
 

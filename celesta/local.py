@@ -206,7 +206,7 @@ class _Run:
         if cache is None:
             return None, None
         environment = (task.get("image") or environment_digest()) if cache.get("environment") else None
-        components = cache_components(task, {name: ref["digest"] for name, ref in inputs.items()}, environment)
+        components = cache_components(task, inputs, environment)
         return cache_key(components), components
 
     def _task(self, step: Document) -> Document:

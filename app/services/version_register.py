@@ -15,13 +15,15 @@ from app.db import writing
 from app.models import Project, Version, Workflow
 from app.services.audit import record
 from app.services.refs import blobs_of, values_in
-from celesta.errors import ConflictError
+from celesta.codecs import verify
+from celesta.errors import ConflictError, Problem, SpecError
 from celesta.hashing import canonical
 from celesta.spec import spec_digest
 from celesta.store import Store
 
 Document = dict[str, Any]
 ASKED_AT_ONCE = 8
+MOST_PROBLEMS = 20
 
 
 class MissingBlobsError(ConflictError):
@@ -55,6 +57,7 @@ def register_version(
         missing = _missing(store, spec)
         if missing:
             raise MissingBlobsError(missing)
+        _require_true_constants(store, spec)
         # Stored before the row that names them: a row without its plan could not run.
         blobs = store.put_blob(canonical(spec)), store.put_blob(canonical(compile_plan(spec)))
     else:
@@ -135,16 +138,38 @@ def _missing(store: Store, spec: Document) -> list[str]:
         return [digest for digest, there in zip(wanted, pool.map(store.has_blob, wanted), strict=True) if not there]
 
 
+def _require_true_constants(store: Store, spec: Document) -> None:
+    """A constant under a false digest would be found in the cache as another. Its blobs are there already."""
+    present = set(_blobs(spec))
+    seen: set[int] = set()
+    problems: list[Problem] = []
+    for where, ref in _constants(spec):
+        if id(ref) not in seen and len(problems) < MOST_PROBLEMS:
+            seen.add(id(ref))
+            problems += verify(ref, store, where, present)
+    if problems:
+        raise SpecError("the spec holds values that are not what they say", problems)
+
+
 def _blobs(spec: Document) -> Iterator[str]:
     if spec["bundle"]:
         yield spec["bundle"]
-    interfaces = [spec["interface"], *(task["interface"] for task in spec["tasks"].values())]
-    for interface in interfaces:
+    for _, ref in _constants(spec):
+        yield from blobs_of(ref)
+
+
+def _constants(spec: Document) -> Iterator[tuple[str, Document]]:
+    """Every value that stands in a spec, with where it stands."""
+    interfaces = {"interface": spec["interface"]}
+    interfaces |= {f"tasks.{name}.interface": task["interface"] for name, task in spec["tasks"].items()}
+    for where, interface in interfaces.items():
         for port in interface["inputs"]:
             if port.get("default") is not None:
-                yield from blobs_of(port["default"])
+                yield f"{where}.inputs.{port['name']}.default", port["default"]
     for step in spec["steps"]:
-        for ref in values_in(step["inputs"].values()):
-            yield from blobs_of(ref)
-    for ref in values_in(spec["outputs"].values()):
-        yield from blobs_of(ref)
+        for name, binding in step["inputs"].items():
+            for ref in values_in([binding]):
+                yield f"steps.{step['path']}.inputs.{name}", ref
+    for name, binding in spec["outputs"].items():
+        for ref in values_in([binding]):
+            yield f"outputs.{name}", ref

@@ -8,5 +8,6 @@ from celesta.codecs.intake import from_plain
 from celesta.codecs.lists import items, make_list
 from celesta.codecs.plain import preview, to_plain
 from celesta.codecs.values import decode, encode, make_dict
+from celesta.codecs.verify import verify
 
-__all__ = ["decode", "encode", "from_plain", "items", "make_dict", "make_list", "preview", "to_plain"]
+__all__ = ["decode", "encode", "from_plain", "items", "make_dict", "make_list", "preview", "to_plain", "verify"]

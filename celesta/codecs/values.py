@@ -72,7 +72,7 @@ def json_ref(tagged: Any, store: Store | None, has_refs: bool = False) -> Ref:
         data = canonical(tagged)
     except (UnicodeEncodeError, ValueError) as error:
         raise Unstorable(f"this value has no JSON form: {error}") from None
-    digest = digest_of(canonical(_reduced(tagged)) if has_refs else data)
+    digest = digest_of(canonical(reduced(tagged)) if has_refs else data)
     if len(data) <= INLINE_BYTES:
         return {"type": "json", "digest": digest, "size": len(data), "inline": tagged}
     if store is None:
@@ -166,11 +166,12 @@ def _embedded(ref: Ref) -> Any:
     return {"ref": ref}
 
 
-def _reduced(tagged: Any) -> Any:
+def reduced(tagged: Any) -> Any:
+    """The tagged form whose digest is the value's: of each reference inside, only its type and digest."""
     if isinstance(tagged, list):
-        return [_reduced(item) for item in tagged]
+        return [reduced(item) for item in tagged]
     if not isinstance(tagged, dict):
         return tagged
     if "ref" in tagged and len(tagged) == 1:
         return {"ref": [tagged["ref"]["type"], tagged["ref"]["digest"]]}
-    return {key: _reduced(item) for key, item in tagged.items()}
+    return {key: reduced(item) for key, item in tagged.items()}

@@ -31,6 +31,11 @@ _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 _LONGEST_PATH = 180
 
 
+def is_digest(text: object) -> bool:
+    """Whether this is written as a digest."""
+    return isinstance(text, str) and _DIGEST.match(text) is not None
+
+
 def blob_key(digest: str) -> str:
     """Where the blob of this digest lives."""
     if not _DIGEST.match(digest):

@@ -93,6 +93,14 @@ class TestRegister:
         assert caught.value.errors == sorted([bundle, big])
         assert _count(Version) == 0
 
+    def test_a_constant_under_a_false_digest_is_refused_where_it_stands(self, register):
+        document = diamond()
+        document["steps"][0]["inputs"]["z"] = {"value": {**value(2)["value"], "digest": "0" * 64}}
+        with pytest.raises(SpecError) as caught:
+            register(document)
+        assert [str(one) for one in caught.value.problems] == ["steps.d.inputs.z: the digest is not that of the value"]
+        assert _count(Version) == 0
+
     def test_what_cannot_run_is_refused_with_all_problems(self, register):
         document = diamond()
         document["steps"][0]["inputs"].pop("z")

@@ -140,6 +140,7 @@ def _wait(project: Project, run: Run, seconds: float) -> Run:
         return run
     try:
         with hub().subscribe(run=run.id, kinds=RECORDED) as subscription:
+            db.session.rollback()  # what was read before belongs to an older snapshot, and would hide the end
             recorded = run_query.is_recorded(db.session, run.id)
             db.session.rollback()  # gives the connection back: waiting needs none
             while not recorded and (left := deadline - monotonic()) > 0:

@@ -98,6 +98,14 @@ def supervisor_pid(home: Path) -> int | None:
     return None
 
 
+def alive(pid: int) -> bool:
+    """Whether a process of this id runs; one that ended and waits for its parent does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except (OSError, IndexError):
+        return False
+
+
 def server_command(module: str, *arguments: str) -> list[str]:
     """How to start a server process: isolated from the user's folder and `PYTHONPATH`.
 

@@ -8,6 +8,7 @@ loads only what it needs, unless the supervisor calls `preload` to share the cod
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -19,7 +20,19 @@ from celesta.errors import CelestaError
 
 WEB_THREADS = 64
 """Requests at a time; `app.events` lets fewer event streams than this be open, so that pages always find a thread."""
-PRELOADED = ("gunicorn.arbiter", "gunicorn.workers.gthread")
+PRELOADED = (
+    "workers.celery_app",  # first: it sets what billiard reads when it is imported
+    "celery.apps.worker",
+    "celery.concurrency.prefork",
+    "celery.concurrency.thread",
+    "workers.recorder_role",
+    "workers.beat",
+    "app.api",
+    "app.web",
+    "alembic.command",
+    "gunicorn.arbiter",
+    "gunicorn.workers.gthread",
+)
 
 Ready = Callable[[], None]
 
@@ -69,12 +82,55 @@ def upgrade(ready: Ready = lambda: None) -> None:
     ready()
 
 
-ROLES: dict[str, Callable[..., None]] = {"web": web, "upgrade": upgrade}
+def worker(ready: Ready) -> None:
+    """Takes steps from the queue and runs them, each in a process of its own."""
+    from celery.signals import worker_process_init
+
+    from workers.stack.process import die_with
+
+    main_process = os.getpid()
+
+    def tie(**_: Any) -> None:
+        die_with(main_process)
+
+    worker_process_init.connect(tie, weak=False)
+    consume("worker", ready)
+
+
+def recorder(ready: Ready) -> None:
+    """Starts runs, writes what happened to the database, and repairs what was lost."""
+    consume("recorder", ready)
+
+
+def consume(role: str, ready: Ready) -> None:
+    """Be a Celery worker. Its warning about root is for those who take pickles from a queue, which we never do."""
+    from celery.platforms import SecurityWarning
+
+    from workers.recorder_role import run_role
+
+    warnings.filterwarnings("ignore", category=SecurityWarning)
+    run_role(role, Config.from_env(), ready)
+
+
+def beat(ready: Ready) -> None:
+    """Fires schedules."""
+    from workers.beat import run
+
+    run(Config.from_env(), ready)
+
+
+ROLES: dict[str, Callable[..., None]] = {
+    "web": web,
+    "worker": worker,
+    "recorder": recorder,
+    "beat": beat,
+    "upgrade": upgrade,
+}
 
 
 def preload() -> None:
     """Import what the roles need before they are forked, so that they share it."""
-    for name in (*PRELOADED, "app.db", "app.models", "alembic.command"):
+    for name in PRELOADED:
         import_module(name)
 
 

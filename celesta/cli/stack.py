@@ -19,7 +19,7 @@ import rich_click as click
 
 from celesta.cli.output import ago, json_option, print_json, put, table
 from celesta.errors import ServerUnreachable, StackError
-from celesta.settings import Settings, running_stack, server_command, supervisor_pid
+from celesta.settings import Settings, alive, running_stack, server_command, supervisor_pid
 
 DEFAULT_PORT = 8420
 STOP_SECONDS = 60.0
@@ -111,7 +111,7 @@ def stop(home: Path) -> None:
     deadline = time.monotonic() + STOP_SECONDS
     with suppress(ProcessLookupError):  # killed a moment ago; its processes follow it
         os.kill(pid, signal.SIGTERM)
-    while supervisor_pid(home) == pid:
+    while supervisor_pid(home) == pid or alive(pid):
         if time.monotonic() > deadline:
             raise StackError(f"the stack (process {pid}) did not end within {STOP_SECONDS:g} s; see {home / 'logs'}")
         time.sleep(0.02)

@@ -24,7 +24,7 @@ from workers.stack.home import Home
 from workers.stack.process import Process, Ready, now, rotate
 from workers.stack.supervisor import Interrupted, Supervisor, say
 
-ROLES = ("web",)
+ROLES = ("web", "worker", "recorder", "beat")
 STOP_ORDER = ("beat", "web", "worker", "recorder", "broker")
 """The recorder outlives the workers, so that it writes down what they have done."""
 PR_SET_CHILD_SUBREAPER = 36

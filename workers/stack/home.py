@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from celesta.errors import StackError
-from celesta.settings import pid_file, run_folder, stack_file
+from celesta.settings import alive, pid_file, run_folder, stack_file
 
 SOCKET_PATH_BYTES = 100
 """A Unix socket's address holds 107 bytes; the rest is for the temporary names of its owner."""
@@ -90,7 +90,7 @@ def _acquire(lock: int, path: Path) -> None:
             break
         except BlockingIOError:
             owner = os.pread(lock, 20, 0).decode().strip()
-            if _runs(owner) or time.monotonic() > deadline:
+            if (owner.isdigit() and alive(int(owner))) or time.monotonic() > deadline:
                 raise StackError(
                     f"a stack already runs in {path} (process {owner or 'unknown'}). "
                     "See it with `celesta status`, stop it with `celesta down`."
@@ -98,11 +98,3 @@ def _acquire(lock: int, path: Path) -> None:
         time.sleep(0.05)
     os.ftruncate(lock, 0)
     os.pwrite(lock, str(os.getpid()).encode(), 0)
-
-
-def _runs(pid: str) -> bool:
-    """Whether the process that wrote its id here lives (a zombie does not)."""
-    try:
-        return Path(f"/proc/{int(pid)}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
-    except (OSError, ValueError, IndexError):
-        return False

@@ -9,11 +9,13 @@ import logging
 import os
 import signal
 import threading
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from celery import signals
+from celery.platforms import SecurityWarning
 
 from app.config import Config
 from workers import reconciler, recorder
@@ -37,6 +39,8 @@ def run_role(role: str, config: Config, ready: Callable[[], None] = lambda: None
         threads.start()
         ready()
 
+    # Celery warns of root for the sake of pickled messages, which we refuse.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     signals.worker_ready.connect(on_ready, weak=False)
     try:
         app.worker_main(worker_argv(role, config))

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 def start(engine: Engine, source: Source) -> None:
     """Begins a run that was committed; one that left traces in the store or the database is rebuilt."""
+    engine.views.forget(source.run)  # this process may have met the run before Redis lost it
     if engine.views.of(source.run) is not None:
         if engine.client.hget(keys.meta(source.run), "opening") == b"1":
             resume(engine, source)
@@ -65,6 +66,7 @@ def _open(engine: Engine, source: Source, epoch: int, adopted: Mapping[str, Adop
         lease=engine.lease_ms,
         started=events.run_started(source.run, source.project, len(plan)),
     )
+    engine.views.forget(source.run)
     view = engine.views.of(source.run)
     if view is not None:
         _open_roots(engine, view, adopted)

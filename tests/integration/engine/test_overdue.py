@@ -287,6 +287,29 @@ def test_a_run_with_traces_in_the_store_is_never_started_as_new(world: World) ->
     assert world.executor.ran == ["0"]
 
 
+def test_a_process_that_met_the_run_before_redis_lost_it_rebuilds_it_too(world: World) -> None:
+    plan = Planned()
+    plan.add("one")
+    digest = world.plan(plan, result=step(0))
+    world.start("r1", digest)
+    world.work()
+    world.client.flushall()
+    start(world.engine, world.source("r1", digest, status="running"))
+    assert world.output() == 1
+    assert world.executor.ran == ["0"]
+
+
+def test_a_heartbeat_that_comes_before_the_rebuild_is_through_is_not_told_to_stop(world: World) -> None:
+    plan = Planned()
+    first = plan.add("one")
+    plan.add("double", x=step(first))
+    digest = world.plan(plan, result=step(1))
+    facts = {"project": "p", "plan": digest, "inputs": "{}", "options": "{}", "outs": "", "started": '{"kind":"s"'}
+    world.engine.call("load", "r1", epoch=2, known=2, rebuilt=1, lease=10_000, **facts)
+    reply = world.engine.call("renew", "r1", steps=[["0", "1.1"], ["0", "2.1"]], owner="there:2", lease=10_000)
+    assert reply["answers"] == ["ok", "stale"]
+
+
 def test_flights_without_a_run_are_swept_away(world: World) -> None:
     world.client.zadd(keys.INFLIGHT, {"gone|3": 1})
     overdue.sweep(world.engine, lambda: 0, lambda run: None)

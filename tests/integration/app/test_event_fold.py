@@ -209,7 +209,9 @@ def test_only_a_success_with_a_key_enters_the_cache_and_the_newest_stands(emitte
     other = Emitter(_new_run(version), events=list(emitter.events))
     _record(other.started(), other.settled("4", **key))
     value = dict(cache_index.entries("default"))["k"]
-    assert value == {"run": other.run, "path": "t#5", "node": "4", "token": "1.1", "outputs": {"result": ref(4)}}
+    source = {"run": other.run, "path": "t#5", "node": "4", "token": "1.1"}
+    assert value == {**source, "outputs": {"result": ref(4)}, "at_ms": value["at_ms"]}
+    assert value["at_ms"] > 0
     assert db.session.scalars(select(CacheEntry.components)).one() == {"v": 1}
     _record(emitter.events[1])
     assert dict(cache_index.entries("default"))["k"] == value

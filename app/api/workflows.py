@@ -60,6 +60,7 @@ VersionPage = page_schema(VersionDocument)
 
 
 class WholeVersion(VersionDocument):
+    doc = fields.String()
     interface = fields.Dict()
     tasks = fields.List(fields.Dict())
 

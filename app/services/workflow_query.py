@@ -3,6 +3,7 @@
 Plans and graphs are kept in memory by the digest of the plan: they are immutable, and a page needs them often.
 """
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -120,7 +121,14 @@ def version_document(workflow: Workflow, found: Version, store: Store | None = N
     if store is None:
         return listed
     plan = load_plan(store, found.plan_blob)
-    return listed | {"interface": found.interface, "tasks": [_task(task) for task in plan.tasks]}
+    tasks = [_task(task) for task in plan.tasks]
+    return listed | {"doc": _doc(store, found.spec_blob), "interface": found.interface, "tasks": tasks}
+
+
+@lru_cache(maxsize=256)
+def _doc(store: Store, spec_blob: str) -> str:
+    """What the author says of the workflow. Only the spec has it: it is no part of what runs."""
+    return str(json.loads(store.get_blob(spec_blob)).get("doc") or "")
 
 
 def _task(task: Document) -> Document:

@@ -10,11 +10,9 @@ from app.guard import PUBLIC, allow
 from app.web import artifacts, format, home, pages, runs, safety, steps, workflows
 
 __all__ = ["artifacts", "home", "register", "runs", "steps", "workflows"]
-STATIC_SECONDS = 365 * 24 * 3600  # the address of a static file changes with the file
 
 
 def register(app: Flask) -> None:
-    app.config["SEND_FILE_MAX_AGE_DEFAULT"] = STATIC_SECONDS
     app.jinja_env.trim_blocks = True
     app.jinja_env.lstrip_blocks = True
     app.view_functions["static"] = allow(PUBLIC)(app.view_functions["static"])

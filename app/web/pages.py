@@ -1,20 +1,22 @@
 """What all pages share: the blueprint, the context of every template, and how a page is told its place."""
 
+import hashlib
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flask import Blueprint, current_app, g, render_template, request, url_for
+from flask import Blueprint, Response, current_app, g, render_template, request, url_for
 
 from app.db import db
-from app.guard import allow, principal
+from app.guard import PUBLIC, allow, principal
 from app.models import Project
 from app.services import project_query
 from app.web.safety import check_form
 
 web = Blueprint("web", __name__)
 web.before_request(check_form)
+ASSET_SECONDS = 365 * 24 * 3600
 View = TypeVar("View", bound=Callable[..., Any])
 
 
@@ -49,12 +51,24 @@ def page_url(**changes: Any) -> str:
     return url_for(str(request.endpoint), **arguments)
 
 
+@page("/assets/<version>/<path:filename>", PUBLIC)
+def asset(version: str, filename: str) -> Response:
+    """A static file. The version is part of the path, so that modules import each other in the version they are of."""
+    response = current_app.send_static_file(filename)
+    response.cache_control.max_age = ASSET_SECONDS
+    response.cache_control.public = True
+    response.cache_control.immutable = True
+    return response
+
+
 def static_url(path: str) -> str:
-    """The address of a static file, with its age in it, so that a browser keeps it until it changes."""
-    return url_for("static", filename=path, v=_age(str(current_app.static_folder), path))
+    """The address of a static file, which a browser may keep: it changes when any of our files does."""
+    return url_for("web.asset", version=_version(Path(str(current_app.static_folder))), filename=path)
 
 
-@lru_cache(maxsize=128)
-def _age(folder: str, path: str) -> str:
-    file = Path(folder, path)
-    return f"{int(file.stat().st_mtime):x}" if file.exists() else "0"
+@lru_cache(maxsize=2)
+def _version(folder: Path) -> str:
+    seen = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        seen.update(f"{file.relative_to(folder)}\n".encode() + file.read_bytes())
+    return seen.hexdigest()[:12]

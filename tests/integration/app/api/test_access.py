@@ -13,7 +13,7 @@ from app.services.token_issue import issue_token
 from tests.fixtures.playground import OPERATOR, Playground
 from tests.unit.app.specs import diamond
 
-PUBLIC_ROUTES = {"static", "healthz", "readyz", "metrics", "openapi"}
+PUBLIC_ROUTES = {"static", "healthz", "readyz", "metrics", "openapi", "web.asset"}
 
 
 def routes(playground: Playground) -> list[tuple[str, str, str]]:

@@ -1,7 +1,7 @@
 """How commands speak: results on stdout (one JSON document with `--json`), all else on stderr.
 
 Every command module uses these few functions, so that listings look alike: aligned columns, no frames, short moments
-and sizes. On a pipe nothing is coloured or cut.
+and sizes. On a pipe nothing is coloured.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ COLORS = {
     "cancelled": "yellow", "skipped": "bright_black", "upstream_failed": "bright_black",
 }  # fmt: skip
 WIDE = 10_000
+"""Nothing is cut, also on a narrow terminal: people copy ids and addresses."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 project_option = click.option("--project", metavar="P", help="Project to use instead of CELESTA_PROJECT.")
@@ -49,7 +50,7 @@ def put(message: str = "") -> None:
 def console() -> Console:
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDE)
+    return Console(highlight=False, soft_wrap=True, width=WIDE)
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:

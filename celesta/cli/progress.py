@@ -38,7 +38,8 @@ def _show_bar(client: Client, run_id: str) -> None:
             line = state.take(event)
             if line:
                 progress.console.print(line, highlight=False, markup=False)
-            progress.update(bar, completed=state.settled, total=state.known, description=state.description)
+            total = max(state.known, state.settled) if state.known else None
+            progress.update(bar, completed=state.settled, total=total, description=state.description)
 
 
 class State:
@@ -63,7 +64,7 @@ class State:
         """Count an event; returns a line when it is one that people want to keep."""
         kind = event["kind"]
         if kind in ("run.started", "map.opened"):
-            self.known = event["known"]
+            self.known = event.get("known") or self.known  # what was recorded does not tell it
         elif kind == "step.running":
             self.running[event["node"]] = event["path"]
         elif kind == "step.retry":

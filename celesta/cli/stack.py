@@ -63,8 +63,8 @@ def status(as_json: bool) -> None:
         raise no_stack(settings.home)
     processes = processes_of(stack["pids"])
     if as_json:
-        print_json({"url": stack["url"], "started_at": stack["started_at"], "processes": processes})
-        return
+        listed = [{name: process[name] for name in ("role", "pid", "started_at")} for process in processes]
+        return print_json({"url": stack["url"], "processes": listed})
     put(f"Celesta runs at {stack['url']}, started {ago(stack['started_at'])}\n")
     table(
         ["role", "pid", "started", "memory"],

@@ -104,5 +104,6 @@ def load_function(entrypoint: str, path: str) -> Callable[..., Any]:
             raise LoadError(f"step {path!r} wants {name!r}, which module {module_name!r} does not have") from None
     if not callable(found):
         raise LoadError(f"step {path!r} wants {entrypoint!r}, which is a {type(found).__name__}, not a function")
-    function: Callable[..., Any] = found
+    # A task is its function here; its own call would only look whether a workflow is being traced.
+    function: Callable[..., Any] = found.function if type(found).__module__ == "celesta.tasks" else found
     return function

@@ -52,8 +52,10 @@ class Loop:
     def run(self) -> None:
         """Goes on until `stopped` is set."""
         while not self.stopped:
-            for descriptor, _ in self._poll.poll(self._patience()):
-                if callback := self._readable.get(descriptor):
+            ready = [(descriptor, self._readable[descriptor]) for descriptor, _ in self._poll.poll(self._patience())]
+            for descriptor, callback in ready:
+                # One callback may close a descriptor of another, and open a new one of the same number.
+                if self._readable.get(descriptor) is callback:
                     callback()
             while self._timers and self._timers[0][0] <= time.monotonic():
                 heapq.heappop(self._timers)[2]()

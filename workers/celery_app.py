@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from celery import Celery
-from kombu import Exchange, Queue
+from kombu.entity import Exchange, Queue
 from redis import Redis
 from redis.backoff import ConstantBackoff
 from redis.retry import Retry

@@ -1,10 +1,9 @@
 """The engine of one process: its connections and caches, and the few numbers that say how eager it is.
 
-Made once per process by `workers.engine.current()`; every function of this package takes it first. Owns no state of
-any run.
+Made once per process by `workers.celery_app.CelestaApp`; every function of this package takes it first. Owns no state
+of any run.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -42,9 +41,7 @@ class Engine:
     lease_seconds: float = 10.0
     grace_seconds: float = 5.0
     """How long a message may stay unclaimed before somebody asks where it is."""
-    slots: int = 2
     pace: Pace = field(default_factory=Pace)
-    wake: Callable[[str, list[str]], None] | None = None
 
     def __post_init__(self) -> None:
         self.views = Views(self.client, self.store)

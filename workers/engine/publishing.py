@@ -9,8 +9,8 @@ import logging
 from typing import Any
 
 from celery import Celery
-from kombu import uuid
 from kombu.exceptions import KombuError, OperationalError
+from kombu.utils.uuid import uuid
 
 from app.dispatch import QUEUE_STEPS, TASK_STEPS
 

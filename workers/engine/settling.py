@@ -77,7 +77,7 @@ def in_place(
 
     A map that was `gathered` is not counted, since its items were.
     """
-    outcome = None
+    outcome: dict[str, Any] | None = None
     if state in ("succeeded", "cached", "failed"):
         status = "failed" if state == "failed" else "succeeded"
         outcome = {"status": status, "outputs": outputs or {}, "error": error, "metrics": []}

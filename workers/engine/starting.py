@@ -62,7 +62,6 @@ def _open(engine: Engine, source: Source, epoch: int, adopted: Mapping[str, Adop
         epoch=epoch,
         known=len(plan),
         rebuilt=int(rebuilt),
-        outs="",
         lease=engine.lease_ms,
         started=events.run_started(source.run, source.project, len(plan)),
     )

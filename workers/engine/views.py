@@ -8,13 +8,15 @@ import json
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from redis import Redis
 
 from app.compiler.plan import Plan
 from celesta.store.base import Store
 from workers.engine import keys
+
+T = TypeVar("T")
 
 PLANS_KEPT = 16
 RUNS_KEPT = 256
@@ -98,14 +100,17 @@ class Views:
         found = self._plans.pop(digest, None)
         if found is None:
             found = Plan.from_bytes(self.store.get_blob(digest))
-        return _keep(self._plans, digest, found, PLANS_KEPT)
+        _keep(self._plans, digest, found, PLANS_KEPT)
+        return found
 
     def of(self, run: str, epoch: int | None = None) -> View | None:
         """None: Redis does not know the run. `epoch` tells of a rebuild that this process may have missed."""
         found = self._runs.pop(run, None)
         if found is None or (epoch is not None and found.epoch != epoch):
             found = self._load(run)
-        return None if found is None else _keep(self._runs, run, found, RUNS_KEPT)
+        if found is not None:
+            _keep(self._runs, run, found, RUNS_KEPT)
+        return found
 
     def forget(self, run: str) -> None:
         self._runs.pop(run, None)
@@ -128,8 +133,7 @@ class Views:
         )
 
 
-def _keep(kept: OrderedDict[str, Any], name: str, value: Any, most: int) -> Any:
+def _keep(kept: OrderedDict[str, T], name: str, value: T, most: int) -> None:
     kept[name] = value
     while len(kept) > most:
         kept.popitem(last=False)
-    return value

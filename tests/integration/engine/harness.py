@@ -141,8 +141,9 @@ class TestExecutor:
         self.store.create(f"{prefix}result.json", json.dumps(result).encode())
         return result
 
-    def cancel(self, run: str, node: str, token: str) -> None:
+    def cancel(self, run: str, node: str, token: str) -> bool:
         self.cancelled.append((run, node, token))
+        return True
 
 
 @dataclass

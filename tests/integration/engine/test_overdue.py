@@ -304,7 +304,7 @@ def test_a_heartbeat_that_comes_before_the_rebuild_is_through_is_not_told_to_sto
     first = plan.add("one")
     plan.add("double", x=step(first))
     digest = world.plan(plan, result=step(1))
-    facts = {"project": "p", "plan": digest, "inputs": "{}", "options": "{}", "outs": "", "started": '{"kind":"s"'}
+    facts = {"project": "p", "plan": digest, "inputs": "{}", "options": "{}", "started": '{"kind":"s"'}
     world.engine.call("load", "r1", epoch=2, known=2, rebuilt=1, lease=10_000, **facts)
     reply = world.engine.call("renew", "r1", steps=[["0", "1.1"], ["0", "2.1"]], owner="there:2", lease=10_000)
     assert reply["answers"] == ["ok", "stale"]

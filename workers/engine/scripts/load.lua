@@ -1,7 +1,7 @@
 -- Makes a run known: its meta, and a deadline under which the opening of its roots is watched. Twice is once.
 local inflight, events, marks, meta, st, out, cnt, ready = unpack(KEYS)
 local a = cjson.decode(ARGV[1])
-for _, field in ipairs({'run', 'project', 'plan', 'inputs', 'options', 'started', 'outs'}) do
+for _, field in ipairs({'run', 'project', 'plan', 'inputs', 'options', 'started'}) do
   if type(a[field]) ~= 'string' then return cjson.encode({status = 'invalid', field = field}) end
 end
 local epoch = redis.call('HGET', meta, 'epoch')
@@ -9,8 +9,7 @@ if epoch then return cjson.encode({status = 'exists', epoch = tonumber(epoch)}) 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('HSET', meta, 'epoch', a.epoch, 'control', 'run', 'sent', 0, 'known', a.known, 'settled', 0, 'over', 0,
-  'opening', 1, 'rebuilt', a.rebuilt, 'project', a.project, 'plan', a.plan, 'inputs', a.inputs, 'options', a.options,
-  'outs', a.outs)
+  'opening', 1, 'rebuilt', a.rebuilt, 'project', a.project, 'plan', a.plan, 'inputs', a.inputs, 'options', a.options)
 redis.call('ZADD', inflight, string.format('%.0f', now + a.lease), a.run .. '|')
 redis.call('XADD', events, '*', 'e', string.format('%s,"at_ms":%.0f,"epoch":%d}', a.started, now, a.epoch))
 return cjson.encode({status = 'ok', epoch = a.epoch})

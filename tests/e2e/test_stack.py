@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import redis
 
 from tests.fixtures.processes import free_port, wait_until
 from tests.fixtures.stack import CELESTA, Stack
@@ -71,19 +72,24 @@ def test_a_taken_port_is_refused_at_once(home: Path) -> None:
     assert not (home / "run" / "stack.json").exists()
 
 
-@pytest.mark.parametrize("role", ["web", "worker", "recorder", "beat"])
-def test_a_killed_role_comes_back(new_stack: NewStack, role: str) -> None:
+def test_killed_roles_come_back(new_stack: NewStack) -> None:
     stack = new_stack("--workers", 1)
-    (main, *_) = pids(stack, role)
     url = stack.url
-    os.kill(main, signal.SIGKILL)
-    wait_until(lambda: pids(stack, role) and main not in pids(stack, role), what=f"a new {role}")
+    killed = [pids(stack, role)[0] for role in ("web", "worker", "recorder", "beat")]
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+
+    def back() -> bool:
+        now = stack.processes()
+        return {p["role"] for p in now} >= ROLES and not {p["pid"] for p in now} & set(killed)
+
+    wait_until(back, what="new processes")
     wait_until(lambda: answers(url), what="an answer at the same address")
+    kept_what_it_had(stack)
 
 
-def test_a_killed_broker_comes_back_with_what_it_had(new_stack: NewStack) -> None:
-    redis = pytest.importorskip("redis")
-    stack = new_stack("--workers", 1)
+def kept_what_it_had(stack: Stack) -> None:
+    """A killed broker comes back with its data."""
     (broker,) = pids(stack, "broker")
     address = next((stack.home / "run").glob("*.sock"))
     redis.Redis(unix_socket_path=str(address)).set("kept", "yes")

@@ -27,6 +27,8 @@ from workers.stack.supervisor import Interrupted, Supervisor, say
 ROLES = ("web", "worker", "recorder", "beat")
 STOP_ORDER = ("beat", "web", "worker", "recorder", "broker")
 """The recorder outlives the workers, so that it writes down what they have done."""
+GRACE_SECONDS = {"worker": 8.0}
+"""A worker gives its steps a few seconds to end (Celery's soft shutdown), and then needs a moment itself."""
 PR_SET_CHILD_SUBREAPER = 36
 LOOPBACK = "127.0.0.1"
 
@@ -37,7 +39,7 @@ def main() -> int:
         return run(options)
     except CelestaError as error:
         if options.detach:
-            answer({"error": str(error), "code": error.code, "status": exit_status(error)})
+            answer({"error": str(error)})
         else:
             say(f"Error: {error}")
         return exit_status(error)
@@ -64,9 +66,10 @@ def run(options: argparse.Namespace) -> int:
         supervisor = Supervisor(console.pump if console else lambda: None)
         try:
             start(supervisor, home, listener, socket_path)
-            announce(supervisor, home, url, now())
-            ready(options, home, url, time.monotonic() - began)
-            supervisor.watch(partial(announce, supervisor, home, url, now()))
+            announce = partial(tell_clients, supervisor, home, url, now())
+            announce()
+            say_ready(options, home, url, time.monotonic() - began)
+            supervisor.watch(announce)
         except Interrupted:
             pass
         finally:
@@ -117,7 +120,10 @@ def start(supervisor: Supervisor, home: Home, listener: socket.socket, socket_pa
     server.preload()
     supervisor.complete(Process("migrate", lambda _: server.upgrade(), home.log("migrate")))
     supervisor.until_ready(*brokers)
-    roles = [Process(role, role_body(role, listener), home.log(role)) for role in ROLES]
+    roles = [
+        Process(role, role_body(role, listener), home.log(role), grace_seconds=GRACE_SECONDS.get(role, 5.0))
+        for role in ROLES
+    ]
     supervisor.start(*roles)
     supervisor.until_ready(*roles)
 
@@ -145,11 +151,11 @@ def role_body(role: str, listener: socket.socket) -> Callable[[Ready], None]:
     return body
 
 
-def announce(supervisor: Supervisor, home: Home, url: str, started_at: str) -> None:
+def tell_clients(supervisor: Supervisor, home: Home, url: str, started_at: str) -> None:
     home.announce(url, supervisor.pids, started_at)
 
 
-def ready(options: argparse.Namespace, home: Home, url: str, seconds: float) -> None:
+def say_ready(options: argparse.Namespace, home: Home, url: str, seconds: float) -> None:
     if not options.detach:
         say(f"Celesta is ready at {url} (after {seconds:.1f} s). Ctrl-C stops it.")
         return

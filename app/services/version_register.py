@@ -1,6 +1,6 @@
 """Registers a version of a workflow: checks the spec, compiles it once, stores both, makes it the active version."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -158,7 +158,7 @@ def _blobs(spec: Document) -> Iterator[str]:
         yield from blobs_of(ref)
 
 
-def _constants(spec: Document) -> Iterator[tuple[str, Document]]:
+def _constants(spec: Document) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Every value that stands in a spec, with where it stands."""
     interfaces = {"interface": spec["interface"]}
     interfaces |= {f"tasks.{name}.interface": task["interface"] for name, task in spec["tasks"].items()}

@@ -14,12 +14,14 @@ import hashlib
 import json
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from celesta.classparts import cell_content, chosen, closure_of, held_by, is_plain, set_on
 from celesta.errors import SourceError
 from celesta.frames import place_of
+from celesta.imports import imported_as
 from celesta.layout import Layout, is_local, package_of, project_root
 from celesta.syntax import (
     attribute_chains,
@@ -99,19 +101,26 @@ class _Walk(Forms):
                 f"{where} is not found in {filename}, which was changed since it was imported, or made by code"
             )
         closure = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
-        around = {name: _cell(cell) for name, cell in closure.items()}
+        around = {name: cell_content(cell) for name, cell in closure.items()}
         defaults = [*(function.__defaults__ or ()), *sorted((function.__kwdefaults__ or {}).items())]
         return [
             "function",
             [self._syntax(node, around, function.__globals__, where) for node in nodes],
             self.form(defaults, f"the defaults of {where}"),
+            *self._parts(set_on(function), where),
         ]
 
     def _class(self, cls: type, filename: str, where: str) -> Any:
-        nodes = classes_named(filename, cls.__qualname__)
+        nodes = chosen(cls, classes_named(filename, cls.__qualname__), filename)
         if not nodes:
             return self.made_class(cls, where)
-        return ["class", [self._syntax(node, {}, vars(sys.modules[cls.__module__]), where) for node in nodes]]
+        module, around = vars(sys.modules[cls.__module__]), closure_of(cls)
+        texts = [self._syntax(node, around, module, where) for node in nodes]
+        bases = [self.form(base, where) for base in cls.__bases__]
+        return ["class", texts, bases, *self._parts(held_by(cls, nodes), where)]
+
+    def _parts(self, attributes: Iterable[tuple[str, Any]], where: str) -> list[Any]:
+        return [[name, self.form(value, f"{where}.{name}")] for name, value in attributes]
 
     def _syntax(self, node: Any, closure: dict[str, Any], module: dict[str, Any], where: str) -> Any:
         clean = without_docs(node)
@@ -135,6 +144,8 @@ class _Walk(Forms):
         else:
             return [] if hasattr(builtins, name) else [[name, "undefined"]]
         inside = f"{where} -> {name}"
+        if not is_plain(found) and name not in closure and (origin := imported_as(name, found, module)):
+            return [[name, ["installed", *origin]]]
         if isinstance(found, types.ModuleType) and is_local(getattr(found, "__file__", None)):
             return [[".".join((name, *chain)), self._attribute(found, chain, inside)] for chain in sorted(chains)]
         return [[name, self.form(found, inside)]]
@@ -170,13 +181,17 @@ class _Walk(Forms):
 
     def _installed_function(self, function: types.FunctionType, where: str) -> Any:
         """By name; what an installed decorator wraps, or was given, may be the user's and is followed."""
-        found: list[Any] = ["installed", *self.by_name(function)[1:]]
+        found = self.by_name(function)
+        if is_local(getattr(sys.modules.get(function.__module__), "__file__", None)):  # it took a name of the user's
+            package = str(function.__globals__["__name__"]).partition(".")[0]
+            found = ["installed", package, function.__code__.co_qualname]
         wrapped = getattr(function, "__wrapped__", None)
         if wrapped is not None:
             found.append(self.form(wrapped, where))
-        for cell in function.__closure__ or ():
-            value = _cell(cell)
-            if isinstance(value, types.FunctionType | type | str | int | float | bool) and value is not wrapped:
+        registry = getattr(function, "registry", None)  # of functools.singledispatch; its other cells are caches
+        cells = [cell_content(cell) for cell in function.__closure__ or ()]
+        for value in [dict(registry)] if isinstance(registry, types.MappingProxyType) else cells:
+            if is_plain(value) and value is not wrapped:
                 found.append(self.form(value, where))
         return found
 
@@ -219,13 +234,6 @@ def _is_ours(decorator: Any) -> bool:
     if isinstance(decorator, functools.partial):
         decorator = decorator.func
     return (getattr(decorator, "__module__", None) or "").partition(".")[0] == "celesta"
-
-
-def _cell(cell: types.CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:
-        return ...
 
 
 def _digest(document: Any) -> str:

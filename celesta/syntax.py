@@ -115,10 +115,26 @@ def free_names(node: Any) -> set[str]:
     for inner in ast.walk(changed):
         if hasattr(inner, "body") and isinstance(inner.body, list):
             inner.body = [one for one in inner.body if not isinstance(one, ast.Nonlocal)] or [ast.Pass()]
+        if isinstance(inner, _FUNCTIONS):
+            inner.returns = _unquoted(inner.returns)
+        elif isinstance(inner, ast.arg | ast.AnnAssign) and inner.annotation is not None:
+            inner.annotation = _unquoted(inner.annotation)
     text = ast.unparse(ast.fix_missing_locations(changed))
     names: set[str] = set()
     _collect(symtable.symtable(text, "<definition>", "exec"), names)
     return names
+
+
+def _unquoted(annotation: Any) -> Any:
+    """An annotation with the names that it holds as text: what is quoted is used all the same."""
+    for node in ast.walk(annotation) if annotation is not None else ():
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            try:
+                quoted = ast.parse(node.value.strip(), mode="eval").body
+            except (SyntaxError, ValueError):
+                continue
+            annotation = ast.Tuple([annotation, quoted], ast.Load())
+    return annotation
 
 
 def _collect(table: symtable.SymbolTable, names: set[str]) -> None:

@@ -27,6 +27,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from celesta.blobs import MemoryBlobs
+from celesta.classparts import is_local_class
 from celesta.errors import CodecError, SourceError
 from celesta.syntax import constant
 from celesta.types import known_class
@@ -45,6 +46,8 @@ _BUILTINS = (
 _LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Event, threading.Condition, threading.Semaphore)
 _ALIASES = (types.GenericAlias, types.UnionType, type(list[int]), type(typing.Optional[int]), type(typing.List[int]))  # noqa: UP006, UP045
 _MISSING = object()
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+_MADE = {"__dict__", "__weakref__", "__slots__"}  # what a class statement makes, and few types in C have
 
 
 class Forms:
@@ -112,9 +115,9 @@ class Forms:
             return ["member", self.cls(type(value), where), value.name]
         if isinstance(value, list | tuple | collections.deque):
             items = [self.form(one, f"{where}[{i}]") for i, one in enumerate(value)]
-            return [*self._kind(value, where), items]
+            return [*self._kind(value, where), items, *([value.maxlen] if isinstance(value, collections.deque) else [])]
         if isinstance(value, set | frozenset):
-            items = sorted((self.form(one, f"{where}{{...}}") for one in value), key=json.dumps)
+            items = sorted((self.form(one, f"{where}{{...}}") for one in sorted(value, key=_name_of)), key=json.dumps)
             return [*self._kind(value, where), items]
         if isinstance(value, dict | types.MappingProxyType):
             pairs = [[self.form(k, f"a key of {where}"), self.form(v, f"{where}[{k!r}]")] for k, v in value.items()]
@@ -133,20 +136,20 @@ class Forms:
         if isinstance(value, types.MethodType):
             return ["method", self.form(value.__func__, where), self.form(value.__self__, where)]
         if isinstance(value, staticmethod | classmethod | property):
-            inner = value.fget if isinstance(value, property) else value.__func__
-            return [type(value).__name__, self.form(inner, where)]
+            inner = [value.fget, value.fset] if isinstance(value, property) else [value.__func__]
+            return [type(value).__name__, *(self.form(one, where) for one in inner)]
         if isinstance(value, _BUILTINS):
             of = getattr(value, "__self__", None)
             bound = [] if of is None or isinstance(of, types.ModuleType | type) else [self.form(of, where)]
             return [*self.by_name(value), *bound]
         wrapped = vars_of(value).get("__wrapped__")
-        if callable(wrapped):
+        if callable(wrapped) and not is_local_class(type(value)):
             return ["wrapped", *self.by_name(type(value))[1:], self.form(wrapped, where)]
         return _MISSING
 
     def _named(self, value: Any, where: str) -> Any:
-        if isinstance(value, _BY_REPR):
-            return [type(value).__name__, repr(value)]
+        if isinstance(value, _BY_REPR) and type(value).__repr__ is not object.__repr__:
+            return self._by_repr(value, where)
         if isinstance(value, re.Pattern):
             return ["pattern", constant(value.pattern), value.flags]
         if isinstance(value, PurePath):
@@ -169,19 +172,44 @@ class Forms:
             return ["dtype", str(value)]
         return _MISSING
 
+    def _by_repr(self, value: Any, where: str) -> Any:
+        """By what it says of itself; a class of the user's may say less than it holds, so its base is asked."""
+        base = next(one for one in type(value).__mro__ if not is_local_class(one))
+        spell: Any = base.__repr__
+        text = str(spell(value))
+        if base is dt.tzinfo or _ADDRESS.search(text):
+            return _MISSING
+        return [type(value).__name__, text] if base is type(value) else [*self._derived(value, where), text]
+
     def _attributes(self, value: Any, where: str) -> Any:
         cls = type(value)
         if not (isinstance(value, types.SimpleNamespace) or all(_is_python(one) for one in cls.__mro__[:-1])):
-            if self.strict:
-                raise SourceError(f'"{where}" is {_spelled(cls)}, which has no digest')
-            return ["opaque", *self.by_name(cls)[1:]]
-        held = sorted(vars_of(value).items(), key=lambda item: str(item[0]))
-        return ["object", self.cls(cls, where), [[str(k), self.form(v, f"{where}.{k}")] for k, v in held]]
+            return self._opaque(cls, where)
+        try:
+            return ["object", self.cls(cls, where), self._held(value, where)]
+        except SourceError as error:
+            if is_local_class(cls) or "made by" in str(error):
+                raise
+            return self._opaque(cls, where)  # what an installed class holds inside means nothing to the user
+
+    def _opaque(self, cls: type, where: str) -> Any:
+        if self.strict:
+            raise SourceError(f'"{where}" is {_spelled(cls)}, which has no digest')
+        return ["opaque", *self.by_name(cls)[1:]]
 
     def _kind(self, value: Any, where: str) -> list[Any]:
         cls = type(value)
         plain = cls.__module__ in ("builtins", "collections")
-        return [cls.__name__] if plain else ["derived", self.cls(cls, where)]
+        return [cls.__name__] if plain else self._derived(value, where)
+
+    def _derived(self, value: Any, where: str) -> Any:
+        """An object of a class derived from a plain one: the class, and the attributes that it may have."""
+        return ["derived", self.cls(type(value), where), self._held(value, where)]
+
+    def _held(self, value: Any, where: str) -> list[Any]:
+        named = ((str(name), one) for name, one in vars_of(value).items() if name not in functools.WRAPPER_ASSIGNMENTS)
+        held = sorted(named, key=lambda item: item[0])
+        return [[name, self.form(one, f"{where}.{name}")] for name, one in held]
 
 
 def vars_of(value: Any) -> dict[str, Any]:
@@ -195,11 +223,20 @@ def vars_of(value: Any) -> dict[str, Any]:
     return held
 
 
+def _name_of(value: Any) -> list[Any]:
+    """An order for the members of a set that is the same in every process: theirs follows addresses and seeds."""
+    if isinstance(value, tuple):
+        return ["tuple", *(part for one in value for part in _name_of(one))]
+    named = value if isinstance(value, types.FunctionType | type) else type(value)
+    return [named.__module__, named.__qualname__]
+
+
 def _is_python(cls: type) -> bool:
-    """Whether a class is written in Python, so that its objects hide nothing."""
-    if cls is typing.Generic or dataclasses.is_dataclass(cls):
+    """Whether a class is written in Python, so that its objects hide nothing. (One in C may claim a Python module.)"""
+    if cls in (typing.Generic, dt.tzinfo) or dataclasses.is_dataclass(cls):
         return True
-    return str(getattr(sys.modules.get(cls.__module__), "__file__", None)).endswith(".py")
+    made = any(_MADE & vars(base).keys() for base in cls.__mro__[:-1])
+    return made and str(getattr(sys.modules.get(cls.__module__), "__file__", None)).endswith(".py")
 
 
 def _is_task(value: Any) -> bool:

@@ -12,11 +12,12 @@ from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm.attributes import set_committed_value
 
 from app.compiler.plan import Plan
-from app.models import Artifact, Attempt, Metric, Run, Step
+from app.models import Attempt, Metric, Run, Step
 from app.services.moments import iso, milliseconds, seconds_between
 from app.services.paging import Page, decode, page_of
 from app.services.session import Session
-from celesta.codecs import preview, to_plain
+from app.services.step_inputs import StepInputs, told
+from celesta.codecs import to_plain
 from celesta.errors import NotFoundError
 from celesta.store import Store, step_prefix
 
@@ -165,7 +166,7 @@ def documents(
     metrics = _metrics(session, {source(step)[:2] for step in steps})
     show_evidence(session, steps)
     attempts = _attempts(session, run, [step.node for step in steps])
-    inputs = _Inputs(session, run, plan, steps)
+    inputs = StepInputs(session, run, plan, steps, store)
     return [
         _document(step, metrics.get(source(step)[:2], []), attempts.get(step.node, []), inputs.of(step), store)
         for step in steps
@@ -212,10 +213,6 @@ def row(step: Step) -> Document:
     }
 
 
-def told(ref: Document) -> Document:
-    return {"digest": ref["digest"], "type": ref["type"], "preview": preview(ref)}
-
-
 def _metrics(session: Session, keys: Iterable[NodeKey]) -> dict[NodeKey, list[Document]]:
     found: dict[NodeKey, list[Document]] = defaultdict(list)
     query = select(Metric).where(tuple_(Metric.run_id, Metric.node).in_(list(keys)))
@@ -245,35 +242,3 @@ def _attempts(session: Session, run: Run, nodes: list[str]) -> dict[str, list[Do
 
 def _token_order(token: str) -> tuple[int, ...]:
     return tuple(int(part) for part in token.split(".") if part.isdigit())
-
-
-class _Inputs:
-    """What the inputs of some steps were. The record has their digests; values are found where they came from:
-    an artifact of the project, an input of the run, or a constant of the plan."""
-
-    def __init__(self, session: Session, run: Run, plan: Plan, steps: Sequence[Step]) -> None:
-        self._plan = plan
-        self._refs = {ref["digest"]: ref for ref in _with_items((run.inputs or {}).values())}
-        digests = {digest for step in steps for digest in (step.input_digests or {}).values()} - set(self._refs)
-        self._artifacts: dict[str, tuple[int, Document]] = {}
-        if digests:
-            query = select(Artifact.digest, Artifact.id, Artifact.ref)
-            query = query.where(Artifact.project_id == run.project_id, Artifact.digest.in_(digests))
-            for digest, artifact_id, ref in session.execute(query.order_by(Artifact.id.desc())):
-                self._artifacts[digest] = (artifact_id, ref)
-
-    def of(self, step: Step) -> Document:
-        bindings = self._plan.bindings(step.position) if step.position < len(self._plan) else {}
-        constants = {ref["digest"]: ref for ref in _with_items(b["value"] for b in bindings.values() if "value" in b)}
-        return {name: self._told(digest, constants.get(digest)) for name, digest in (step.input_digests or {}).items()}
-
-    def _told(self, digest: str, constant: Document | None) -> Document:
-        artifact_id, made = self._artifacts.get(digest, (None, None))
-        ref = constant or self._refs.get(digest) or made
-        return (told(ref) if ref else {"digest": digest, "type": None, "preview": None}) | {"artifact": artifact_id}
-
-
-def _with_items(refs: Iterable[Document]) -> Iterable[Document]:
-    for ref in refs:
-        yield ref
-        yield from ref.get("items", ())

@@ -11,6 +11,7 @@ from app.links import run_link
 from app.models import RUN_STATUSES, RUN_TERMINAL, STEP_STATES, Project, Run
 from app.services import artifact_query, run_query, step_query, workflow_query
 from app.services.run_cancel import cancel_run
+from app.services.step_inputs import told
 from app.stores import store
 from app.web.pages import page, page_url, show
 from celesta.errors import InputError, Problem
@@ -87,6 +88,6 @@ def _outputs(run: Run) -> list[dict[str, Any]]:
     refs = run.outputs or {}
     artifacts = artifact_query.of_run(db.session, run.id, {ref["digest"] for ref in refs.values()})
     return [
-        {"name": name, "preview": step_query.told(ref)["preview"], "artifact": artifacts.get(ref["digest"])}
+        {"name": name, "preview": told(ref)["preview"], "artifact": artifacts.get(ref["digest"])}
         for name, ref in refs.items()
     ]

@@ -179,3 +179,18 @@ def test_five_pages_of_a_run_of_two_thousand_steps_stay_quick(flow: Playground, 
         cursor = page["next_cursor"]
     assert len(seen) == len(set(seen)) == 2_004
     assert seen[:4] == ["0", "0.0", "0.1", "0.2"]
+
+
+def test_an_item_of_a_map_tells_the_element_that_it_was_given(flow: Playground) -> None:
+    spec = diamond()
+    spec["steps"][1] |= {"map": ["x"]}
+    spec["steps"][3]["inputs"] = {"x": {"input": "n"}}
+    spec["tasks"]["a"]["interface"]["outputs"][0]["type"] = {"kind": "list", "items": {"kind": "int"}}
+    spec["tasks"]["c"]["interface"]["inputs"][0]["type"] = {"kind": "any"}
+    spec["tasks"]["d"]["interface"]["inputs"][0]["type"] = {"kind": "any"}
+    flow.register(spec)
+    run = flow.launch(inputs={"n": 3})
+    flow.start(run)
+    flow.settle(run, "3", "a", outputs={"result": list(range(100, 120))})
+    flow.settle(run, "1.17", "b[17]", input_digests={"x": flow.encode(117)["digest"]})
+    assert flow.get(f"runs/{run}/steps/1.17")["inputs"]["x"]["preview"] == "117"

@@ -48,7 +48,9 @@ def page(
         query = query.where(Step.position == parent, Step.item >= 0)
     rows = list(session.scalars(query.order_by(Step.position, Step.item).limit(limit + 1)))
     if run.finished_at is None and state in ("", "waiting") and parent is None:
-        rows = sorted([*rows, *_waiting(session, run, plan, path, after)], key=_place)
+        # Without a filter each position gives at least one entry, so that a page cannot reach further than this.
+        end = len(plan) if state or path else min(len(plan), after[0] + limit + 2)
+        rows = sorted([*rows, *_waiting(session, run, plan, path, after, end)], key=_place)
     return page_of(rows, limit, _place)
 
 
@@ -56,13 +58,14 @@ def _place(step: Step) -> tuple[int, int]:
     return step.position, step.item
 
 
-def _waiting(session: Session, run: Run, plan: Plan, path: str, after: tuple[Any, ...]) -> list[Step]:
+def _waiting(session: Session, run: Run, plan: Plan, path: str, after: tuple[Any, ...], end: int) -> list[Step]:
     """Rows that nobody has written yet: they are made for showing only, and no session knows them."""
-    known = set(session.scalars(select(Step.position).where(Step.run_id == run.id, Step.item == -1)))
+    query = select(Step.position).where(Step.run_id == run.id, Step.item == -1)
+    known = set(session.scalars(query.where(Step.position >= after[0], Step.position < end)))
     return [
         waiting_step(run, plan, index)
-        for index, step in enumerate(plan.steps)
-        if index not in known and (index, -1) > after and path in step["path"]
+        for index in range(max(after[0], 0), end)
+        if index not in known and (index, -1) > after and path in plan.steps[index]["path"]
     ]
 
 

@@ -18,6 +18,7 @@ from celesta.errors import InputError, Problem
 
 RUNS_SHOWN = 25
 STEPS_SHOWN = 100
+LETTERS = dict(zip(STEP_STATES, "wrbsfckux", strict=True))
 DRAWN_STEPS = 300  # larger graphs are drawn by a script on a canvas
 
 
@@ -46,6 +47,7 @@ def run(project: Project, run: str) -> str:
     ended = found.status in RUN_TERMINAL
     plan = workflow_query.load_plan(store(), found.version.plan_blob)
     drawn = len(plan) <= DRAWN_STEPS
+    states = step_query.states(db.session, found)
     return show(
         "run.html",
         "runs",
@@ -54,7 +56,9 @@ def run(project: Project, run: str) -> str:
         cancelling=found.cancel_requested_at is not None,
         graph=workflow_query.graph(store(), found.version.plan_blob) if drawn else None,
         graph_size=len(plan),
-        states=step_query.states(db.session, found),
+        states=states,
+        state_letters=" ".join(f"{letter}={state}" for state, letter in LETTERS.items()),
+        letters="" if drawn else _letters(states, len(plan)),
         live=True,
         link=lambda node: url_for("web.step", project=project.name, run=run, node=node["index"]),
         outputs=_outputs(found),
@@ -66,6 +70,12 @@ def run(project: Project, run: str) -> str:
 def cancel(project: Project, run: str) -> Response:
     cancel_run(db.session, current_config(), principal(), project, run_query.get(db.session, project, run))
     return redirect(url_for("web.run", project=project.name, run=run), 303)
+
+
+def _letters(states: dict[str, dict[str, Any]], count: int) -> str:
+    """The states of a large graph, a letter for each step: as JSON they would be most of the page."""
+    known = (states.get(str(index), {}).get("state", "waiting") for index in range(count))
+    return "".join(LETTERS.get(state, "w") for state in known)
 
 
 def _steps(run: Run, plan: Any) -> dict[str, Any]:

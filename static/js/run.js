@@ -114,11 +114,11 @@ async function end() {
 async function drawLarge() {
   const host = document.querySelector("[data-canvas]");
   if (!host) return;
-  const told = JSON.parse(host.dataset.states);
+  const words = new Map(host.dataset.letters.split(" ").map((pair) => pair.split("=")));
   canvas = await mount(host, document.querySelector("[data-dag-tools]"), root.dataset.graph, (node) => {
     location.href = root.dataset.steps + node.index;
   });
-  for (const [node, { state }] of Object.entries(told)) canvas?.set(node, state);
+  [...host.dataset.states].forEach((letter, node) => canvas?.set(node, words.get(letter)));
   for (const [node, state] of states) if (!node.includes(".")) canvas?.set(node, state);
 }
 

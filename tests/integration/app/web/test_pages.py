@@ -109,7 +109,9 @@ def test_a_page_of_a_run_of_ten_thousand_steps_is_no_larger_than_its_table(flow:
     flow.register(wide(10_000))
     run = flow.launch()
     flow.start(run, 10_000)
+    flow.settle(run, "1", "work#2", "cached")
     page = browse(flow, f"{PROJECT}/runs/{run}")
+    assert 'data-states="wcw' in page
     assert len(page) < 150_000
     assert "data-canvas" in page
     following = re.search(r'href="([^"]+)">More steps', page)

@@ -27,7 +27,7 @@ def stats(session: Session, project: Project) -> Document:
             total[name] += document[name]
     del total["task"]
     finished = [_rated(document) for _, document in sorted(tasks.items())]
-    return _rated(total) | {"bytes": session.scalar(_bytes(project)) or 0, "tasks": finished}
+    return _rated(total) | {"bytes": int(session.scalar(_bytes(project)) or 0), "tasks": finished}
 
 
 def _of(tasks: dict[str, Document], task: str) -> Document:

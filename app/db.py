@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, current_app
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import DateTime, Dialect, Engine, MetaData, event
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import DeclarativeBase, Session
 from sqlalchemy.types import TypeDecorator
 
 from app.config import Config
+from celesta.errors import ConflictError
 
 if TYPE_CHECKING:
     from alembic.config import Config as AlembicConfig
@@ -71,11 +73,12 @@ db = SQLAlchemy(model_class=Base, session_options={"expire_on_commit": False})
 
 
 @contextmanager
-def writing(session: Any) -> Iterator[Any]:
+def writing(session: Any, taken: str = "") -> Iterator[Any]:
     """One short write transaction: committed at the end, rolled back on an error.
 
     Ends the session's read transaction first. On SQLite it takes the writer's place at once and waits for it, so that
-    what is read inside is still true when it is written.
+    what is read inside is still true when it is written. On PostgreSQL somebody else may write the same name in
+    between; with `taken`, what a constraint refuses then is told in these words, as `ConflictError`.
     """
     session = getattr(session, "registry", lambda: session)()
     if session.info.get(WRITE):
@@ -87,8 +90,10 @@ def writing(session: Any) -> Iterator[Any]:
         session.connection(execution_options={WRITE: True})
         yield session
         session.commit()
-    except BaseException:
+    except BaseException as error:
         session.rollback()
+        if taken and isinstance(error, IntegrityError):
+            raise ConflictError(taken) from error
         raise
     finally:
         session.info.pop(WRITE, None)

@@ -25,7 +25,8 @@ def set_member(session: Any, principal: Principal, project: Project, user: str, 
         problems.append(Problem("role", f"{role!r} is none of {', '.join(ROLES)}"))
     if problems:
         raise InputError(problems)
-    with writing(session):
+    with writing(session, taken=f'somebody adds "{user}" in this moment; try again'):
+        _queue_up(session, project)
         member = _member(session, project, user)
         if member is None:
             member = Member(project_id=project.id, user=_account(session, user), role=role)
@@ -41,12 +42,18 @@ def remove_member(session: Any, principal: Principal, project: Project, user: st
     """Raises `NotFoundError` for someone who is no member, and `ConflictError` for the last owner."""
     require(principal, "owner", project)
     with writing(session):
+        _queue_up(session, project)
         member = _member(session, project, user)
         if member is None:
             raise NotFoundError(f'"{user}" is no member of project "{project.name}"')
         _keep_an_owner(session, project, member)
         session.delete(member)
         record(session, principal, "member.remove", project, user)
+
+
+def _queue_up(session: Any, project: Project) -> None:
+    """One change of a project's members at a time, or two owners could take each other's role away at once."""
+    session.execute(select(Project.id).where(Project.id == project.id).with_for_update())
 
 
 def _member(session: Any, project: Project, user: str) -> Member | None:

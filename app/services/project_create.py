@@ -20,9 +20,10 @@ def create_project(session: Any, principal: Principal, name: str, description: s
         raise AccessError("this token cannot make projects; use one for all of the user's projects, with role owner")
     if not NAME.match(name):
         raise InputError([Problem("name", f"{name!r} wants 1 to 50 characters of a-z, 0-9 and inner hyphens")])
-    with writing(session):
+    taken = f'there is a project "{name}" already'
+    with writing(session, taken):
         if session.scalars(select(Project.id).where(Project.name == name)).one_or_none():
-            raise ConflictError(f'there is a project "{name}" already')
+            raise ConflictError(taken)
         project = Project(name=name, description=description)
         session.add(project)
         session.flush()

@@ -46,10 +46,11 @@ def create_schedule(
         problems += [Problem(f"inputs.{problem.where}", problem.message) for problem in error.problems]
     if problems:
         raise InputError("the schedule cannot be made", problems)
-    with writing(session):
-        taken = select(Schedule.id).where(Schedule.project_id == project.id, Schedule.name == name)
-        if session.scalars(taken).one_or_none():
-            raise ConflictError(f'there is a schedule "{name}" in project "{project.name}" already')
+    taken = f'there is a schedule "{name}" in project "{project.name}" already'
+    with writing(session, taken):
+        known = select(Schedule.id).where(Schedule.project_id == project.id, Schedule.name == name)
+        if session.scalars(known).one_or_none():
+            raise ConflictError(taken)
         schedule = Schedule(
             project_id=project.id,
             name=name,

@@ -40,7 +40,7 @@ def stock_worker(url: str, log: Path) -> Iterator[None]:
         "-m",
         "celery",
         "-A",
-        "stock",
+        "benchmarks.stock",
         "worker",
         "-P",
         "prefork",
@@ -59,10 +59,15 @@ def stack(home: Path, **environ: str) -> Iterator[float]:
     env = os.environ | {"CELESTA_HOME": str(home)} | environ
     started = perf_counter()
     celesta(env, "up", "--detach", "--port", "0", "--workers", str(WORKERS))
+    ready = perf_counter() - started
     try:
-        yield perf_counter() - started
+        yield ready
+    except BaseException:
+        for log in sorted((home / "logs").iterdir()):
+            print(f"--- {log.name}\n{log.read_text(errors='replace')[-2000:]}", file=sys.stderr)
+        raise
     finally:
-        celesta(env, "down")
+        subprocess.run([CELESTA, "down"], env=env, stdout=subprocess.DEVNULL, timeout=90)
 
 
 def celesta(env: dict[str, str], *arguments: str) -> str:

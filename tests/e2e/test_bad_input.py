@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import socket
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -64,15 +63,6 @@ def test_a_workflow_is_checked_when_it_is_traced_at_its_own_line(
     assert [word for word in [*words, "traced.py"] if word not in said] == [], said
 
 
-def test_a_file_that_does_not_import_shows_its_own_traceback(stack: Stack, tmp_path: Path) -> None:
-    file = tmp_path / "broken.py"
-    file.write_text("def helper():\n    return 1 / 0\n\nhelper()\n")
-    said = refused(stack, file, "w")
-    assert 'broken.py", line 4' in said
-    assert "ZeroDivisionError" in said
-    assert "celesta/cli" not in said, "the frames of Celesta itself say nothing to the author"
-
-
 def test_a_file_that_is_not_there_is_named(stack: Stack, tmp_path: Path) -> None:
     assert "absent.py" in refused(stack, tmp_path / "absent.py", "w")
 
@@ -95,15 +85,6 @@ def test_without_a_stack_the_command_names_up_and_local(home: Path) -> None:
     done = Stack(home).cli("run", WORKFLOWS / "bad.py", "optional", status=3)
     assert "celesta up" in done.stderr
     assert "--local" in done.stderr
-
-
-def test_a_taken_port_is_named_and_leaves_nothing_running(home: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        done = Stack(home).cli("up", "--detach", "--port", port, status=None)
-    assert done.returncode != 0
-    assert str(port) in done.stderr
-    Stack(home).cli("status", status=3)
 
 
 def test_an_unwritable_home_is_named() -> None:

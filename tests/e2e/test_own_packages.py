@@ -37,11 +37,3 @@ def test_packages_named_app_and_workers_of_the_user_are_used_by_the_users_code(
     local = stack.json("run", "pipeline.py", "own", "--local", cwd=tmp_path)
     run = stack.json("run", "pipeline.py", "own", "--project", project, cwd=tmp_path)
     assert local["outputs"] == run["outputs"] == {"result": 42}
-
-
-def test_a_stack_starts_from_inside_such_a_folder(new_stack, tmp_path: Path, monkeypatch) -> None:
-    for package in ("app", "workers", "celery", "flask"):
-        (tmp_path / package).mkdir()
-        (tmp_path / package / "__init__.py").write_text("raise ImportError('the folder of the user was imported')")
-    monkeypatch.chdir(tmp_path)
-    assert new_stack().json("runs", "list") == []

@@ -66,6 +66,13 @@ def test_one_port_is_bound_exposed_published_and_asked() -> None:
     assert f":{exposed}/readyz" in web["healthcheck"]["test"][-1]
 
 
+def test_the_health_check_asks_for_a_page_that_exists(home: Path) -> None:
+    from app import create_app
+
+    served = {rule.rule for rule in create_app(Config.from_env({"CELESTA_HOME": str(home)})).url_map.iter_rules()}
+    assert {"/healthz", "/readyz", "/metrics"} <= served
+
+
 def test_redis_evicts_nothing_and_keeps_a_log() -> None:
     words = COMPOSE["services"]["redis"]["command"]
     options: dict[str, Any] = dict(zip(words[1::2], words[2::2], strict=True))

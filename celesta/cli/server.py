@@ -1,4 +1,4 @@
-"""`celesta server ROLE` and `celesta db upgrade`: the parts of a server, for containers and service managers.
+"""`celesta server ROLE` and `celesta db …`: the parts of a server, for containers and service managers.
 
 This process becomes the role; it does not load it (see `celesta.cli`).
 """
@@ -9,6 +9,7 @@ import os
 
 import rich_click as click
 
+from celesta.cli.output import json_option
 from celesta.settings import server_command
 
 ROLES = {
@@ -48,7 +49,7 @@ def beat() -> None:
 
 @click.group()
 def db() -> None:
-    """Upgrade the server's database."""
+    """Upgrade the server's database, and give it its first owner."""
 
 
 @db.command()
@@ -57,6 +58,22 @@ def upgrade() -> None:
     become("upgrade")
 
 
+@db.command()
+@click.argument("name")
+@click.option("--project", metavar="P", default="default", show_default=True, help="The project to own.")
+@json_option
+def owner(name: str, project: str, as_json: bool) -> None:
+    """Make NAME an owner of a project, and print a new token for NAME, this once.
+
+    For the operator, on the server: needs CELESTA_DATABASE_URL, and no token. Earlier tokens stay as they are.
+    """
+    become_program("workers.operator", "owner", "--project", project, *(("--json",) if as_json else ()), "--", name)
+
+
 def become(role: str, *options: str) -> None:
-    command = server_command("workers.server", role, *options)
+    become_program("workers.server", role, *options)
+
+
+def become_program(module: str, *arguments: str) -> None:
+    command = server_command(module, *arguments)
     os.execv(command[0], command)  # noqa: S606

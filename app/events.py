@@ -22,7 +22,7 @@ from app.config import Config
 
 SLOTS = 48  # followers at a time; the web server has more threads than this
 QUEUE_EVENTS = 5_000  # a follower that is further behind is cut off, and resumes with its last event id
-BLOCK_MS = 2_000  # below the socket's time-out, or redis-py takes a quiet stream for a dead server
+BLOCK_MS = 500  # below the socket's time-out, or redis-py takes a quiet stream for a dead server
 SOCKET_TIMEOUT_SECONDS = 5.0
 READ_EVENTS = 1_000
 PAUSE_SECONDS = 0.005  # gathers what arrives together: 200 reads a second at most, however fast the steps end
@@ -37,7 +37,7 @@ class Busy(Exception):
 
 
 class Overrun(Exception):
-    """The follower was too slow, and some of its events were dropped: it has to resume."""
+    """The follower was too slow, and some of its events were dropped, or the server ends: it has to resume."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,12 @@ class Subscription:
                 self._overrun = True
             else:
                 self._events.append(event)
+            self._changed.notify()
+
+    def end(self) -> None:
+        """Send the follower away; it may come back with its last event id."""
+        with self._changed:
+            self._overrun = True
             self._changed.notify()
 
     def get(self, timeout_seconds: float) -> list[Event]:
@@ -134,6 +140,16 @@ class Hub:
                 self._subscriptions[key].discard(subscription)
                 if not self._subscriptions[key]:
                     del self._subscriptions[key]
+
+    def close(self) -> None:
+        """End every stream and the reading thread, so that a server that stops need not wait for its followers."""
+        with self._lock:
+            listeners = [listener for each in self._subscriptions.values() for listener in each]
+            thread = self._thread
+        for listener in listeners:
+            listener.end()
+        if thread is not None:
+            thread.join(BLOCK_MS / 1000 + SOCKET_TIMEOUT_SECONDS)
 
     def since(self, run: str, stream_id: str) -> list[Event]:
         """The events of a run after `stream_id`; the streams may have lost those that the recorder has folded."""

@@ -15,7 +15,7 @@ import redis
 from flask import Response
 
 from app.api.streams import RETRY_MS, entered, frame, respond
-from app.events import Event, Hub, Subscription, hub
+from app.events import Event, Hub, Overrun, Subscription, hub
 from app.models import STEP_TERMINAL, Step
 from app.services.step_query import source
 from celesta.store import Store, step_prefix
@@ -94,7 +94,10 @@ def _chunks(source_of_entries: Hub, subscription: Subscription, attempt: Attempt
     yield f"retry: {RETRY_MS}\n\n"
     sent, key = Sent(), attempt.key
     while True:
-        attempt.note(subscription.get(0 if attempt.over else POLL_SECONDS))
+        try:
+            attempt.note(subscription.get(0 if attempt.over else POLL_SECONDS))
+        except Overrun:
+            return  # the client comes back, and is told the log from its beginning
         if attempt.key != key and not attempt.over:
             sent, key = Sent(), attempt.key
             yield frame({"text": "", "reset": True})

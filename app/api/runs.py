@@ -10,7 +10,7 @@ from app.api import streams
 from app.api.noun import Noun
 from app.api.schemas import Json, PageArguments, answer_with, moment, page_answer, page_schema
 from app.db import current_config, db
-from app.events import Busy, hub
+from app.events import Busy, Overrun, hub
 from app.guard import principal
 from app.links import run_link
 from app.models import RUN_STATUSES, Project, Run
@@ -145,7 +145,7 @@ def _wait(project: Project, run: Run, seconds: float) -> Run:
             db.session.rollback()  # gives the connection back: waiting needs none
             while not recorded and (left := deadline - monotonic()) > 0:
                 recorded = bool(subscription.get(left))
-    except redis.RedisError:
+    except (redis.RedisError, Overrun):
         return run
     finally:
         leave()

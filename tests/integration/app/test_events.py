@@ -119,3 +119,22 @@ def test_followers_above_the_slots_are_refused_until_one_leaves(hub: Hub) -> Non
         hub.take_slot()
     leave()
     hub.take_slot()
+
+
+def test_a_hub_that_closes_sends_its_followers_away(hub: Hub) -> None:
+    with hub.subscribe(run="r1") as subscription:
+        ended: list[bool] = []
+
+        def follow() -> None:
+            with pytest.raises(Overrun):
+                subscription.get(PATIENCE_SECONDS)
+            ended.append(True)
+
+        follower = threading.Thread(target=follow)
+        follower.start()
+        closer = threading.Thread(target=hub.close)
+        closer.start()
+        follower.join(PATIENCE_SECONDS)
+    closer.join(PATIENCE_SECONDS)
+    assert ended
+    assert not any(thread.name == "celesta-events" for thread in threading.enumerate())

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -91,6 +92,10 @@ def _project_on_path(layout: Layout) -> Iterator[None]:
     edits within a second look alike to them."""
     folders = [str(folder) for folder in layout.folders]
     sys.path[:] = [*folders, *(entry for entry in sys.path if entry not in folders)]
+    sys.meta_path[:] = [
+        _ProjectFirst(folders),
+        *(finder for finder in sys.meta_path if not isinstance(finder, _ProjectFirst)),
+    ]
     importlib.invalidate_caches()
     before = sys.dont_write_bytecode
     sys.dont_write_bytecode = True
@@ -98,6 +103,22 @@ def _project_on_path(layout: Layout) -> Iterator[None]:
         yield
     finally:
         sys.dont_write_bytecode = before
+
+
+class _ProjectFirst:
+    """Finds a project's packages that are named like those of Celesta's servers.
+
+    The order of the path is not enough: a folder without `__init__.py` yields to any package behind it.
+    """
+
+    names = frozenset(("app", "workers"))
+
+    def __init__(self, folders: list[str]) -> None:
+        self.folders = folders
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """The project's package of this name; None when it has none."""
+        return PathFinder.find_spec(name, self.folders) if name in self.names else None
 
 
 def _forget_earlier() -> None:

@@ -34,6 +34,7 @@ class LocalSteps:
         self.checkpoints = home / "local" / "checkpoints"
         self._parent = home / "scratch"
         self.worker = f"local:{os.getpid()}"
+        self._shown_from = str(Path.cwd())  # files in messages are named as seen from where the user is
 
     def __enter__(self) -> "LocalSteps":
         self._parent.mkdir(parents=True, exist_ok=True)
@@ -102,6 +103,7 @@ class LocalSteps:
                     context=context,
                     into=folder / "inputs",
                     worker=self.worker,
+                    root=self._shown_from,
                 )
             prefix = step_prefix(self.run_id, document["path"], document["token"])
             leave(result, context, self.store, prefix, log.fileno())

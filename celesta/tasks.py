@@ -132,11 +132,19 @@ def task(function: Callable[..., Any] | None = None, /, *, name: str | None = No
 
 def _make(function: Callable[P, R], name: str | None, options: dict[str, Any]) -> Task[P, R]:
     if isinstance(function, Task) or not inspect.isfunction(function):
-        raise SpecError(f"{user_line()}: @task takes a function, and {function!r} is none")
+        raise SpecError(f"{user_line()}: @task takes a function, not a {type(function).__name__}; {_instead(function)}")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise SpecError(f'{place_of(function)}: task "{function.__name__}" is a generator: return a list instead')
     called = checked_name(name or function.__name__, place_of(function))
     return Task(function, called, read_options(options, f'{place_of(function)}: task "{called}"'))
+
+
+def _instead(given: Any) -> str:
+    if isinstance(given, Task):
+        return "it is a task already"
+    if callable(getattr(given, "__wrapped__", None)):
+        return "decorate the function itself, below the other decorator"
+    return "write a function that calls it"
 
 
 def checked_name(name: str, line: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from celesta.cli.output import say
@@ -17,28 +16,24 @@ def run_here(traced: Traced, values: Document, options: Document) -> None:
     from celesta.cli.result import finish
     from celesta.local import local_store, run_local
     from celesta.settings import Settings
-    from celesta.store.base import step_prefix
 
     (spec, blobs), home = traced, Settings.from_env().home
     store = local_store(home)
     for data in blobs.values():
         store.put_blob(data)
     refs = references(values, spec["interface"], store)
-    tokens: dict[str, str] = {}
 
     def follow(event: Document) -> None:
-        if event["kind"] == "step.running":
-            tokens[event["path"]] = event["token"]
-        elif event["kind"] == "step.retry":
+        if event["kind"] == "step.retry":
             say(f"{event['path']} is tried again ({event['reason']})")
 
     with stdout_on_stderr():
         chosen = {name: options[name] for name in ("no_cache", "refresh")}
         ended = run_local(spec, refs, home, store=store, on_event=follow, **chosen)
     run = ended.document()
-    path = (run["error"] or {}).get("path")
-    if path in tokens:
-        run["log"] = str(Path(home, "local", "store", step_prefix(run["run_id"], path, tokens[path]), "log.txt"))
+    run["log"] = (run["log"] or "").removeprefix("file://")
+    if '  File "' in (run["error"] or {}).get("traceback", ""):
+        say(run["error"]["traceback"].rstrip())
     finish(run, options["as_json"])
 
 

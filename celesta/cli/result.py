@@ -41,5 +41,5 @@ def _print(run: dict[str, Any]) -> None:
 def failure(run: dict[str, Any]) -> str:
     """What failed first, and where its log is."""
     path = (run.get("error") or {}).get("path")
-    log = run.get("log") or f"`celesta runs logs {run['run_id']} --step '{path}'`"
-    return first_failure(run) + (f"\nIts log: {log}" if path else "")
+    log = run.get("log", f"`celesta runs logs {run['run_id']} --step '{path}'`")  # of a local run empty without a log
+    return first_failure(run) + (f"\nIts log: {log}" if path and log else "")

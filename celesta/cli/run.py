@@ -22,7 +22,7 @@ class RunCommand(DynamicCommand):
 @click.command(cls=RunCommand)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("workflow")
-@click.option("--local", is_flag=True, help="Run in this process, without a server.")
+@click.option("--local", is_flag=True, help="Run in this process, without a server or time limits.")
 @run_options
 @click.pass_context
 def run(ctx: click.Context, /, file: Path, workflow: str, local: bool, project: str | None, **options: Any) -> None:

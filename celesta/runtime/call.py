@@ -52,7 +52,10 @@ def call_step(
             phases.enter("body_seconds")
             value = _call(body, arguments)
         phases.enter("store_seconds")
-        result["outputs"] = _store_outputs(document, value, store)
+        try:
+            result["outputs"] = _store_outputs(document, value, store)
+        except CodecError as error:
+            raise CodecError(f"{_place(body, root)}: {error}").with_traceback(None) from None
         result["status"] = "succeeded"
     except KeyboardInterrupt:
         raise
@@ -185,6 +188,15 @@ def _fields(value: Any) -> list[str] | None:
     return list(names) if names is not None else None
 
 
+def _place(body: Function, root: str | None) -> str:
+    """`file:line` of the function: what it returned leaves no line of its own in a traceback."""
+    code = getattr(getattr(body, "function", body), "__code__", None)
+    if code is None:
+        return "?"
+    file = code.co_filename
+    return f"{os.path.relpath(file, root) if root and file.startswith(root) else file}:{code.co_firstlineno}"
+
+
 def _refused(document: Mapping[str, Any], value: Any, why: str) -> CodecError:
     return CodecError(f"step {document['path']!r} returned a {type(value).__name__}, but {why}")
 
@@ -195,7 +207,7 @@ def _store(output: Document, value: Any, store: Any) -> Document:
 
     where = f'output "{output["name"]}"'
     if problems := check(value, output["type"], where):
-        raise InputError(problems)
+        raise CodecError(str(InputError("what it returned does not fit its hint", problems)))
     try:
         ref: Document = encode(value, output["type"], store)
     except CodecError as error:

@@ -117,3 +117,15 @@ def test_what_fails_is_told_with_the_users_own_line(project: Project) -> None:
     assert run.error["type"] == "ZeroDivisionError"
     assert "flow.py" in run.error["traceback"]
     assert (run.steps["failed"], run.steps["skipped"], run.steps["succeeded"]) == (1, 1, 6)
+
+
+def test_a_refused_output_names_the_file_and_line_of_its_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = Project(tmp_path)
+    project.edit("return float(model.read_text())", "return model.read_text()")
+    monkeypatch.chdir(tmp_path)
+    ended = project.run()
+    line = project.file.read_text().split("\n").index("def score(model: File) -> float:")
+    assert ended.error
+    assert ended.error["message"].startswith(f"flow.py:{line}: what it returned does not fit its hint")
+    assert 'output "result": expected float, got' in ended.error["message"]
+    assert ended.log is None, "it printed nothing, so there is no log to point to"

@@ -2,7 +2,8 @@
 
 Runs in the recorder's process; of several one leads, by a lease. Two sweeps: of deadlines, about every second (what is
 in flight and overdue), and of runs, less often (what is committed and unknown to Redis). Every repair is a transition
-that anyone else may make at the same time: applied twice, it is applied once.
+that anyone else may make at the same time: applied twice, it is applied once. Once an hour the store is swept of what killed
+writers left behind.
 """
 
 import json
@@ -34,6 +35,7 @@ LEADER_SECONDS = 10.0
 LONGEST_SECONDS = 1.0
 SHORTEST_SECONDS = 0.05
 RUNS_EVERY_SECONDS = 2.0
+STORE_EVERY_SECONDS = 3600.0
 START_AGAIN_SECONDS = 15.0
 """A start message that is still queued or at work needs no second one sooner than this."""
 
@@ -60,6 +62,7 @@ class Reconciler:
         self.client: Redis = app.engine.client
         self.name = uuid.uuid4().hex
         self._runs_at = 0.0
+        self._store_at = -STORE_EVERY_SECONDS
         self._unknown: dict[str, float] = {}
         self._asked: dict[str, float] = {}
 
@@ -72,6 +75,9 @@ class Reconciler:
         if monotonic() - self._runs_at >= RUNS_EVERY_SECONDS:
             self._runs_at = monotonic()
             self.sweep_runs()
+        if monotonic() - self._store_at >= STORE_EVERY_SECONDS:
+            self._store_at = monotonic()
+            self.engine.store.sweep()
         return min(LONGEST_SECONDS, max(SHORTEST_SECONDS, overdue.next_in_seconds(self.client)))
 
     def leads(self) -> bool:

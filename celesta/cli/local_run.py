@@ -19,6 +19,7 @@ def run_here(traced: Traced, values: Document, options: Document) -> None:
 
     (spec, blobs), home = traced, Settings.from_env().home
     store = local_store(home)
+    store.sweep()
     for data in blobs.values():
         store.put_blob(data)
     refs = references(values, spec["interface"], store)

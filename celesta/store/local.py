@@ -13,11 +13,12 @@ import errno
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from typing import BinaryIO, TypeVar
 
 from celesta.errors import StoreError
-from celesta.store.base import CHUNK_BYTES, Store, blob_key, check_key, check_prefix, open_source
+from celesta.store.base import CHUNK_BYTES, LEFTOVER_SECONDS, Store, blob_key, check_key, check_prefix, open_source
 
 _TEMPORARY = "tmp"
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
@@ -103,6 +104,21 @@ class LocalStore(Store):
         except OSError as error:
             if error.errno != errno.ENOTEMPTY:
                 self._certainly_absent(key, error)
+
+    def sweep(self, older_than_seconds: float = LEFTOVER_SECONDS) -> int:
+        """Removes temporary files that nobody has written to for so long: a live writer touches its own."""
+        removed, since = 0, time.time() - older_than_seconds
+        try:
+            with os.scandir(self._temporary) as found:
+                for entry in found:
+                    if entry.is_file(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_mtime < since:
+                        _unlink(entry.path)
+                        removed += 1
+        except FileNotFoundError:  # It was renamed to its key just now; the others wait for the next sweep.
+            return removed
+        except OSError as error:
+            raise self._failure("swept", _TEMPORARY, error) from error
+        return removed
 
     # How an object gets its name
 

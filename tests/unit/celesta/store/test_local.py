@@ -1,5 +1,6 @@
 import errno
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,17 @@ def test_open_store_takes_a_file_url_or_an_absolute_folder(tmp_path: Path) -> No
 def test_open_store_refuses_what_is_no_store(url: str) -> None:
     with pytest.raises(StoreError, match=r"is not a store|needs a bucket"):
         open_store(url)
+
+
+def test_a_sweep_removes_what_killed_writers_left_and_no_write_that_goes_on(store: LocalStore) -> None:
+    folder = Path(store.root, "tmp")
+    store.put("objects/old", b"whole")
+    day_ago = time.time() - 90_000
+    for name in ("killed", "going-on"):
+        (folder / name).write_bytes(b"half")
+    for path in (folder / "killed", Path(store.root, "objects", "old")):
+        os.utime(path, (day_ago, day_ago))
+    assert store.sweep() == 1
+    assert [path.name for path in folder.iterdir()] == ["going-on"]
+    assert store.get("objects/old") == b"whole"
+    assert store.sweep() == 0

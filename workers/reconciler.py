@@ -2,8 +2,8 @@
 
 Runs in the recorder's process; of several one leads, by a lease. Two sweeps: of deadlines, about every second (what is
 in flight and overdue), and of runs, less often (what is committed and unknown to Redis). Every repair is a transition
-that anyone else may make at the same time: applied twice, it is applied once. Once an hour the store is swept of what killed
-writers left behind.
+that anyone else may make at the same time: applied twice, it is applied once. Once an hour the store is swept of what
+killed writers left behind.
 """
 
 import json

@@ -19,8 +19,8 @@ from typing import Any, TextIO
 from celesta.runtime.call import call_step
 from celesta.runtime.context import StepContext
 from celesta.runtime.enter import load_function
-from celesta.runtime.leave import leave
-from celesta.store.base import Store, step_prefix
+from celesta.runtime.leave import answer_of, keep
+from celesta.store.base import Store
 
 Document = dict[str, Any]
 OnEvent = Callable[..., None]
@@ -105,10 +105,7 @@ class LocalSteps:
                     worker=self.worker,
                     root=self._shown_from,
                 )
-            prefix = step_prefix(self.run_id, document["path"], document["token"])
-            leave(result, context, self.store, prefix, log.fileno())
-        if result["status"] == "succeeded":
-            context.discard_checkpoint()
+            keep(answer_of(result, context, log.fileno()), document, self.store, log.fileno())
         shutil.rmtree(folder, ignore_errors=True)
         return result
 

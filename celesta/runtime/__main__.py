@@ -55,7 +55,7 @@ def _run(document: dict[str, Any], place: str) -> int:
     enter.open_text_streams()
     os.mkdir(f"{place}/work")
     os.chdir(f"{place}/work")
-    data = run_step(
+    result = run_step(
         document,
         store,
         log=log,
@@ -65,7 +65,7 @@ def _run(document: dict[str, Any], place: str) -> int:
         checkpoints=os.fspath(home / "checkpoints"),
         worker=f"{os.uname().nodename}:{os.getpid()}",
     )
-    return 0 if json.loads(data)["status"] == "succeeded" else 1
+    return 0 if result["status"] == "succeeded" else 1
 
 
 def _refuse(message: str) -> int:

@@ -79,6 +79,11 @@ class StepContext:
             self._checkpoint.mkdir(parents=True, exist_ok=True)
         return self._checkpoint
 
+    @property
+    def checkpoint_made(self) -> str | None:
+        """Where the checkpoint is, when the step has asked for it."""
+        return None if self._checkpoint is None else os.fspath(self._checkpoint)
+
     def discard_checkpoint(self) -> None:
         """Removes the checkpoint, when there is one. Called after the step succeeded."""
         if self._checkpoint is not None:

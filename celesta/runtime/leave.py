@@ -1,7 +1,8 @@
 """Leaving a step: what it left behind is ended, what it made becomes durable, its result is created once.
 
-Owns the order of that. Called by `celesta.runtime.step`, and by executors for an attempt that could not do it itself.
-The result is the last object written, so that whoever finds it finds the log and the report as well.
+Owns the order of that. The first half is done by the step's process (`celesta.runtime.step`), the second by whoever
+takes its answer: an executor, which has a warm process for it, or the step's process itself. The result is the last
+object written, so that whoever finds it finds the log and the report as well; the checkpoint goes after it.
 """
 
 from __future__ import annotations
@@ -9,19 +10,30 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import sys
 import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypedDict
 
 from celesta.errors import StoreError
 from celesta.runtime.context import StepContext
 from celesta.runtime.failures import error_document
 from celesta.runtime.processes import end_children, flush_c_streams, has_children
+from celesta.store.base import step_prefix
 
 LEFTOVER_GRACE_SECONDS = 0.5
 _RETRY_AFTER_SECONDS = (0.2, 1.0)
 
 Document = dict[str, Any]
+
+
+class Answer(TypedDict):
+    """What a step's process has to say at its end: the result, the page of its report, the folder of its checkpoint."""
+
+    result: Document
+    html: str | None
+    checkpoint: str | None
 
 
 def end_leftovers() -> None:
@@ -43,40 +55,54 @@ def flush_output() -> None:
     flush_c_streams()
 
 
-def leave(result: Document, context: StepContext, store: Any, prefix: str, log: int) -> bytes:
-    """Uploads log and report and creates the result; the bytes of the result that counts.
+def answer_of(result: Document, context: StepContext, log: int) -> Answer:
+    """What is to be kept of a step that ended."""
+    result["log_bytes"] = log_size(log)
+    return {"result": result, "html": context.html, "checkpoint": context.checkpoint_made}
+
+
+def log_size(log: int) -> int:
+    """How long the log is. 0 also where the step closed every descriptor that it found."""
+    try:
+        return os.fstat(log).st_size
+    except OSError:
+        return 0
+
+
+def keep(answer: Answer, document: Mapping[str, Any], store: Any, log: int) -> Document:
+    """Uploads log and report and creates the result; the result document that counts.
 
     Raises `StoreError` when the store does not take the result.
     """
+    result, html = answer["result"], answer["html"]
+    prefix = step_prefix(document["run"], document["path"], document["token"])
     try:
         keep_log(result, store, prefix, log)
-        if context.html is not None:
-            store.put(f"{prefix}report.html", context.html.encode("utf-8", "replace"))
+        if html is not None:
+            store.put(f"{prefix}report.html", html.encode("utf-8", "replace"))
     except StoreError as error:
         result.update(status="failed", outputs={}, report=False)
         result["error"] = result["error"] or error_document(error, "system")
-    return create_result(result, store, prefix)
+    kept = create_result(result, store, prefix)
+    if answer["checkpoint"] is not None and result["status"] == "succeeded":
+        shutil.rmtree(answer["checkpoint"], ignore_errors=True)
+    return kept
 
 
 def keep_log(result: Document, store: Any, prefix: str, log: int) -> None:
-    """Uploads the log when something is in it, and notes its size."""
-    try:
-        size = os.fstat(log).st_size
-    except OSError:  # The step closed every descriptor that it found.
-        return
-    if size:
+    """Uploads the log when the result says that something is in it."""
+    if result["log_bytes"]:
         store.put_file(f"{prefix}log.txt", f"/proc/self/fd/{log}")
-    result["log_bytes"] = size
 
 
-def create_result(result: Document, store: Any, prefix: str) -> bytes:
-    """Creates `result.json`, or leaves the one that is there; the bytes of the one that counts."""
+def create_result(result: Document, store: Any, prefix: str) -> Document:
+    """Creates `result.json`, or leaves the one that is there; the one that counts."""
     key = f"{prefix}result.json"
     data = json.dumps(result, separators=(",", ":")).encode()
     if _create(store, key, data):
-        return data
+        return result
     existing: bytes | None = store.get(key)
-    return data if existing is None else existing
+    return result if existing is None else dict(json.loads(existing))
 
 
 def _create(store: Any, key: str, data: bytes) -> bool:

@@ -1,7 +1,8 @@
 """One step in a process of its own: enter, call, leave.
 
-Called by a child of the zygote and by `python -m celesta.runtime`. Everything that happens to the user's code ends as
-a result document; only a store that does not answer, or the death of the process, leaves none.
+`perform_step` is called by a child of the zygote, whose client keeps the answer; `run_step` by `python -m
+celesta.runtime`, which keeps it itself. Everything that happens to the user's code ends as a result document; only a
+store that does not answer, or the death of the process, leaves none.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from celesta.runtime.call import blank_result, call_step
 from celesta.runtime.failures import error_document
 
 
-def run_step(
+def perform_step(
     document: Mapping[str, Any],
     store: Any,
     *,
@@ -26,13 +27,11 @@ def run_step(
     secrets: Mapping[str, str],
     checkpoints: str,
     worker: str,
-) -> bytes:
-    """Runs the step in this process; the bytes of its result, which is in the store by then.
+) -> leave.Answer:
+    """Runs the step in this process, and ends what it left behind; what it has to say, for `leave.keep`.
 
-    Raises `StoreError` when the store does not take the result. Does not return in a fork that the step made.
+    Does not return in a fork that the step made.
     """
-    from celesta.store.base import step_prefix
-
     context = contexts.StepContext(
         document["run"],
         document["path"],
@@ -50,10 +49,15 @@ def run_step(
         os._exit(0)  # The step forked, and the copy came back as well: only the original may speak.
     leave.end_leftovers()
     leave.flush_output()
-    data = leave.leave(result, context, store, step_prefix(document["run"], document["path"], document["token"]), log)
-    if result["status"] == "succeeded":
-        context.discard_checkpoint()
-    return data
+    return leave.answer_of(result, context, log)
+
+
+def run_step(document: Mapping[str, Any], store: Any, *, log: int, **surroundings: Any) -> leave.Document:
+    """Runs the step in this process (as `perform_step`), and keeps its answer; the result document that counts.
+
+    Raises `StoreError` when the store does not take it.
+    """
+    return leave.keep(perform_step(document, store, log=log, **surroundings), document, store, log)
 
 
 def _call(

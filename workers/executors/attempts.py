@@ -14,6 +14,7 @@ import socket
 import threading
 import time
 
+from celesta.runtime import leave
 from celesta.runtime.zygote.base import IMPORT_SECONDS
 from celesta.runtime.zygote.bundle import KILL_GRACE_SECONDS
 from celesta.runtime.zygote.wire import receive_bytes
@@ -113,7 +114,7 @@ class Attempt:
             error = self._follow(lane, child)
             data = _said(child)
             if data is not None:
-                return dict(json.loads(data))
+                return leave.keep(json.loads(data), self.document, self._store, child.log)
             return self.fail(error or verdicts.died(lane.ending(child, _ENDING_SECONDS), child.log))
         except LaneEnded:
             return self.fail(verdicts.lost("the zygote of the step was ended, and the step with it"))
@@ -162,7 +163,7 @@ def kill_group(pid: int) -> None:
 
 
 def _said(child: Child) -> bytes | None:
-    """The child's result, when it gave one. Never waits for a child that is dead: another process may hold its end."""
+    """The child's answer, when it gave one. Never waits for a child that is dead: another process may hold its end."""
     child.talk.setblocking(False)
     try:
         if not child.talk.recv(1, socket.MSG_PEEK):

@@ -16,7 +16,7 @@ from typing import Any
 from celesta.errors import StoreError
 from celesta.runtime.call import blank_result
 from celesta.runtime.failures import error_document, plain_error
-from celesta.runtime.leave import create_result, keep_log
+from celesta.runtime.leave import create_result, keep_log, log_size
 from celesta.store import Store, step_prefix
 from workers.executors.base import Document
 
@@ -80,8 +80,9 @@ def conclude(
         if existing is not None:
             return dict(json.loads(existing))
         if log is not None:
+            result["log_bytes"] = log_size(log)
             keep_log(result, store, prefix, log)
-        return result if error["type"] == "Cancelled" else dict(json.loads(create_result(result, store, prefix)))
+        return result if error["type"] == "Cancelled" else create_result(result, store, prefix)
     except StoreError as failure:
         result["error"] = error_document(failure, "system")
         return result

@@ -7,7 +7,6 @@ before; modules are imported already, and nothing is cleaned up but what others 
 from __future__ import annotations
 
 import gc
-import json
 import os
 import socket
 import sys
@@ -20,11 +19,12 @@ from celesta.errors import CelestaError
 from celesta.runtime import enter
 from celesta.runtime.call import blank_result
 from celesta.runtime.failures import error_document, kind_of
+from celesta.runtime.leave import keep
 from celesta.runtime.processes import adopt_orphans, die_with_parent, name_process
-from celesta.runtime.step import run_step
+from celesta.runtime.step import perform_step
 from celesta.runtime.zygote.rehearsal import rehearse
 from celesta.runtime.zygote.slots import Slot
-from celesta.runtime.zygote.wire import read_json, receive_bytes, send_bytes
+from celesta.runtime.zygote.wire import read_json, receive_bytes, send_bytes, write_json
 
 # The exit status of a child that said all it had to say and left no process behind. An unusual number, so that an
 # `os._exit` in a step is not taken for it.
@@ -44,7 +44,7 @@ class Surroundings:
 
 
 def live(talk: socket.socket, slot: Slot, parent: int, shared: Surroundings) -> NoReturn:
-    """Waits for one step document on `talk`, runs it, answers with its result, and ends the process."""
+    """Waits for one step document on `talk`, runs it, says what came of it, and ends the process."""
     status = 1
     try:
         os.setsid()
@@ -58,10 +58,10 @@ def live(talk: socket.socket, slot: Slot, parent: int, shared: Surroundings) -> 
         data = receive_bytes(talk)
         if data is not None:
             name_process("celesta-step")
-            send_bytes(talk, _perform(read_json(data), slot, shared))
+            _run(read_json(data), talk, slot, shared)
         status = CLEAN
     except OSError:
-        """Whoever asked is gone, or the step closed the socket: the result is in the store."""
+        """Whoever asked is gone, or the step closed the socket."""
     except BaseException:
         traceback.print_exc()  # A fault of ours: the step's log is where it can be seen.
     finally:
@@ -77,26 +77,32 @@ def _is_waited_for(talk: socket.socket) -> bool:
     return True
 
 
-def _perform(envelope: dict[str, Any], slot: Slot, shared: Surroundings) -> bytes:
+def _run(envelope: dict[str, Any], talk: socket.socket, slot: Slot, shared: Surroundings) -> None:
     document = envelope["document"]
     try:
         store = _store(document, shared)
-        shared.freshen()
-        gc.enable()
-        return run_step(
-            document,
-            store,
-            log=slot.log,
-            into=slot.inputs,
-            root=shared.root,
-            secrets=envelope["secrets"],
-            checkpoints=shared.checkpoints,
-            worker=envelope["worker"],
-        )
-    except CelestaError as error:  # The store refused the result itself: it is told, though it is not durable.
+    except CelestaError as error:
         result = blank_result(document, envelope["worker"])
         result["error"] = error_document(error, kind_of(error))
-        return json.dumps(result).encode()
+        send_bytes(talk, write_json({"result": result, "html": None, "checkpoint": None}))
+        return
+    shared.freshen()
+    gc.enable()
+    answer = perform_step(
+        document,
+        store,
+        log=slot.log,
+        into=slot.inputs,
+        root=shared.root,
+        secrets=envelope["secrets"],
+        checkpoints=shared.checkpoints,
+        worker=envelope["worker"],
+    )
+    try:
+        send_bytes(talk, write_json(answer))
+    except OSError:
+        keep(answer, document, store, slot.log)  # Nobody listens, but the work was done.
+        raise
 
 
 def _store(document: dict[str, Any], shared: Surroundings) -> Any:

@@ -6,11 +6,13 @@ that it happens once even when two believe to lead. Keeps nothing in memory betw
 """
 
 import logging
+import os
+import select
 import signal
 import uuid
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any
 
 from celery import Celery
 from celery.beat import Scheduler, Service
@@ -86,21 +88,31 @@ class DatabaseScheduler(Scheduler):  # type: ignore[misc]
 
 
 def run(config: Config, ready: Callable[[], None] = lambda: None) -> None:
-    """Fire schedules until SIGTERM or SIGINT."""
+    """Fire schedules until SIGTERM or SIGINT.
+
+    The loop is ours, since Celery's ends by an exception out of the signal handler, and an exception that is raised
+    inside a callback of the interpreter is lost: then beat would sleep on.
+    """
     app = Celery("celesta-beat", broker=config.celery_broker_url, set_as_current=False)
     app.config = config
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _end)
+    told, tell = os.pipe()
+    before = {
+        number: signal.signal(number, lambda *_: os.write(tell, b"!")) for number in (signal.SIGTERM, signal.SIGINT)
+    }
     service = Service(app, scheduler_cls=DatabaseScheduler, remote_control=False)
     ready()
-    service.start()
+    try:
+        while not select.select([told], [], [], service.scheduler.tick())[0]:
+            pass
+    finally:
+        service.sync()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(told)
+        os.close(tell)
 
 
 def _seconds_until(upcoming: datetime | None) -> float:
     if upcoming is None:
         return MOST_SECONDS
     return min(MOST_SECONDS, max(LEAST_SECONDS, (upcoming - now()).total_seconds()))
-
-
-def _end(*_: Any) -> NoReturn:
-    raise SystemExit(0)

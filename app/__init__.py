@@ -19,15 +19,15 @@ def create_app(config: "Config") -> "Flask":
     """The web application of `config`; its database has to be upgraded already (`app.db.upgrade`)."""
     from flask import Flask
 
-    from app import api, dispatch, web
+    from app import api, dispatch, sessions, web
     from app.db import configure
     from app.secret import secret_key
 
     app = Flask("celesta", static_folder=str(ROOT / "static"), template_folder=str(ROOT / "templates"))
     app.config["SECRET_KEY"] = secret_key(config)
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
-    app.config["SESSION_COOKIE_SAMESITE"] = "Lax"
     configure(app, config)
+    sessions.init_app(app)
     dispatch.prepare(config.celery_broker_url)
     api.register(app)
     web.register(app)

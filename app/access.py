@@ -16,6 +16,7 @@ from typing import Any
 from flask import Request
 from sqlalchemy import select
 
+from app import sessions
 from app.config import Config
 from app.db import writing
 from app.loopback import is_same_user, user_name
@@ -47,6 +48,8 @@ class Principal:
     """Role by project id, for everyone else."""
     restricted: bool = False
     """Speaks through a token of one project, or of less than its user's role; cannot make tokens or projects."""
+    token: sessions.Named | None = None
+    """The token that it speaks through."""
 
     @classmethod
     def operator(cls, name: str) -> "Principal":
@@ -80,13 +83,17 @@ def project_for(session: Any, principal: Principal, name: str, role: str = "view
 
 
 def authenticate(request: Request, session: Any, config: Config) -> Principal:
-    """The principal of a request: its bearer token's user, or the operating-system user on loopback."""
+    """The principal of a request: its bearer token's user, who signed in with this browser, or the operating-system
+    user on loopback."""
     header = request.headers.get("Authorization")
     if header is not None:
         scheme, _, secret = header.partition(" ")
         if scheme.lower() != "bearer":
             raise UnauthorizedError("send the token as: Authorization: Bearer cel_…")
         return principal_of_token(session, secret.strip())
+    signed_in = _signed_in(request, session)
+    if signed_in:
+        return signed_in
     if config.loopback_auth and is_same_user(request):
         return Principal.operator(user_name())
     raise UnauthorizedError("not signed in; send a token as: Authorization: Bearer cel_…")
@@ -94,12 +101,33 @@ def authenticate(request: Request, session: Any, config: Config) -> Principal:
 
 def principal_of_token(session: Any, secret: str) -> Principal:
     """The user of a token, with the user's roles cut down to the token's; raises `UnauthorizedError`."""
-    moment = now()
     token: Token | None = None
     if TOKEN.match(secret):
         token = session.scalars(select(Token).where(Token.digest == token_digest(secret))).one_or_none()
-    if token is None or token.revoked_at or (token.expires_at and token.expires_at <= moment):
+    if token is None or _is_over(token):
         raise UnauthorizedError("the token is not known, expired, or was revoked; ask an owner of the project for one")
+    return _speaker(session, token)
+
+
+def _signed_in(request: Request, session: Any) -> Principal | None:
+    """The user of the token that the browser's cookie names; a token that ended takes the session with it."""
+    named = sessions.named()
+    if named is None:
+        return None
+    token: Token | None = session.scalars(select(Token).where(Token.id == named.id)).one_or_none()
+    if token is None or token.prefix != named.prefix or _is_over(token):
+        sessions.end()
+        return None
+    if request.method not in sessions.SAFE_METHODS and not sessions.is_own_page(request):
+        raise AccessError("this was not sent by a page of this server, or the page is too old; load it again")
+    return _speaker(session, token)
+
+
+def _is_over(token: Token) -> bool:
+    return token.revoked_at is not None or (token.expires_at is not None and token.expires_at <= now())
+
+
+def _speaker(session: Any, token: Token) -> Principal:
     members = session.scalars(select(Member).where(Member.user_id == token.user_id)).all()
     roles = {
         member.project_id: min(member.role, token.role, key=LEVEL.__getitem__)
@@ -111,7 +139,9 @@ def principal_of_token(session: Any, secret: str) -> Principal:
         user_id=token.user_id,
         roles=roles,
         restricted=token.project_id is not None or token.role != "owner",
+        token=sessions.Named(token.id, token.prefix),
     )
+    moment = now()
     if token.last_used_at is None or moment - token.last_used_at > LAST_USE_RESOLUTION:
         with writing(session):
             token.last_used_at = moment

@@ -39,7 +39,8 @@ class Config:
     executor: str = "process"
     """Default executor of steps: a known name or a dotted path."""
     secret_key: str = field(default="", repr=False)
-    """Signs sessions. Empty: one is made and kept in `home`, which is right for a single machine only."""
+    """Signs sessions. Empty: one is made and kept in `home`, for a single machine; without `loopback_auth` the web role
+    refuses that."""
     loopback_auth: bool = False
     """Trust a loopback peer of the same operating-system user; `celesta up` turns it on."""
     lease_seconds: float = 10.0

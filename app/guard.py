@@ -8,9 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Request, Response, current_app, g, request
 
 from app.access import Principal, authenticate, project_for
+from app.config import Config
 from app.db import current_config, db
 from app.models.identity import ROLES
 from celesta.errors import AccessError
@@ -18,6 +19,7 @@ from celesta.errors import AccessError
 PUBLIC = "public"
 SIGNED_IN = "signed-in"
 MARK = "celesta_access"
+Authenticate = Callable[[Request, Any, Config], Principal]
 View = TypeVar("View", bound=Callable[..., Any])
 
 
@@ -28,15 +30,17 @@ class Access:
     role: str
     raw: bool = False
     """The body is bytes or a form, not JSON; its limit is that of a blob."""
+    by: Authenticate = authenticate
+    """By what the caller is known."""
 
 
-def allow(role: str, *, raw: bool = False) -> Callable[[View], View]:
+def allow(role: str, *, raw: bool = False, by: Authenticate = authenticate) -> Callable[[View], View]:
     """Marks a view. `role` is `public`, `signed-in`, or a role in the project of the path."""
     if role not in (PUBLIC, SIGNED_IN, *ROLES):
         raise ValueError(f"{role!r} is no role")
 
     def mark(view: View) -> View:
-        setattr(view, MARK, Access(role, raw))
+        setattr(view, MARK, Access(role, raw, by))
         return view
 
     return mark
@@ -67,7 +71,7 @@ def _check() -> Response | None:
         request.max_content_length = current_config().max_blob_bytes
     if access.role == PUBLIC:
         return None
-    g.principal = authenticate(request, db.session, current_config())
+    g.principal = access.by(request, db.session, current_config())
     if access.role != SIGNED_IN and request.view_args is not None:
         name = request.view_args["project"]
         g.project = request.view_args["project"] = project_for(db.session, g.principal, name, access.role)

@@ -1,4 +1,8 @@
-"""The key that signs sessions: given by the configuration, or made once and kept in the home folder."""
+"""The key that signs sessions: given by the configuration, or made once and kept in the home folder.
+
+A made one is for a single machine, whose operating-system user needs no session. Where people sign in, every web
+process has to know the same key, also after a restart elsewhere.
+"""
 
 import os
 import secrets
@@ -6,11 +10,18 @@ import secrets
 from app.config import Config
 from celesta.errors import ConfigError, Problem
 
+UNSIGNED = (
+    "is not set, and CELESTA_LOOPBACK_AUTH is off, so people sign in and their sessions have to be signed; "
+    "make a key with: python -c 'import secrets; print(secrets.token_hex())'"
+)
+
 
 def secret_key(config: Config) -> str:
     """The same key for all processes of one home, also when they start together."""
     if config.secret_key:
         return config.secret_key
+    if not config.loopback_auth:
+        raise ConfigError("the configuration has problems", problems=[Problem("CELESTA_SECRET_KEY", UNSIGNED)])
     path = config.home / "secret_key"
     try:
         config.home.mkdir(parents=True, exist_ok=True)

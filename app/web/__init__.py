@@ -7,9 +7,9 @@ its own: what a page knows, a query or a service of `app.services` knows.
 from flask import Flask
 
 from app.guard import PUBLIC, allow
-from app.web import artifacts, format, home, pages, runs, safety, steps, workflows
+from app.web import artifacts, format, home, pages, runs, safety, sign_in, steps, workflows
 
-__all__ = ["artifacts", "home", "register", "runs", "steps", "workflows"]
+__all__ = ["artifacts", "home", "register", "runs", "sign_in", "steps", "workflows"]
 
 
 def register(app: Flask) -> None:
@@ -20,4 +20,5 @@ def register(app: Flask) -> None:
     app.add_template_global(pages.static_url)
     format.init_app(app)
     safety.init_app(app)
+    sign_in.init_app(app)
     app.register_blueprint(pages.web)

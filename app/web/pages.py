@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 from flask import Blueprint, Response, current_app, g, render_template, request, url_for
 
+from app.access import authenticate
 from app.db import db
-from app.guard import PUBLIC, allow, principal
+from app.guard import PUBLIC, Authenticate, allow, principal
 from app.models import Project
 from app.services import project_query
 from app.web.safety import check_form
@@ -20,11 +21,13 @@ ASSET_SECONDS = 365 * 24 * 3600
 View = TypeVar("View", bound=Callable[..., Any])
 
 
-def page(path: str, role: str, *, method: str = "GET", raw: bool = False) -> Callable[[View], View]:
-    """A view of the dashboard with its permission; `role` as in `app.guard.allow`."""
+def page(
+    path: str, role: str, *, method: str = "GET", raw: bool = False, by: Authenticate = authenticate
+) -> Callable[[View], View]:
+    """A view of the dashboard with its permission; as in `app.guard.allow`."""
 
     def declare(view: View) -> View:
-        web.route(path, methods=[method])(allow(role, raw=raw)(view))
+        web.route(path, methods=[method])(allow(role, raw=raw, by=by)(view))
         return view
 
     return declare

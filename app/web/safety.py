@@ -1,14 +1,13 @@
 """What keeps a browser safe: security headers on every answer, and a token in every form.
 
 The policy lets a page load nothing but our own files: no inline script or style, no frame around it. A form's token is
-kept in the signed session cookie, so that a page of another site cannot make a form that we accept; `app.access`
-refuses foreign origins besides.
+kept in the signed cookie of `app.sessions`, so that a page of another site cannot make a form that we accept;
+`app.access` refuses foreign origins besides.
 """
 
-import hmac
-import secrets
+from flask import Flask, Response, abort, request
 
-from flask import Flask, Response, abort, request, session
+from app import sessions
 
 POLICY = "; ".join(
     (
@@ -31,29 +30,15 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
-FIELD = "csrf_token"
 
 
 def init_app(app: Flask) -> None:
-    app.config["SESSION_COOKIE_NAME"] = "celesta"
-    app.config["SESSION_COOKIE_HTTPONLY"] = True
-    app.add_template_global(csrf_token)
     app.after_request(_add_headers)
-
-
-def csrf_token() -> str:
-    """The token for the forms of this browser."""
-    if FIELD not in session:
-        session[FIELD] = secrets.token_urlsafe(24)
-    return str(session[FIELD])
 
 
 def check_form() -> None:
     """Refuses a form that was not made by us for this browser. Called before every view of the dashboard."""
-    if request.method in ("GET", "HEAD", "OPTIONS"):
-        return
-    sent, known = request.form.get(FIELD, ""), str(session.get(FIELD, ""))
-    if not known or not hmac.compare_digest(sent.encode(), known.encode()):
+    if request.method not in sessions.SAFE_METHODS and not sessions.form_is_ours(request):
         abort(403, "This form is too old, or not from this page. Go back, load the page again, and send it again.")
 
 

@@ -34,6 +34,7 @@ export function tick(root = document) {
 /** Loads this page again and puts its live parts in the place of ours. */
 export async function swap() {
   const response = await fetch(location.href, { headers: { Accept: "text/html" } });
+  if (response.redirected) return location.reload(); // the session has ended
   if (!response.ok) return;
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");
   for (const part of document.querySelectorAll("[data-swap]")) {

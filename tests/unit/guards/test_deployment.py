@@ -69,7 +69,8 @@ def test_one_port_is_bound_exposed_published_and_asked() -> None:
 def test_the_health_check_asks_for_a_page_that_exists(home: Path) -> None:
     from app import create_app
 
-    served = {rule.rule for rule in create_app(Config.from_env({"CELESTA_HOME": str(home)})).url_map.iter_rules()}
+    config = Config.from_env({"CELESTA_HOME": str(home), "CELESTA_SECRET_KEY": "x" * 16})
+    served = {rule.rule for rule in create_app(config).url_map.iter_rules()}
     assert {"/healthz", "/readyz", "/metrics"} <= served
 
 

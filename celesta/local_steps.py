@@ -18,7 +18,7 @@ from typing import Any, TextIO
 
 from celesta.runtime.call import call_step
 from celesta.runtime.context import StepContext
-from celesta.runtime.enter import load_function
+from celesta.runtime.enter import load_function, secret_sources, secrets, variables
 from celesta.runtime.leave import answer_of, keep
 from celesta.store.base import Store
 
@@ -78,28 +78,34 @@ class LocalSteps:
             "interface": task["interface"],
             "inputs": dict(inputs),
             "env": task.get("env") or {},
-            "secrets": list(task.get("secrets") or ()),
+            "secrets": secret_sources(task.get("secrets") or ()),
             "store_url": self.store.url,
             "cache_key": key,
         }
 
     def _attempt(self, document: Document) -> Document:
+        values: dict[str, str] = {}
         context = StepContext(
             self.run_id,
             document["path"],
             document["attempt"],
             idempotency_key=document["idempotency_key"],
-            secrets={name: os.environ[name] for name in document["secrets"] if name in os.environ},
+            secrets=values,
             checkpoints=self.checkpoints,
         )
+
+        def function() -> Any:  # inside the call, so that a secret without a value is the step's failure
+            values.update(secrets(document, os.environ))
+            return load_function(document["entrypoint"], document["path"])
+
         folder = Path(tempfile.mkdtemp(dir=self.scratch))
         (folder / "work").mkdir()
         with (folder / "log.txt").open("w+b", buffering=0) as log:
-            with _output_to(log), _variables(document["env"]), contextlib.chdir(folder / "work"):
+            with _output_to(log), _variables(document["env"] | variables(document)), contextlib.chdir(folder / "work"):
                 result = call_step(
                     document,
                     self.store,
-                    function=lambda: load_function(document["entrypoint"], document["path"]),
+                    function=function,
                     context=context,
                     into=folder / "inputs",
                     worker=self.worker,

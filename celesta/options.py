@@ -205,6 +205,9 @@ def _require_text_map(value: Any, example: str) -> None:
 def _secrets(value: Any) -> list[str]:
     if not isinstance(value, list | tuple) or not all(isinstance(v, str) and _ENV_NAME.fullmatch(v) for v in value):
         raise ValueError(f'{value!r} is not a list of secret names, such as ["HF_TOKEN"]')
+    ours = [name for name in value if name.startswith("CELESTA_")]
+    if ours:
+        raise ValueError(f"{ours[0]!r} is a variable of Celesta itself, which no step may read: name it otherwise")
     return sorted(set(value))
 
 

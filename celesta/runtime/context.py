@@ -42,7 +42,7 @@ class StepContext:
         self.idempotency_key = idempotency_key or f"{run_id}/{step_path}"
         self.metrics: list[dict[str, Any]] = []
         self.html: str | None = None
-        self._secrets = secrets or {}
+        self._secrets = {} if secrets is None else secrets
         self._checkpoints = checkpoints
         self._checkpoint: Path | None = None
 

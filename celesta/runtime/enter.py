@@ -10,7 +10,7 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.machinery import ModuleSpec, PathFinder
 from typing import Any
 
@@ -38,13 +38,21 @@ def variables(document: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def secret_sources(names: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Where the values of secrets come from: the variables of the same names, where the step runs."""
+    return {name: {"env": name} for name in names}
+
+
 def secrets(document: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
     """The values of the step's secrets, from where the document says they are: `{"env": VARIABLE}`."""
     values = {}
     for name, source in (document.get("secrets") or {}).items():
         variable = source.get("env") if isinstance(source, dict) else None
-        if variable is None or variable not in environ:
-            raise ContextError(f"secret {name!r} of step {document['path']!r} has no value where the step runs; set it")
+        if variable is None or variable not in environ or variable.startswith("CELESTA_"):
+            raise ContextError(
+                f"secret {name!r} of step {document['path']!r} has no value where the step runs; "
+                f"set the environment variable {variable or name} there"
+            )
         values[name] = environ[variable]
     return values
 

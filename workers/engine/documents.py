@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from celesta.runtime.enter import secret_sources
 from workers.engine.bindings import Ref
 from workers.engine.views import View, index_of
 
@@ -29,7 +30,7 @@ def step_document(
         "interface": task["interface"],
         "inputs": dict(inputs),
         "env": step.get("env") or {},
-        "secrets": step.get("secrets") or {},
+        "secrets": secret_sources(step.get("secrets") or ()),
         "resources": step.get("resources"),
         "timeout_seconds": step.get("timeout_seconds"),
         "image": step.get("image"),

@@ -324,3 +324,24 @@ def test_how_a_run_ended_is_kept_in_the_home(flow: Flow) -> None:
     run = flow.run()
     kept = json.loads((flow.home / "local" / "index" / "runs" / f"{run.run_id}.json").read_bytes())
     assert kept == run.document() | {"states": {"double[0]": "succeeded", "total": "succeeded", "shown": "succeeded"}}
+
+
+def test_a_secret_without_a_value_fails_its_step_with_what_to_set(flow: Flow) -> None:
+    def peek() -> str:
+        return current().secret("UNSET_PASSWORD")
+
+    flow.step(flow.task(peek, secrets=["UNSET_PASSWORD"]))
+    ended = flow.run()
+    assert ended.error
+    assert "set the environment variable UNSET_PASSWORD there" in ended.error["message"]
+
+
+def test_a_step_is_told_where_it_is_by_variables_as_on_a_server(flow: Flow) -> None:
+    def peek() -> list[str]:
+        return [os.environ["CELESTA_RUN_ID"], os.environ["CELESTA_STEP_PATH"], os.environ["CELESTA_ATTEMPT"]]
+
+    flow.step(flow.task(peek))
+    flow.outputs = {"result": out("peek")}
+    ended = flow.run()
+    assert flow.value(ended) == [ended.run_id, "peek", "1"]
+    assert "CELESTA_RUN_ID" not in os.environ

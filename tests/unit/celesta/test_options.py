@@ -76,8 +76,9 @@ def test_options_become_their_part_of_the_task_document() -> None:
 
 def test_every_wrong_option_is_told_with_what_to_write() -> None:
     with pytest.raises(SpecError) as caught:
-        read_options({"cache": 3, "retrys": 1, "timeout": -1, "env": {"A": 1}, "resources": 4}, 'task "train"')
+        read_options({"cache": 3, "retrys": 1, "timeout": -1, "env": {"A": 1}, "resources": 4,
+                      "secrets": ["CELESTA_SECRET_KEY"]}, 'task "train"')  # fmt: skip
     told = {p.where: p.message for p in caught.value.problems}
-    assert told.keys() == {"cache", "retrys", "timeout", "env", "resources"}
+    assert told.keys() == {"cache", "retrys", "timeout", "env", "resources", "secrets"}
     assert 'did you mean "retries"?' in told["retrys"]
     assert "Resources(cpu=1" in told["resources"]

@@ -3,7 +3,7 @@
 import pytest
 
 from celesta.errors import ContextError, LoadError
-from celesta.runtime.enter import clean_environment, load_function, secrets
+from celesta.runtime.enter import clean_environment, load_function, secret_sources, secrets
 
 
 def test_steps_do_not_see_the_doors_of_the_deployment() -> None:
@@ -33,6 +33,12 @@ def test_a_secret_without_a_value_is_refused() -> None:
     assert secrets(document, {"KEY": "v"}) == {"key": "v"}
     with pytest.raises(ContextError, match="'key' of step 'f' has no value"):
         secrets(document, {})
+
+
+def test_no_secret_is_a_variable_of_the_deployment() -> None:
+    document = {"path": "f", "secrets": secret_sources(["CELESTA_SECRET_KEY"])}
+    with pytest.raises(ContextError, match="no value where the step runs"):
+        secrets(document, {"CELESTA_SECRET_KEY": "of the server"})
 
 
 def test_an_entrypoint_may_lie_in_a_class() -> None:

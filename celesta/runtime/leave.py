@@ -98,7 +98,8 @@ def keep_log(result: Document, store: Any, prefix: str, log: int) -> None:
 def create_result(result: Document, store: Any, prefix: str) -> Document:
     """Creates `result.json`, or leaves the one that is there; the one that counts."""
     key = f"{prefix}result.json"
-    data = json.dumps(result, separators=(",", ":")).encode()
+    # Half a surrogate pair, in a message or a file's name, is no Unicode text: it becomes a question mark.
+    data = json.dumps(result, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
     if _create(store, key, data):
         return result
     existing: bytes | None = store.get(key)

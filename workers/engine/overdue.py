@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable
 
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from celesta.errors import CelestaError, StoreError
 from workers.engine import keys, settling
@@ -39,7 +40,7 @@ def sweep(engine: Engine, backlog: Callable[[], int], begin: Callable[[str], Non
     for run, nodes in by_run.items():
         try:
             _sweep_run(engine, run, nodes, backlog, begin)
-        except CelestaError as error:  # One run's trouble is no other's.
+        except (CelestaError, ResponseError, ValueError) as error:  # One run's trouble is no other's.
             log.warning("run %s: its overdue steps wait: %s", run, error)
     return len(due)
 

@@ -20,6 +20,7 @@ FOLDER = Path(__file__).parent / "scripts"
 WITHOUT_RUN = frozenset({"load", "flight", "sweep"})
 
 loads = json.loads
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 Answer = dict[str, Any]
 
@@ -33,7 +34,7 @@ class Script:
         self.text = head + (FOLDER / f"{name}.lua").read_text()
         self.digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
-    def __call__(self, client: Redis, names: list[str], *arguments: str | int) -> Any:
+    def __call__(self, client: Redis, names: list[str], *arguments: str | bytes | int) -> Any:
         try:
             return client.execute_command("EVALSHA", self.digest, len(names), *names, *arguments)
         except NoScriptError:
@@ -63,6 +64,10 @@ def answer(name: str, reply: bytes) -> Answer:
     return document
 
 
-def _document(run: str, arguments: Mapping[str, Any]) -> str:
-    """The arguments as a script reads them. What is None is left out: a JSON null is true in Lua."""
-    return json.dumps({"run": run, **{name: value for name, value in arguments.items() if value is not None}})
+def _document(run: str, arguments: Mapping[str, Any]) -> bytes:
+    """The arguments as a script reads them. What is None is left out: a JSON null is true in Lua.
+
+    Half a surrogate pair, which a user's message or file name may hold, becomes a question mark: Lua refuses it.
+    """
+    told = {name: value for name, value in arguments.items() if value is not None}
+    return _encode({"run": run, **told}).encode("utf-8", "replace")

@@ -8,12 +8,16 @@ from tests.integration.engine.harness import World
 
 @pytest.fixture
 def world(redis_url: str, tmp_path: Path) -> Iterator[World]:
-    """An engine whose tasks add, fail and list."""
+    """An engine whose tasks add, fail, list and garble."""
 
     def fail(**given: int) -> int:
         raise ValueError(f"no luck with {sorted(given.values())}")
 
+    def garble() -> int:
+        raise ValueError("half a \ud800 pair")
+
     functions = {
+        "garble": garble,
         "one": lambda: 1,
         "add": lambda **given: sum(given.values()),
         "total": lambda items: sum(items),

@@ -96,3 +96,12 @@ def test_each_step_tells_what_it_was_given(world: World) -> None:
     assert event["token"] == "1.1"
     assert event["attempt"] == 1
     assert {"epoch", "at_ms", "project"} <= set(event)
+
+
+def test_half_a_surrogate_pair_in_a_message_fails_the_step_and_not_the_engine(world: World) -> None:
+    plan = Planned()
+    plan.add("garble")
+    world.run(plan)
+    finished = world.finished()
+    assert finished is not None
+    assert finished["error"]["message"] == "half a ? pair"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import math
+import operator
 import os
 import sys
 import time
@@ -21,6 +22,7 @@ from urllib.parse import quote
 from celesta.errors import ContextError
 
 MAX_METRICS = 10_000
+MAX_NAME = 200
 
 
 class StepContext:
@@ -46,16 +48,17 @@ class StepContext:
         self._checkpoints = checkpoints
         self._checkpoint: Path | None = None
 
-    def log_metric(self, name: str, value: SupportsFloat | SupportsIndex, *, step: int | None = None) -> None:
+    def log_metric(self, name: str, value: SupportsFloat | SupportsIndex, *, step: SupportsIndex | None = None) -> None:
         """Records a number under a name; `step` is its place on the x-axis (an epoch, a batch).
 
         What is not finite cannot be drawn: it goes to the log instead. So does what comes after the 10,000th.
         """
-        number = float(value)
+        number, place = float(value), None if step is None else _place(name, step)
         if not math.isfinite(number) or len(self.metrics) >= MAX_METRICS:
             self._note(f"metric {name} = {number} (step {step}) is not recorded: " + _why_not(number))
             return
-        self.metrics.append({"name": str(name), "value": number, "step": step, "at_ms": time.time_ns() // 1_000_000})
+        at_ms = time.time_ns() // 1_000_000
+        self.metrics.append({"name": str(name)[:MAX_NAME], "value": number, "step": place, "at_ms": at_ms})
 
     def log_text(self, text: str) -> None:
         """Writes a line to the step's log."""
@@ -177,6 +180,17 @@ def own_process(context: StepContext | None) -> None:
     """Makes this the step of the whole process, its threads included; None: it runs no step any more."""
     global _of_process
     _of_process = context
+
+
+def _place(name: str, step: SupportsIndex) -> int:
+    """The step as a plain integer of 64 bits, whatever library counted it."""
+    try:
+        place = operator.index(step)
+    except TypeError:
+        place = 1 << 64
+    if not -(1 << 63) <= place < 1 << 63:
+        raise ContextError(f"metric {name!r}: its step is a whole number of at most 64 bits, not {step!r:.100}")
+    return place
 
 
 def _why_not(number: float) -> str:

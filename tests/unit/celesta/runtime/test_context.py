@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -66,6 +67,26 @@ def test_a_metric_has_name_value_and_moment(step: StepContext) -> None:
     (metric,) = step.metrics
     assert (metric["name"], metric["value"], metric["step"]) == ("loss", 1.0, 3)
     assert isinstance(metric["at_ms"], int)
+
+
+class Counted:
+    """An integer of another library, as numpy's are."""
+
+    def __index__(self) -> int:
+        return 4
+
+
+def test_a_metrics_step_is_a_plain_integer_whoever_counted_it(step: StepContext) -> None:
+    step.log_metric("loss", 1, step=Counted())
+    assert type(step.metrics[0]["step"]) is int
+    assert step.metrics[0]["step"] == 4
+
+
+@pytest.mark.parametrize("place", ["a", 1.5, 2**63])
+def test_a_metrics_step_that_is_no_whole_number_of_64_bits_is_refused(step: StepContext, place: Any) -> None:
+    with pytest.raises(ContextError, match="whole number"):
+        step.log_metric("loss", 1, step=place)
+    assert step.metrics == []
 
 
 def test_what_is_not_finite_or_too_much_goes_to_the_log(step: StepContext, capfd: pytest.CaptureFixture[str]) -> None:

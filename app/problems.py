@@ -12,7 +12,7 @@ from typing import Any
 
 import redis
 from flask import Flask, Response, g, jsonify, render_template, request
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
 from werkzeug.exceptions import HTTPException
 
 from app.access import UnauthorizedError
@@ -53,6 +53,7 @@ def init_app(app: Flask) -> None:
     app.register_error_handler(Busy, _busy)
     for outage in (OperationalError, redis.RedisError):
         app.register_error_handler(outage, _outage)
+    app.register_error_handler(DataError, _unfit)
     app.register_error_handler(Exception, _unforeseen)
 
 
@@ -140,6 +141,11 @@ def _flat(messages: Any, where: str = "") -> Iterator[dict[str, str]]:
 
 def _busy(_: Busy) -> Response:
     return answer(503, "busy", "too many live followers on this server; ask without following, or try again later")
+
+
+def _unfit(error: DataError) -> Response:
+    """PostgreSQL alone is strict: it takes no NUL in a text."""
+    return answer(422, "invalid_input", f"the database cannot hold what was sent: {error.orig}")
 
 
 def _outage(error: Exception) -> Response:

@@ -3,11 +3,15 @@
 A typed front of flask-smorest's decorators, so that no route can be declared without its permission and its schemas.
 """
 
+import json
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from flask import Request
 from flask_smorest import Blueprint
 from marshmallow import Schema
+from webargs.flaskparser import FlaskParser
+from werkzeug.exceptions import BadRequest
 
 from app.guard import allow
 
@@ -15,11 +19,29 @@ View = TypeVar("View", bound=Callable[..., Any])
 Answer = type[Schema] | str | None
 
 
+class Parser(FlaskParser):
+    """Reads bodies; what Python's own parser breaks on is the sender's mistake too."""
+
+    def load_json(self, req: Request, schema: Schema) -> Any:
+        try:
+            document = super().load_json(req, schema)
+            if b"\\ud" in req.get_data(cache=True).lower():
+                json.dumps(document, ensure_ascii=False).encode()
+        except RecursionError:
+            raise BadRequest("the JSON body is nested too deeply") from None
+        except UnicodeEncodeError:
+            raise BadRequest("the JSON body holds half a surrogate pair, which is no text") from None
+        except ValueError as error:  # a number of more digits than Python reads
+            raise BadRequest(f"the JSON body cannot be read: {error}") from None
+        return document
+
+
 class Noun:
     """The routes of one noun."""
 
     def __init__(self, name: str, description: str) -> None:
         self.blueprint = Blueprint(name, name, description=description)
+        self.blueprint.ARGUMENTS_PARSER = Parser()
 
     def route(
         self,

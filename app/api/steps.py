@@ -80,7 +80,7 @@ class StepsArguments(PageArguments):
 
 class LogArguments(Schema):
     token = fields.String(load_default="", validate=validate.Regexp(r"(\d+\.\d+)?\Z"))
-    offset = fields.Integer(load_default=0, validate=validate.Range(min=0))
+    offset = fields.Integer(load_default=0, validate=validate.Range(0, 2**63 - 1))
 
 
 @routes.route(

@@ -39,6 +39,20 @@ def test_a_body_that_is_not_json_is_told_so(playground: Playground) -> None:
     assert "JSON" in str(document["message"])
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"workflow": "w", "inputs": {"x": ' + b"[" * 50_000 + b"]" * 50_000 + b"}}",
+        b'{"workflow": "w", "inputs": {"x": ' + b"9" * 5_000 + b"}}",
+        b'{"workflow": "half a \\ud800 pair"}',
+        b'{"workflow": "w", "idempotency_key": "\\uD800"}',
+    ],
+    ids=["too deep", "too many digits", "a name that is no text", "a key that is no text"],
+)
+def test_a_body_that_breaks_the_parser_is_the_senders_mistake(playground: Playground, body: bytes) -> None:
+    is_problem(playground.call("POST", "runs", data=body, Content_Type="application/json"), 400, "bad_request")
+
+
 def test_a_body_of_another_type_is_told_so(playground: Playground) -> None:
     answer = playground.call("POST", "runs", data=b"workflow=x", Content_Type="application/x-www-form-urlencoded")
     is_problem(answer, 415, "unsupported_media_type")

@@ -22,3 +22,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """Forget the settings of the person who runs the tests, so that no test can reach a stack of theirs."""
     for name in [name for name in os.environ if name.startswith("CELESTA_")]:
         del os.environ[name]
+
+
+TIERS = ("unit", "integration", "e2e")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The fast tests first: what they find is found in seconds."""
+    items.sort(key=lambda item: TIERS.index(item.nodeid.split("/")[1]))

@@ -53,7 +53,7 @@ function followParts() {
     const end = follow(part.dataset.live, (kind, body) => {
       if (!node || body.node === node || kind === "run.recorded") later();
       if (kind === "run.recorded" && node) end();
-    }, later);
+    }, later, later);
   }
 }
 

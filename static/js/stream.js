@@ -5,9 +5,10 @@ const REFUSED_MS = 5000;
 
 /**
  * Follows `url` and calls `heard(kind, body)` for each event. When the server has no place for another follower,
- * `missed()` is called now and then instead, so that the page can ask the ordinary way. Returns a function that ends it.
+ * `missed()` is called now and then instead, so that the page can ask the ordinary way. `opened()` is called when the
+ * stream begins anew: what happened since the page was made, it does not tell. Returns a function that ends it.
  */
-export function follow(url, heard, missed = () => {}, kinds = KINDS) {
+export function follow(url, heard, missed = () => {}, opened = () => {}, kinds = KINDS) {
   let source = null, timer = 0, ended = false, lastId = "";
 
   function open() {
@@ -18,6 +19,7 @@ export function follow(url, heard, missed = () => {}, kinds = KINDS) {
       lastId = event.lastEventId || lastId;
       heard(event.type, JSON.parse(event.data));
     };
+    source.addEventListener("open", () => { if (!lastId) opened(); });
     for (const kind of [...kinds, "message"]) source.addEventListener(kind, take);
     source.addEventListener("error", () => {
       if (source && source.readyState === EventSource.CLOSED) {

@@ -1,4 +1,4 @@
-"""A headless browser, once per session, and a page that fails its test on any error of a script or of the policy."""
+"""A headless browser, once per module, and a page that fails its test on any error of a script or of the policy."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ OPTIONS = ["--no-sandbox", "--disable-background-networking"]
 Opener = Callable[..., Page]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """It ends before the tests of others: Playwright keeps an event loop running, under which nobody can start one."""
     program = shutil.which("chromium") or missing("Chromium", "install the package chromium")
     with sync_playwright() as playwright:
         found = playwright.chromium.launch(executable_path=program, args=OPTIONS, env=dict(os.environ))

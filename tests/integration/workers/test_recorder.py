@@ -335,7 +335,7 @@ def test_the_loop_outlives_redis(settings, client, new_run, forgotten, monkeypat
         _await_recorded(client, run.run)
 
 
-def test_ten_thousand_cached_steps_are_recorded_in_a_second_and_a_half(settings, client, forgotten):
+def test_ten_thousand_cached_steps_are_recorded_in_seconds(settings, client, forgotten):
     run = _launcher(settings, wide(10_000))()
     run.started(10_000)
     for node in range(10_000):
@@ -350,4 +350,4 @@ def test_ten_thousand_cached_steps_are_recorded_in_a_second_and_a_half(settings,
         spent = time.process_time() - started
         one.close()
     assert len(_states(run.run)) == 10_000
-    assert spent < 1.5
+    assert spent < 3  # 0.8 s on a quiet machine

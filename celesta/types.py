@@ -13,6 +13,7 @@ import collections.abc as abc
 import dataclasses
 import datetime as dt
 import enum
+import math
 import sys
 import types
 import typing
@@ -26,6 +27,8 @@ T = TypeVar("T")
 Pickle = Annotated[T, "pickle"]  # the user's wish that a value is pickled: `-> Pickle[Model]`
 
 ANY: TypeDoc = {"kind": "any"}
+UNTOLD: Any = object()
+_READ_AS_TEXT = {"any", "str", "literal", "none", "bool", "int", "float"}  # a date or an enum would take a text first
 _SIMPLE: dict[Any, str] = {
     Any: "any", object: "any", None: "none", type(None): "none", bool: "bool", int: "int", float: "float", str: "str",
     bytes: "bytes", dt.datetime: "datetime", dt.date: "date",
@@ -154,7 +157,10 @@ def known_class(cls: type) -> TypeDoc | None:
 
 
 def record_fields(cls: type) -> tuple[str, list[tuple[str, Any, Any]]] | None:
-    """Kind and `(name, hint, default or MISSING)` of a dataclass, NamedTuple or pydantic model; else None."""
+    """Kind and `(name, hint, default)` of a dataclass, NamedTuple or pydantic model; else None.
+
+    A default is `MISSING` where there is none, and `UNTOLD` where only the class can make it.
+    """
     if dataclasses.is_dataclass(cls):
         hints = resolved_hints(cls)
         return "dataclass", [(f.name, hints[f.name], _dataclass_default(f)) for f in dataclasses.fields(cls) if f.init]
@@ -164,21 +170,42 @@ def record_fields(cls: type) -> tuple[str, list[tuple[str, Any, Any]]] | None:
     pydantic = sys.modules.get("pydantic")
     if pydantic is not None and issubclass(cls, pydantic.BaseModel):
         model = typing.cast("Any", cls).model_fields
-        return "pydantic", [
-            (n, f.annotation, dataclasses.MISSING if f.is_required() else None) for n, f in model.items()
-        ]
+        return "pydantic", [(n, f.annotation, _pydantic_default(f)) for n, f in model.items()]
     return None
 
 
 def _dataclass_default(field: dataclasses.Field[Any]) -> Any:
-    return None if field.default_factory is not dataclasses.MISSING else field.default
+    return field.default if field.default_factory is dataclasses.MISSING else _made(field.default_factory)
+
+
+def _pydantic_default(field: Any) -> Any:
+    if field.is_required():
+        return dataclasses.MISSING
+    return field.default if field.default_factory is None else _made(field.default_factory)
+
+
+def _made(factory: Any) -> Any:
+    return factory() if factory in (list, dict) else UNTOLD
 
 
 def _field(name: str, hint: Any, default: Any, seen: tuple[Any, ...]) -> TypeDoc:
-    doc = {"name": name, "type": _type_of(hint, seen), "required": default is dataclasses.MISSING}
-    if default is not dataclasses.MISSING and default is not None and _is_plain(default):
-        doc["default"] = default
-    return doc
+    doc: TypeDoc = {"name": name, "type": _type_of(hint, seen), "required": default is dataclasses.MISSING}
+    told = UNTOLD if default is dataclasses.MISSING else _told(default, doc["type"])
+    return doc if told is UNTOLD else doc | {"default": told}
+
+
+def _told(default: Any, doc: TypeDoc) -> Any:
+    """A default as the plain JSON that gives the same value when it is read by its type; `UNTOLD` when none does."""
+    if isinstance(default, enum.Enum):
+        return default.name if doc["kind"] == "enum" else UNTOLD
+    if isinstance(default, float) and not math.isfinite(default):
+        return str(default) if doc["kind"] == "float" else UNTOLD
+    if isinstance(default, str):
+        kinds = {one["kind"] for one in (doc["of"] if doc["kind"] == "union" else [doc])}
+        return default if kinds <= _READ_AS_TEXT else UNTOLD
+    if type(default) in (list, dict):
+        return default if not default and doc["kind"] != "union" else UNTOLD
+    return default if _is_plain(default) else UNTOLD
 
 
 def resolved_hints(obj: Any) -> dict[str, Any]:

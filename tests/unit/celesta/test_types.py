@@ -108,7 +108,7 @@ def test_a_record_lists_its_fields_with_what_is_required() -> None:
     assert doc["fields"] == [
         {"name": "depth", "type": INT, "required": True},
         {"name": "rate", "type": FLOAT, "required": False, "default": 0.1},
-        {"name": "tags", "type": {"kind": "list", "items": STR}, "required": False},
+        {"name": "tags", "type": {"kind": "list", "items": STR}, "required": False, "default": []},
     ]
     assert type_of(Split)["kind"] == "namedtuple"
     assert [f["required"] for f in type_of(Model)["fields"]] == [True, False]

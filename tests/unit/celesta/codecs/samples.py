@@ -1,5 +1,6 @@
 """Classes of a user's, at the top of a module as they have to be."""
 
+import datetime as dt
 import enum
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -52,3 +53,30 @@ class Config(pydantic.BaseModel):
 
 class Opaque:
     pass
+
+
+@dataclass
+class Defaults:
+    """Fields that may be left out, and whose defaults the type document tells."""
+
+    point: Point | None = None
+    colour: Colour = Colour.BLUE
+    tags: list[str] = field(default_factory=list)
+    best: float = float("-inf")
+    name: str | None = "x"
+
+
+@dataclass
+class Untold:
+    """Defaults that plain JSON would give otherwise: only the class makes them."""
+
+    any_colour: Any = Colour.RED
+    day: dt.date | str = "2024-01-01"
+    text: str | float = float("nan")
+    names: list[str] = field(default_factory=lambda: ["made"])
+
+
+class Settings(pydantic.BaseModel):
+    rate: float = 0.5
+    by_name: dict[str, float] = {}
+    limit: int | None = None

@@ -1,4 +1,5 @@
 import datetime as dt
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,9 @@ import pytest
 from celesta.codecs import decode, encode, from_plain
 from celesta.errors import InputError
 from celesta.store.local import LocalStore
+from celesta.types import type_of
 from tests.unit.celesta.codecs import samples
-from tests.unit.celesta.codecs.samples import Colour, Point
+from tests.unit.celesta.codecs.samples import Colour, Defaults, Point, Settings, Untold
 
 INT, FLOAT, STR, ANY, NONE = ({"kind": kind} for kind in ("int", "float", "str", "any", "none"))
 POINT = {
@@ -79,6 +81,18 @@ def test_plain_json_gives_the_reference_of_the_same_python_value(
     ref = from_plain(plain, doc, store)
     assert ref == encode(value, doc, store)
     assert repr(decode(ref, doc, store, tmp_path)) == repr(value)
+
+
+@pytest.mark.parametrize("cls", [Defaults, Settings])
+def test_fields_left_out_give_the_reference_of_an_object_made_without_them(cls: Any, store: LocalStore) -> None:
+    doc = json.loads(json.dumps(type_of(cls), allow_nan=False))
+    assert from_plain({}, doc, store) == encode(cls(), doc, store)
+
+
+@pytest.mark.parametrize("cls", [Defaults, Settings, Untold])
+def test_fields_left_out_are_what_the_class_makes_them(cls: Any, store: LocalStore, tmp_path: Path) -> None:
+    doc = json.loads(json.dumps(type_of(cls), allow_nan=False))
+    assert repr(decode(from_plain({}, doc, store), doc, store, tmp_path)) == repr(cls())
 
 
 @pytest.mark.parametrize(

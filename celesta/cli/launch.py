@@ -67,7 +67,7 @@ def send(
 ) -> None:
     """Launch a version with these inputs and tell how it goes."""
     from celesta.cli.progress import announce, follow
-    from celesta.cli.result import finish, summary
+    from celesta.cli.result import finish, summary, tell_traceback
     from celesta.cli.values import split
     from celesta.client.blobs import ServerBlobs
 
@@ -77,11 +77,20 @@ def send(
     )
     if options["wait"]:
         announce(run)
-        return finish(follow(client, run["run_id"]), options["as_json"])
+        ended = follow(client, run["run_id"])
+        tell_traceback(_first_error(client, ended))
+        return finish(ended, options["as_json"])
     if options["as_json"]:
         return print_json(summary(run))
     put(f"Run {run['run_id']} of {workflow} is launched: {run['url']}")
     put(f"Follow it with `celesta runs watch {run['run_id']}`.")
+
+
+def _first_error(client: Client, run: dict[str, Any]) -> dict[str, Any] | None:
+    """The error of the step that failed first; a run tells it without its traceback."""
+    path = (run["error"] or {}).get("path")
+    error: dict[str, Any] | None = client.step(run["run_id"], path)["error"] if path else None
+    return error
 
 
 def split_version(text: str) -> tuple[str, str | None]:

@@ -13,7 +13,7 @@ Document = dict[str, Any]
 
 def run_here(traced: Traced, values: Document, options: Document) -> None:
     """Run to the end and print it; raises `RunFailed` as a run on a server does."""
-    from celesta.cli.result import finish
+    from celesta.cli.result import finish, tell_traceback
     from celesta.local import local_store, run_local
     from celesta.settings import Settings
 
@@ -33,8 +33,7 @@ def run_here(traced: Traced, values: Document, options: Document) -> None:
         ended = run_local(spec, refs, home, store=store, on_event=follow, **chosen)
     run = ended.document()
     run["log"] = (run["log"] or "").removeprefix("file://")
-    if '  File "' in (run["error"] or {}).get("traceback", ""):
-        say(run["error"]["traceback"].rstrip())
+    tell_traceback(run["error"])
     finish(run, options["as_json"])
 
 

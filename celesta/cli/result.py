@@ -38,6 +38,13 @@ def _print(run: dict[str, Any]) -> None:
         put(f"  {run['url']}")
 
 
+def tell_traceback(error: dict[str, Any] | None) -> None:
+    """Where a step failed in the user's code, when that is known."""
+    trace = (error or {}).get("traceback") or ""
+    if '  File "' in trace:
+        say(trace.rstrip())
+
+
 def failure(run: dict[str, Any]) -> str:
     """What failed first, and where its log is."""
     path = (run.get("error") or {}).get("path")

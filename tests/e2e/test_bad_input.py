@@ -164,3 +164,14 @@ def test_a_body_larger_than_its_limit_is_413(new_stack: Any) -> None:
     status, document = post(stack, "runs", b'{"workflow": "' + b"x" * 2000 + b'"}')
     assert status == 413
     assert document["code"]
+
+
+def test_a_run_that_fails_shows_where_in_the_users_code_also_from_a_server(stack: Stack, tmp_path: Path) -> None:
+    file = tmp_path / "fails.py"
+    file.write_text(GOOD + "@task\ndef halve(number: int) -> float:\n    return helper(number)\n\n"
+                    "def helper(number):\n    return number / 0\n\n"
+                    "@task\ndef spell(number: int) -> int:\n    return str(number)\n")  # fmt: skip
+    raised = stack.cli("run", file, "halve", "--number", 1, status=1).stderr
+    assert 'File "fails.py", line 12, in helper' in raised
+    refused = stack.cli("run", file, "spell", "--number", 1, status=1).stderr
+    assert "fails.py:14: what it returned does not fit its hint" in refused

@@ -5,7 +5,7 @@ import pytest
 from celesta.cli.exits import exit_status
 from celesta.cli.output import ago, fields, seconds, short, size, table
 from celesta.cli.progress import State
-from celesta.cli.result import failure, summary
+from celesta.cli.result import failure, summary, tell_traceback
 from celesta.errors import CelestaError, InputError, NotFoundError, RunFailed, ServerUnreachable, StackError, StoreError
 
 
@@ -91,3 +91,16 @@ def test_progress_counts_settled_steps_and_names_running_ones() -> None:
     assert state.take({"kind": "step.settled", "node": "0", "path": "s0", "state": "failed"}) == "s0 failed"
     state.take({"kind": "map.opened", "known": 9})
     assert (state.settled, state.known) == (1, 9)
+
+
+def test_a_failure_without_a_log_points_to_none() -> None:
+    run = {"run_id": "r", "log": "", "error": {"path": "train", "type": "ValueError", "message": "no"}}
+    assert failure(run) == "step train failed: ValueError: no"
+
+
+def test_a_traceback_is_told_when_it_leads_to_the_users_code(capsys: pytest.CaptureFixture[str]) -> None:
+    trace = 'Traceback (most recent call last):\n  File "flow.py", line 3, in f\nValueError: no\n'
+    tell_traceback({"traceback": trace})
+    tell_traceback({"traceback": "celesta.errors.CodecError: no\n"})
+    tell_traceback(None)
+    assert capsys.readouterr().err == trace

@@ -28,8 +28,12 @@ def to_plain(ref: Ref, store: Store | None = None) -> Any:
 
 
 def preview(ref: Ref) -> str:
-    """One line about the value, at most 200 characters, from the reference alone."""
-    text = _preview(ref)
+    """One line about the value, at most 200 characters, from the reference alone. It never fails for its depth: a
+    listing shows many values, and one that is nested deeply must not hide the others."""
+    try:
+        text = _preview(ref)
+    except RecursionError:
+        text = f"{ref.get('type')}, {_size(ref)}, nested deeply"
     return text if len(text) <= PREVIEW_CHARACTERS else text[: PREVIEW_CHARACTERS - 1] + "…"
 
 

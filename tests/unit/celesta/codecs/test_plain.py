@@ -76,6 +76,17 @@ def test_a_damaged_reference_is_an_error(inline: Any) -> None:
         to_plain({"type": "json", "digest": "0" * 64, "size": 1, "inline": inline})
 
 
+@pytest.mark.parametrize("kind", ["list", "json"])
+def test_a_preview_of_a_value_that_is_nested_too_deeply_describes_it(kind: str) -> None:
+    head = {"type": kind, "digest": "d" * 64, "size": 1234}
+    ref, inline = {**head, "items": []}, {"d": []}
+    for _ in range(2000):
+        ref = {**head, "items": [ref]}
+        inline = {"d": [["x", inline]]}
+    deep = ref if kind == "list" else {**head, "inline": inline}
+    assert preview(deep) == f"{kind}, 1.23 kB, nested deeply"
+
+
 def test_a_preview_is_one_short_line_from_the_reference_alone(store: LocalStore, tmp_path: Path) -> None:
     (tmp_path / "m.bin").write_bytes(b"x" * 12345)
     shown = {

@@ -42,9 +42,11 @@ def web(ready: Ready, bind: str = "127.0.0.1:8420") -> None:
     from gunicorn.app.base import BaseApplication
 
     from app import create_app
+    from app.secret import secret_key
     from workers.stack.process import die_with
 
     config = Config.from_env()
+    secret_key(config)  # a key that is missing is told here, without a traceback of gunicorn's worker
 
     class Web(BaseApplication):  # type: ignore[misc]
         def load_config(self) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Any
+
 import rich_click as click
 
 from celesta.cli.output import ago, json_option, print_json, project_option, put, table
@@ -103,21 +106,34 @@ def list_tokens(project: str | None, as_json: bool) -> None:
         found = list(client.tokens())
     if as_json:
         return print_json(found)
-    rows = [(str(t["id"]), t["name"], t["role"], t.get("prefix", ""), ago(t.get("last_used_at"))) for t in found]
-    table(["id", "name", "role", "prefix", "last used"], rows, empty="No tokens.")
+    rows = [
+        (str(t["id"]), t["name"], t["user"], t["role"], f"{t['prefix']}…", state(t), ago(t["last_used_at"]))
+        for t in found
+    ]
+    table(["id", "name", "user", "role", "token", "state", "last used"], rows, empty="No tokens.")
+
+
+def state(token: dict[str, Any]) -> str:
+    """Whether a token works."""
+    if token["revoked_at"]:
+        return "revoked"
+    over = token["expires_at"] and datetime.fromisoformat(token["expires_at"]) <= datetime.now(UTC)
+    return "expired" if over else "works"
 
 
 @tokens.command("create")
 @click.argument("name")
 @click.option("--role", type=ROLES, default="editor", show_default=True)
+@click.option("--user", default="", help="The member that it speaks for. Default: you.")
+@click.option("--all-projects", is_flag=True, help="It works wherever the user is a member; only for yourself.")
 @project_option
 @json_option
-def create_token(name: str, role: str, project: str | None, as_json: bool) -> None:
-    """Make a token and print it, this once."""
+def create_token(name: str, role: str, user: str, all_projects: bool, project: str | None, as_json: bool) -> None:
+    """Make a token and print it, this once. It gives no more than its user's own role."""
     from celesta.client import Client
 
     with Client.from_env(project) as client:
-        made = client.create_token(name, role)
+        made = client.create_token(name, role, user, all_projects)
     if as_json:
         return print_json(made)
     put(made["token"])

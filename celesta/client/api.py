@@ -236,8 +236,9 @@ class Client:
     def tokens(self) -> Iterator[Document]:
         return self._list(None, "tokens")
 
-    def create_token(self, name: str, role: str) -> Document:
-        return self._post({"name": name, "role": role}, "tokens")
+    def create_token(self, name: str, role: str, user: str = "", all_projects: bool = False) -> Document:
+        """For `user`, who is a member, else for the caller; its secret is in this answer only."""
+        return self._post({"name": name, "role": role, "user": user, "all_projects": all_projects}, "tokens")
 
     def delete_token(self, token_id: str) -> None:
         self.http.json("DELETE", self._path("tokens", token_id))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from pathlib import Path
 
 from sqlalchemy import select
 
@@ -65,7 +66,18 @@ def test_a_bad_name_is_refused_and_nothing_is_written(context: Config) -> None: 
     assert list(db.session.scalars(select(Audit))) == []
 
 
-def test_a_database_without_a_schema_says_what_to_do(tmp_path: object) -> None:
+def test_a_server_where_people_sign_in_does_not_start_without_a_key(tmp_path: Path) -> None:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("CELESTA_")}
+    command = [CELESTA, "server", "web", "--bind", "127.0.0.1:0"]
+    environ |= {"CELESTA_HOME": str(tmp_path)}
+    refused = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("Error: ")
+    assert "CELESTA_SECRET_KEY: is not set" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_database_without_a_schema_says_what_to_do(tmp_path: Path) -> None:
     refused = owner(f"sqlite:///{tmp_path}/empty.db", "ada")
     assert refused.returncode == 2
     assert "celesta db upgrade" in refused.stderr

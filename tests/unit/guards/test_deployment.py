@@ -43,6 +43,25 @@ def test_every_command_of_a_container_exists_with_its_options(words: list[str]) 
     resolve(words)
 
 
+def test_the_first_token_of_a_team_is_made_as_the_readme_says() -> None:
+    section = (ROOT / "README.md").read_text().partition("## Beyond one machine")[2].partition("\n## ")[0]
+    shown = "\n".join(re.findall(r"```sh\n(.*?)```", section, re.S))
+    (service, inside), *_ = re.findall(r"^docker compose exec (\w+) celesta (.*)$", shown, re.M)
+    assert service in OURS
+    assert resolve(shlex.split(inside)).name == "owner"
+    for words in re.findall(r"^celesta (.*)$", shown, re.M):
+        resolve(shlex.split(words))
+
+
+def test_a_team_has_to_make_its_own_key_for_sessions() -> None:
+    """Whoever knows the key can sign in as anybody, so a key that stands in a file of ours would be none."""
+    keys = {service["environment"]["CELESTA_SECRET_KEY"] for service in OURS.values()}
+    assert [key.partition(":")[:2] for key in keys] == [("${CELESTA_SECRET_KEY", ":")]
+    assert all(":?" in key for key in keys)
+    assert 'echo "CELESTA_SECRET_KEY=' in (ROOT / "README.md").read_text()
+    assert ".env" in (ROOT / ".gitignore").read_text().splitlines()
+
+
 def test_every_role_has_a_service_and_every_service_a_role() -> None:
     assert {words[1] for words in commands() if words[0] == "server"} == ROLES
 
@@ -50,7 +69,7 @@ def test_every_role_has_a_service_and_every_service_a_role() -> None:
 @pytest.mark.parametrize("name", OURS)
 def test_the_settings_of_a_service_are_read_and_accepted_by_the_code(name: str) -> None:
     environ: dict[str, str] = OURS[name]["environment"]
-    given = {key: re.sub(r"\$\{\w+:-(.*?)\}", r"\1", value) for key, value in environ.items()}
+    given = {key: re.sub(r"\$\{\w+:[-?](.*?)\}", r"\1", value) for key, value in environ.items()}
     read = set(re.findall(r'"(CELESTA_\w+)"', (ROOT / "app/config.py").read_text()))
     assert {key for key in given if key.startswith("CELESTA_")} <= read
     config = Config.from_env(given | {"CELESTA_HOME": "/var/lib/celesta"})

@@ -350,4 +350,4 @@ def test_ten_thousand_cached_steps_are_recorded_in_seconds(settings, client, for
         spent = time.process_time() - started
         one.close()
     assert len(_states(run.run)) == 10_000
-    assert spent < 3  # 0.8 s on a quiet machine
+    assert spent < 3  # about 1; a noisy neighbour doubles it

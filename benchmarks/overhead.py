@@ -32,6 +32,7 @@ from celesta.spec import workflow_spec
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 IDLE_SECONDS = 5.0
+RUN_SECONDS = 600.0
 
 
 def main() -> None:
@@ -41,12 +42,14 @@ def main() -> None:
     options = parser.parse_args()
     report = Report()
     with tempfile.TemporaryDirectory(prefix="celesta-bench-") as folder:
-        measure_embedded(report, Path(folder, "embedded"))
-        with both_sides(Path(folder)) as (client, socket):
-            beside_stock(report, client, options.rounds)
-            fibonacci(report, client, options.rounds)
-            large(report, client, socket)
-    print(report.tables())
+        try:
+            measure_embedded(report, Path(folder, "embedded"))
+            with both_sides(Path(folder)) as (client, socket):
+                beside_stock(report, client, options.rounds)
+                fibonacci(report, client, options.rounds)
+                large(report, client, socket)
+        finally:
+            print(report.tables())
     if options.write:
         report.write(PAGE, sys.argv[1:])
 
@@ -129,7 +132,7 @@ def large(report: Report, client: Client, socket: Path) -> None:
     started = perf_counter()
     run = client.launch("large", {"salt": salt})
     accepted = perf_counter() - started
-    again = client.wait(run["run_id"], timeout=120)
+    again = client.wait(run["run_id"], timeout=RUN_SECONDS)
     rerun = perf_counter() - started
     assert again["steps"]["cached"] == again["steps"]["total"], again["steps"]
     report.add("10,000 steps: traced", [traced], "s", "")
@@ -148,10 +151,10 @@ def finished(client: Client, workflow: str, salt: str | None = None) -> tuple[Do
     """Launch, wait for the end to be recorded, and time both together as a client sees it."""
     started = perf_counter()
     launched = client.launch(workflow, {"salt": salt or uuid4().hex})
-    run = client.wait(launched["run_id"], timeout=120)
+    run = client.wait(launched["run_id"], timeout=RUN_SECONDS)
     took = perf_counter() - started
     if run["status"] != "succeeded":
-        sys.exit(f"the run of {workflow} {run['status']}: {run['error']}")
+        sys.exit(f"the run of {workflow} {run['status']}: {run['error']} {run['steps']}")
     return run, took
 
 

@@ -17,13 +17,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from random import Random
-from time import monotonic
+from time import monotonic, sleep
+from uuid import uuid4
 
 import psutil
 import redis
 
 from benchmarks import servers
 from celesta.client import Client
+from celesta.client.api import Document
+from celesta.errors import ServerUnreachable
 from celesta.settings import supervisor_pid
 from tests.e2e.workflows import dags
 
@@ -75,13 +78,23 @@ def run_some(name: str, random: Random, deadline: float, counts: Counter[str]) -
     while monotonic() < deadline:
         seed = random.randrange(1000)
         with Client.from_env() as client:
-            launched = client.launch(name, {"seed": seed})
+            launched = launch(client, name, seed)
             run = client.wait(launched["run_id"], timeout=RUN_SECONDS)
         if run["outputs"] == {"result": getattr(dags, name)(seed=seed)}:
             counts["right"] += 1
         else:
             counts["wrong"] += 1
             print(f"{name}(seed={seed}) as run {run['run_id']}: {run['status']}, {run['outputs']}, {run['error']}")
+
+
+def launch(client: Client, name: str, seed: int) -> Document:
+    """Ask until the server answers: the same key makes the same run of however many requests."""
+    key = uuid4().hex
+    while True:
+        try:
+            return client.launch(name, {"seed": seed}, idempotency_key=key)
+        except ServerUnreachable:
+            sleep(0.2)
 
 
 def kill_some(home: Path, random: Random, every: float, over: threading.Event, counts: Counter[str]) -> None:

@@ -67,6 +67,7 @@ class BundleZygote:
         self._children: dict[int, StepChild] = {}
         self._helpers: set[int] = set()
         self._oom_kills = _oom_kills()
+        self._cores = len(os.sched_getaffinity(0))
 
     def serve(self) -> None:
         """Serves until the end."""
@@ -137,6 +138,7 @@ class BundleZygote:
     # Children
 
     def _fork(self, lane: socket.socket) -> None:
+        rehearse = self._running(lane) < self._cores
         try:
             slot = self._slots.take()
             ours, theirs = socket.socketpair()
@@ -148,11 +150,16 @@ class BundleZygote:
         if pid == 0:
             self._loop.abandon()
             os.close(ours.detach())
-            child.live(theirs, slot, me, self._shared)
+            child.live(theirs, slot, me, self._shared, rehearse)
         theirs.close()
         self._children[pid] = StepChild(lane, slot)
         self._tell(lane, {"child": pid}, (ours.fileno(), slot.log))
         ours.close()
+
+    def _running(self, lane: socket.socket) -> int:
+        """How many steps run, when this lane asks for a child: each lane has one child that waits, or is to get it."""
+        lanes = {id(held.lane) for held in self._children.values()} | {id(lane)}
+        return len(self._children) + 1 - len(lanes)
 
     def _ended(self, pid: int, status: int) -> None:
         held = self._children.pop(pid, None)

@@ -43,8 +43,11 @@ class Surroundings:
     freshen: Callable[[], None]
 
 
-def live(talk: socket.socket, slot: Slot, parent: int, shared: Surroundings) -> NoReturn:
-    """Waits for one step document on `talk`, runs it, says what came of it, and ends the process."""
+def live(talk: socket.socket, slot: Slot, parent: int, shared: Surroundings, rehearse_first: bool) -> NoReturn:
+    """Waits for one step document on `talk`, runs it, says what came of it, and ends the process.
+
+    A rehearsal makes the step quicker where a core is idle meanwhile; where none is, it only costs.
+    """
     status = 1
     try:
         os.setsid()
@@ -53,7 +56,7 @@ def live(talk: socket.socket, slot: Slot, parent: int, shared: Surroundings) -> 
         name_process("celesta-spare")
         enter.redirect_output(slot.log)
         os.chdir(slot.folder)
-        if not _is_waited_for(talk):
+        if rehearse_first and not _is_waited_for(talk):
             rehearse(slot.log)
         data = receive_bytes(talk)
         if data is not None:

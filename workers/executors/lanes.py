@@ -49,6 +49,7 @@ class Lane:
         self.wanted = wanted
         self._next: Child | None = None
         self._refusal = ""
+        self._over = False
         self._endings: dict[int, Message] = {}
         self._used_at = time.monotonic()
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -63,8 +64,8 @@ class Lane:
 
     @property
     def trusted(self) -> bool:
-        """Whether the lane was used so lately that its zygote cannot have retired."""
-        return time.monotonic() - self._used_at < TRUST_SECONDS
+        """Whether its zygote is there: not seen to end, and used so lately that it cannot have retired."""
+        return not self._over and time.monotonic() - self._used_at < TRUST_SECONDS
 
     def wake(self) -> None:
         """Makes a `wait` in another thread return early."""
@@ -82,8 +83,9 @@ class Lane:
 
     def take(self, seconds: float | None) -> Child | None:
         """The next child, or None when there is none after so long, or when the lane was woken."""
-        if self._next is None and not self._refusal:
-            for descriptor in self._ready(seconds):
+        if not self._refusal:
+            # A child that waits already may be about to end with its zygote: what the zygote said last is read first.
+            for descriptor in self._ready(seconds if self._next is None else 0.0):
                 if descriptor == self._channel.fileno():
                     self._receive()
         if self._refusal:
@@ -151,6 +153,7 @@ class Lane:
     def _receive(self) -> None:
         received = receive_message(self._channel)
         if received is None:
+            self._over = True
             raise LaneEnded
         message, descriptors = received
         if "child" in message:

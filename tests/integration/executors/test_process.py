@@ -79,6 +79,14 @@ def test_the_step_of_a_killed_bundle_zygote_is_lost_and_the_next_one_runs(host: 
     assert host.bench.value(host.bench.run("add", a=1, b=1)) == 2
 
 
+def test_a_zygote_killed_while_idle_costs_the_next_step_nothing(host: Host) -> None:
+    assert host.bench.value(host.bench.run("add", a=1, b=1)) == 2
+    killed = host.bundle_zygotes()
+    kill_all(killed)
+    wait_until(lambda: all(map(is_gone, killed)), what="the end of the zygote")
+    assert host.bench.value(host.bench.run("add", a=2, b=1)) == 3
+
+
 def test_all_below_ends_with_the_base_server_also_daemons(host: Host, tmp_path: Path) -> None:
     thread, _, pid = start(host, tmp_path, "leave_a_daemon", pids=str(tmp_path / "pid"), then="sleep")
     below = descendants(host.zygote.pid)

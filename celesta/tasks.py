@@ -9,11 +9,11 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextvars import ContextVar, copy_context
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
 from typing import Any, Generic, ParamSpec, TypeVar, overload
 
+from celesta.coroutines import run_coroutine
 from celesta.errors import Problem, SpecError
 from celesta.frames import place_of, user_line
 from celesta.graph import STEP_NAME, current_trace, unmapped
@@ -154,29 +154,3 @@ def checked_name(name: str, line: str) -> str:
     raise SpecError(
         f"{line}: {name!r} is no name: use letters, digits, _ - . and spaces, beginning with a letter or digit"
     )
-
-
-def run_coroutine(coroutine: Coroutine[Any, Any, R]) -> R:
-    """Runs a coroutine to its end; in a thread of its own where an event loop runs already, as in a notebook."""
-    import asyncio  # 20 ms that a step without coroutines need not pay
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(coroutine)
-    results: list[R] = []
-    errors: list[BaseException] = []
-    context = copy_context()
-
-    def body() -> None:
-        try:
-            results.append(context.run(asyncio.run, coroutine))
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=body)
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]

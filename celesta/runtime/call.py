@@ -8,14 +8,14 @@ Whatever goes wrong comes back as a failed result document; only `BaseException`
 
 from __future__ import annotations
 
-import contextvars
 import os
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import CoroutineType
 from typing import Any
 
+from celesta.coroutines import run_coroutine
 from celesta.errors import CodecError, InputError
 from celesta.runtime.context import StepContext, active
 from celesta.runtime.failures import error_document, kind_of
@@ -133,35 +133,7 @@ def _load(
 
 def _call(body: Function, arguments: Mapping[str, Any]) -> Any:
     value = body(**arguments)
-    return _complete(value) if isinstance(value, CoroutineType) else value
-
-
-def _complete(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    import asyncio  # A third of what a lean step process would import: for those who write `async def`.
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(coroutine)
-    # The caller lives in an event loop of its own (a notebook): the coroutine gets a loop in another thread.
-    import threading
-
-    outcome: list[Any] = []
-    failure: list[BaseException] = []
-    here = contextvars.copy_context()
-
-    def complete() -> None:
-        try:
-            outcome.append(here.run(asyncio.run, coroutine))
-        except BaseException as error:
-            failure.append(error)
-
-    thread = threading.Thread(target=complete)
-    thread.start()
-    thread.join()
-    if failure:
-        raise failure[0]
-    return outcome[0]
+    return run_coroutine(value) if isinstance(value, CoroutineType) else value
 
 
 def _store_outputs(document: Mapping[str, Any], value: Any, store: Any) -> dict[str, Document]:

@@ -4,6 +4,7 @@ import socket
 from typing import NoReturn
 
 import pytest
+import urllib3  # noqa: F401  # It binds a socket when it is first imported, and that is nobody's test.
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,5 @@
 """Writes the engine's events into the database, in batches, exactly as often as needed: offset and rows in one commit.
+The results that a batch tells of are flushed first, so that what is recorded as done survives a loss of power.
 
 `celesta server recorder` and the supervisor run it; one is enough, and a second one does no harm (each commit is
 conditional on the offset that it began from). It is the only writer of steps, attempts, artifacts, lineage, metrics,
@@ -8,7 +9,7 @@ and lets the engine forget the run. Refuses to let one unreadable event stop the
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from functools import partial
 from threading import Event
@@ -29,6 +30,7 @@ from app.services.event_record import Ended, record_events
 from app.stores import store_of
 from celesta.errors import StoreError
 from celesta.store import Store
+from celesta.store.base import result_key
 from workers.engine import Engine, forget
 from workers.event_stream import BLOCK_MS, Entry, EventStreams, Offset, connect
 
@@ -45,6 +47,8 @@ RECENT = timedelta(minutes=2)
 """Ends that were committed this recently are announced again at the start: their recorder may have died in between."""
 PLANS_KEPT = 64
 END_OF_RUN = b'"run.finished"'
+OF_AN_ATTEMPT = ("succeeded", "failed")
+"""States of a settled step that an attempt may have a result document for."""
 
 Forget = Callable[[str], None]
 
@@ -75,8 +79,9 @@ class Recorder:
     def __init__(self, config: Config, forget: Forget | None = None) -> None:
         self.client = connect(config.redis_url)
         self.streams = EventStreams(self.client, config.shards)
-        self.tasks = TaskNames(store_of(config))
-        self.forget = forget or _forget_by_engine(self.client, store_of(config))
+        self.store = store_of(config)
+        self.tasks = TaskNames(self.store)
+        self.forget = forget or _forget_by_engine(self.client, self.store)
         self.stored: dict[str, Offset] = {}
         self.ended: list[tuple[str, Ended]] = []
         """Committed ends, by shard, that are still to be announced."""
@@ -141,6 +146,7 @@ class Recorder:
     def _commit(self, shard: str, entries: Sequence[Entry]) -> list[Ended]:
         events = list(_events(entries))
         reached = Offset(self.streams.gen, entries[-1].id)
+        self.store.flush(_results(events))
         with writing(db.session) as session:
             if not _advance(session, shard, self.stored.get(shard), reached):
                 raise OtherRecorderError
@@ -202,6 +208,13 @@ def _events(entries: Sequence[Entry]) -> Iterator[dict[str, Any]]:
             continue
         if isinstance(event, dict):
             yield event
+
+
+def _results(events: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """Where the results are that these events tell of. Durable before they are recorded as done."""
+    for event in events:
+        if event.get("state") in OF_AN_ATTEMPT and event.get("token"):
+            yield result_key(event["run"], event["path"], event["token"])
 
 
 def _is_urgent(gathered: dict[str, list[Entry]]) -> bool:

@@ -13,14 +13,14 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
 from celesta.errors import StoreError
 from celesta.runtime.context import StepContext
 from celesta.runtime.failures import error_document
 from celesta.runtime.processes import end_children, flush_c_streams, has_children
-from celesta.store.base import step_prefix
+from celesta.store.base import result_key, step_prefix
 
 LEFTOVER_GRACE_SECONDS = 0.5
 _RETRY_AFTER_SECONDS = (0.2, 1.0)
@@ -83,7 +83,7 @@ def keep(answer: Answer, document: Mapping[str, Any], store: Any, log: int) -> D
     except StoreError as error:
         result.update(status="failed", outputs={}, report=False)
         result["error"] = result["error"] or error_document(error, "system")
-    kept = create_result(result, store, prefix)
+    kept = create_result(result, store)
     if answer["checkpoint"] is not None and result["status"] == "succeeded":
         shutil.rmtree(answer["checkpoint"], ignore_errors=True)
     return kept
@@ -95,23 +95,41 @@ def keep_log(result: Document, store: Any, prefix: str, log: int) -> None:
         store.put_file(f"{prefix}log.txt", f"/proc/self/fd/{log}")
 
 
-def create_result(result: Document, store: Any, prefix: str) -> Document:
-    """Creates `result.json`, or leaves the one that is there; the one that counts."""
-    key = f"{prefix}result.json"
+def create_result(result: Document, store: Any) -> Document:
+    """Creates `result.json`, or leaves the one that is there; the one that counts.
+
+    Whoever records that the step is done flushes it before (`Store.flush`): many at once cost little more than one.
+    """
+    key = result_key(result["run"], result["path"], result["token"])
     # Half a surrogate pair, in a message or a file's name, is no Unicode text: it becomes a question mark.
     data = json.dumps(result, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
-    if _create(store, key, data):
+    if _patiently(lambda: store.create(key, data, flush=False)):
         return result
-    existing: bytes | None = store.get(key)
-    return result if existing is None else dict(json.loads(existing))
+    existing = read_result(store, key)
+    if existing is None:
+        _patiently(lambda: store.put(key, data))
+    return existing or result
 
 
-def _create(store: Any, key: str, data: bytes) -> bool:
+def read_result(store: Any, key: str) -> Document | None:
+    """The result document at a key. None: there is none, or a loss of power took its bytes before they were flushed.
+
+    Raises `StoreError` when the store cannot tell.
+    """
+    data: bytes | None = store.get(key)
+    try:
+        found = json.loads(data) if data else None
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _patiently(write: Callable[[], Any]) -> Any:
     for seconds in _RETRY_AFTER_SECONDS:
         try:
-            return bool(store.create(key, data))
+            return write()
         except StoreError as error:
             if not error.retryable:
                 raise
             time.sleep(seconds)
-    return bool(store.create(key, data))
+    return write()

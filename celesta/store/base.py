@@ -4,7 +4,8 @@ Owns the layout of keys (blobs, attempts) and the rules that every store keeps; 
 `celesta.store.s3` say how bytes get there. Called by the codecs, the runtime, the engine and the control plane.
 Refuses keys that could leave the store, and blobs whose bytes are not those of their digest.
 
-The rules: an object is whole or absent, and durable when the write returns. `None` and `False` mean "certainly not
+The rules: an object is whole or absent, whoever is killed when, and it survives a loss of power when the write returns
+(or, where a writer gives that up, after a `flush`). `None` and `False` mean "certainly not
 there"; whatever keeps a store from answering raises `StoreError`, whose `retryable` says whether a retry may help.
 """
 
@@ -13,7 +14,7 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
@@ -60,6 +61,11 @@ def step_prefix(run: str, path: str, token: str) -> str:
     return f"runs/{run}/{quoted}/{token}/"
 
 
+def result_key(run: str, path: str, token: str) -> str:
+    """Where the result document of one attempt is."""
+    return f"{step_prefix(run, path, token)}result.json"
+
+
 def check_key(key: str) -> str:
     """The key itself, when no store could be left by it."""
     if not _KEY.match(key):
@@ -97,9 +103,16 @@ class Store:
 
     # Objects
 
-    def create(self, key: str, data: bytes) -> bool:
-        """Writes an object that must not be there yet. False: it was there, and nothing changed."""
+    def create(self, key: str, data: bytes, flush: bool = True) -> bool:
+        """Writes an object that must not be there yet. False: it was there, and nothing changed.
+
+        Without `flush` a loss of power soon after may leave nothing of it, or an object without its bytes.
+        """
         raise self._without("create")
+
+    def flush(self, keys: Iterable[str]) -> None:
+        """Makes created objects survive a loss of power; what is not there is passed over."""
+        raise self._without("flush")
 
     def put(self, key: str, data: bytes) -> None:
         """Writes or replaces an object."""

@@ -1,9 +1,10 @@
 """A store in a folder: the default of one machine, and of local runs.
 
-Owns the folder `root`: objects lie at their keys, and `root/tmp` holds what is being written. A write is a temporary
-file, fsync, then a hard link (create once) or a rename (replace), and an fsync of the folder that got the new name;
-on ext4, xfs and btrfs that commits the folders made on the way as well. So an object is whole or absent, whatever
-is killed when. Refuses keys that lead through a symbolic link, and never follows one.
+Owns the folder `root`: objects lie at their keys. A write is a file without a name in the folder of its key, fsync,
+then a hard link (create once) or a link and a rename (replace), and an fsync of the folder that got the new name; on
+ext4, xfs and btrfs that commits the folders made on the way as well. So an object is whole or absent, whatever is
+killed when. `root/tmp` holds what is to be renamed, and all that is being written where the file system has no files
+without a name. Refuses keys that lead through a symbolic link, and never follows one.
 
 `create` is on the path of every step, so this module speaks to `os` directly: pathlib would double its cost.
 """
@@ -14,7 +15,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, TypeVar
 
 from celesta.errors import StoreError
@@ -26,9 +27,12 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FINAL = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+_NAMELESS = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC
+_NO_NAMELESS = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}
+_MODE = 0o444
 _ATTEMPTS = 5
 
-Filled = TypeVar("Filled")
+Result = TypeVar("Result")
 
 
 class LocalStore(Store):
@@ -38,13 +42,14 @@ class LocalStore(Store):
         self.root = os.path.realpath(root)
         self.url = f"file://{self.root}"
         self._temporary = f"{self.root}/{_TEMPORARY}"
+        self._nameless = True
         try:
             os.makedirs(self._temporary, exist_ok=True)
         except OSError as error:
             raise self._failure("opened", self.root, error) from error
 
-    def create(self, key: str, data: bytes) -> bool:
-        return self._write(key, lambda target: _write_all(target, data), once=True)
+    def create(self, key: str, data: bytes, flush: bool = True) -> bool:
+        return self._write(key, lambda target: _write_all(target, data), once=True, flush=flush)
 
     def put(self, key: str, data: bytes) -> None:
         self._write(key, lambda target: _write_all(target, data), once=False)
@@ -56,17 +61,27 @@ class LocalStore(Store):
     def put_blob_file(self, path: str | os.PathLike[str]) -> tuple[str, int]:
         """Reads the file once, so that the digest is that of the stored bytes even when the file changes meanwhile."""
         with open_source(path) as source:
-            temporary = self._new_temporary()
             try:
-                digest, size = self._fill(temporary, lambda target: _pour(source, target))
-                key = blob_key(digest)
-                if self.size(key) != size:
-                    self._place(temporary, key, once=False)
+                with self._unnamed(self._temporary) as (descriptor, name):
+                    digest, size = _pour(source, descriptor)
+                    os.fsync(descriptor)
+                    key = blob_key(digest)
+                    if self.size(key) != size:
+                        target = self._path(key)
+                        self._place(name, target, once=False)
+                        _sync(os.path.dirname(target))
                 return digest, size
             except OSError as error:
                 raise self._failure("stored", os.fspath(path), error) from error
-            finally:
-                _unlink(temporary)
+
+    def flush(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            path = self._path(key)
+            try:
+                _sync(path)
+                _sync(os.path.dirname(path))
+            except OSError as error:
+                self._certainly_absent(key, error)
 
     def open(self, key: str) -> BinaryIO | None:
         path = self._path(key)
@@ -122,44 +137,63 @@ class LocalStore(Store):
 
     # How an object gets its name
 
-    def _write(self, key: str, fill: Callable[[int], object], once: bool) -> bool:
-        check_key(key)
-        temporary = self._new_temporary()
+    def _write(self, key: str, fill: Callable[[int], object], once: bool, flush: bool = True) -> bool:
+        path = self._path(key)
+        folder = os.path.dirname(path)
         try:
-            self._fill(temporary, fill)
-            return self._place(temporary, key, once)
+            with self._unnamed(folder) as (descriptor, name):
+                fill(descriptor)
+                if flush:
+                    os.fsync(descriptor)
+                placed = self._place(name, path, once)
+            if placed and flush:
+                _sync(folder)
+            return placed
         except OSError as error:
             raise self._failure("written", key, error) from error
+
+    @contextlib.contextmanager
+    def _unnamed(self, folder: str) -> Iterator[tuple[int, str]]:
+        """A new file that nobody finds: its descriptor, and what to link when it is whole. In `folder`, if possible."""
+        temporary = None
+        descriptor = self._open_nameless(folder) if self._nameless else None
+        if descriptor is None:
+            temporary = self._new_temporary()
+            descriptor = os.open(temporary, _NEW, _MODE)
+        try:
+            yield descriptor, temporary or f"/proc/self/fd/{descriptor}"
+        finally:
+            os.close(descriptor)
+            if temporary:
+                _unlink(temporary)
+
+    def _open_nameless(self, folder: str) -> int | None:
+        try:
+            return _in_folder(folder, lambda: os.open(folder, _NAMELESS, _MODE))
+        except OSError as error:
+            if error.errno not in _NO_NAMELESS:
+                raise
+            self._nameless = False
+            return None
+
+    def _place(self, name: str, path: str, once: bool) -> bool:
+        folder = os.path.dirname(path)
+        try:
+            _in_folder(folder, lambda: _link(name, path))
+            return True
+        except FileExistsError:
+            if once:
+                return False
+        temporary = self._new_temporary()
+        try:
+            _link(name, temporary)
+            _in_folder(folder, lambda: os.replace(temporary, path))
+            return True
         finally:
             _unlink(temporary)
 
     def _new_temporary(self) -> str:
         return f"{self._temporary}/{os.urandom(12).hex()}"
-
-    def _fill(self, temporary: str, fill: Callable[[int], Filled]) -> Filled:
-        descriptor = os.open(temporary, _NEW, 0o444)
-        try:
-            filled = fill(descriptor)
-            os.fsync(descriptor)
-            return filled
-        finally:
-            os.close(descriptor)
-
-    def _place(self, temporary: str, key: str, once: bool) -> bool:
-        path = self._path(key)
-        folder = os.path.dirname(path)
-        for _ in range(_ATTEMPTS):  # A delete may prune the folder between making it and using it.
-            try:
-                (os.link if once else os.replace)(temporary, path)
-                break
-            except FileExistsError:
-                return False
-            except FileNotFoundError:
-                os.makedirs(folder, exist_ok=True)
-        else:
-            raise FileNotFoundError(errno.ENOENT, "the folder disappears again and again", folder)
-        _sync_folder(folder)
-        return True
 
     def _path(self, key: str) -> str:
         path = f"{self.root}/{check_key(key)}"
@@ -215,8 +249,23 @@ def _pour(source: BinaryIO, target: int) -> tuple[str, int]:
     return seen.hexdigest(), size
 
 
-def _sync_folder(folder: str) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _in_folder(folder: str, act: Callable[[], Result]) -> Result:
+    """Does what needs a folder, which is made when it is missing."""
+    for _ in range(_ATTEMPTS):  # A delete may prune the folder between making it and using it.
+        try:
+            return act()
+        except FileNotFoundError:
+            os.makedirs(folder, exist_ok=True)
+    raise FileNotFoundError(errno.ENOENT, "the folder disappears again and again", folder)
+
+
+def _link(name: str, path: str) -> None:
+    # With a folder's descriptor Python asks for a link to what a name of /proc stands for, and not to that name.
+    os.link(name, path, src_dir_fd=0)
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, _READ)
     try:
         os.fsync(descriptor)
     finally:

@@ -10,7 +10,7 @@ import io
 import os
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
@@ -47,8 +47,9 @@ class S3Store(Store):
 
     # Objects
 
-    def create(self, key: str, data: bytes) -> bool:
-        """Where the service ignores the condition, two who create at the same instant may both be told True."""
+    def create(self, key: str, data: bytes, flush: bool = True) -> bool:
+        """Always flushed by the service; where it ignores the condition, two who create at the same instant may both be
+        told True."""
         name = self._name(key)
         if not self._conditional:
             if self.size(key) is not None:
@@ -66,6 +67,9 @@ class S3Store(Store):
             if _code(error.__cause__) not in _CONFLICT:
                 raise
             return self._is_ours(key, writer, error)
+
+    def flush(self, keys: Iterable[str]) -> None:
+        """What the service took is durable."""
 
     def put(self, key: str, data: bytes) -> None:
         name = self._name(key)

@@ -4,19 +4,19 @@ Looked at before any step is started again. The answer has three forms: the docu
 `StoreError`, when the store cannot tell, and then nothing may be concluded.
 """
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
-from celesta.store.base import Store, step_prefix
+from celesta.runtime.leave import read_result
+from celesta.store.base import Store, result_key, step_prefix
 from workers.engine.events import outcome_of
 from workers.engine.views import View
 
 
 def read(store: Store, view: View, node: str, token: str) -> dict[str, Any] | None:
     """The outcome of one attempt. Raises `StoreError`."""
-    data = store.get(f"{step_prefix(view.run, view.plan.path(node), token)}result.json")
-    return None if data is None else outcome_of(json.loads(data))
+    result = read_result(store, result_key(view.run, view.plan.path(node), token))
+    return None if result is None else outcome_of(result)
 
 
 def latest(store: Store, view: View, node: str) -> dict[str, Any] | None:
@@ -32,9 +32,8 @@ def latest(store: Store, view: View, node: str) -> dict[str, Any] | None:
 def successes(store: Store, prefix: str) -> Iterator[dict[str, Any]]:
     """The outcomes under a prefix that succeeded. Failures are tried again: their count is lost with Redis anyway."""
     for key in store.list(prefix):
-        data = store.get(key) if key.endswith("/result.json") else None
-        result = json.loads(data) if data else {}
-        if result.get("status") == "succeeded":
+        result = read_result(store, key) if key.endswith("/result.json") else None
+        if result is not None and result.get("status") == "succeeded":
             yield outcome_of(result)
 
 

@@ -7,7 +7,6 @@ wins over the one that is made here.
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import signal
 import time
@@ -16,8 +15,9 @@ from typing import Any
 from celesta.errors import StoreError
 from celesta.runtime.call import blank_result
 from celesta.runtime.failures import error_document, plain_error
-from celesta.runtime.leave import create_result, keep_log, log_size
+from celesta.runtime.leave import create_result, keep_log, log_size, read_result
 from celesta.store import Store, step_prefix
+from celesta.store.base import result_key
 from workers.executors.base import Document
 
 # Signals that come from outside; all others are the doing of the step's own code.
@@ -76,13 +76,13 @@ def conclude(
     result["error"] = error
     prefix = step_prefix(document["run"], document["path"], document["token"])
     try:
-        existing = store.get(f"{prefix}result.json")
+        existing = read_result(store, result_key(result["run"], result["path"], result["token"]))
         if existing is not None:
-            return dict(json.loads(existing))
+            return existing
         if log is not None:
             result["log_bytes"] = log_size(log)
             keep_log(result, store, prefix, log)
-        return result if error["type"] == "Cancelled" else create_result(result, store, prefix)
+        return result if error["type"] == "Cancelled" else create_result(result, store)
     except StoreError as failure:
         result["error"] = error_document(failure, "system")
         return result

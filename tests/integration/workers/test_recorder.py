@@ -17,6 +17,8 @@ from app.models import Project, Run, Step, StreamOffset
 from app.services.run_launch import launch_run
 from app.services.version_register import register_version
 from app.stores import store_of
+from celesta.errors import StoreError
+from celesta.store.base import result_key
 from tests.integration.app.conftest import config, context  # noqa: F401
 from tests.integration.app.events import Emitter
 from tests.unit.app.specs import spec, step, task, value, wide
@@ -160,6 +162,27 @@ def test_a_recorder_goes_on_where_the_last_one_was(client, new_run, make):
     _turn(one)
     assert sum(len(entries) for found in seen for entries in found.values()) == len(events) - 9
     assert _status(run.run) == "succeeded"
+
+
+def test_results_are_flushed_before_they_are_recorded(client, new_run, make, monkeypatch):
+    run, one = new_run(), make()
+    _send(client, run.started(), run.running("0"), run.settled("0"))
+    wanted = [result_key(run.run, "t#1", "1.1")]
+    flushed = []
+
+    def refuse(keys):
+        flushed.append(list(keys))
+        raise StoreError("the store does not answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(one.store, "flush", refuse)
+        with pytest.raises(StoreError):
+            _turn(one)
+    assert flushed == [wanted]
+    assert _states(run.run) == {}
+    one.reopen()
+    _turn(one)
+    assert _states(run.run) == {"0": "succeeded"}
 
 
 def test_rows_and_offset_are_one_commit(client, new_run, make, monkeypatch):

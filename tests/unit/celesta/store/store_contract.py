@@ -37,6 +37,13 @@ class StoreContract:
         assert len(won) == 1
         assert store.get("race") == b"%d" % won[0]
 
+    def test_an_object_that_waits_for_its_flush_is_whole_and_created_once(self, store: Store) -> None:
+        assert store.create("runs/r/train/1.1/result.json", b"first", flush=False) is True
+        assert store.create("runs/r/train/1.1/result.json", b"second", flush=False) is False
+        assert store.get("runs/r/train/1.1/result.json") == b"first"
+        store.flush(["runs/r/train/1.1/result.json", "runs/r/lost/1.1/result.json"])
+        assert store.get("runs/r/train/1.1/result.json") == b"first"
+
     def test_put_replaces(self, store: Store) -> None:
         store.put("a/b", b"one")
         store.put("a/b", b"two")

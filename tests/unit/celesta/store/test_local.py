@@ -20,6 +20,49 @@ class TestLocalStore(StoreContract):
     pass
 
 
+class TestLocalStoreWithoutNamelessFiles(StoreContract):
+    """As on NFS: what is being written has a name from the start."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalStore:
+        real = os.open
+
+        def no_nameless(path: str, flags: int, *more: int, **options: int) -> int:
+            if flags & os.O_TMPFILE == os.O_TMPFILE:
+                raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+            return real(path, flags, *more, **options)
+
+        monkeypatch.setattr(os, "open", no_nameless)
+        return LocalStore(tmp_path / "store")
+
+
+@pytest.fixture
+def flushed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Everything that is flushed, in its order."""
+    real, seen = os.fsync, []
+
+    def fsync(descriptor: int) -> None:
+        seen.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return seen
+
+
+def test_a_write_is_flushed_before_it_has_its_name_and_its_folder_after(store: LocalStore, flushed: list[str]) -> None:
+    store.create("a/k", b"x")
+    file, folder = flushed
+    assert file.startswith(f"{store.root}/a/#")
+    assert folder == f"{store.root}/a"
+
+
+def test_an_object_that_waits_is_flushed_with_its_folder_when_asked(store: LocalStore, flushed: list[str]) -> None:
+    store.create("a/k", b"x", flush=False)
+    assert flushed == []
+    store.flush(["a/k", "a/lost"])
+    assert flushed == [f"{store.root}/a/k", f"{store.root}/a"]
+
+
 def files_below(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 

@@ -71,6 +71,15 @@ def test_a_result_of_the_step_itself_wins(tmp_path: Path, log: int) -> None:
     assert verdicts.conclude(DOCUMENT, store, error, log, time.monotonic(), "host:1") == {"status": "succeeded"}
 
 
+@pytest.mark.parametrize("left", [b"", b"\0\0\0", b'{"status": "succ'])
+def test_what_a_loss_of_power_left_of_a_result_is_none(tmp_path: Path, log: int, left: bytes) -> None:
+    store = open_store(f"file://{tmp_path}/store")
+    store.create(KEY, left)
+    result = verdicts.conclude(DOCUMENT, store, verdicts.timed_out(1), log, time.monotonic(), "host:1")
+    assert result["error"]["type"] == "Timeout"
+    assert json.loads(store.get(KEY) or b"") == result
+
+
 def test_a_cancelled_attempt_leaves_no_result(tmp_path: Path, log: int) -> None:
     store = open_store(f"file://{tmp_path}/store")
     result = verdicts.conclude(DOCUMENT, store, verdicts.cancelled(), log, time.monotonic(), "host:1")

@@ -3,7 +3,7 @@
 from typing import Any, Literal
 
 from alembic import context
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, event
 from sqlalchemy.pool import NullPool
 
 import app.models  # noqa: F401  (fills the metadata)
@@ -18,9 +18,17 @@ def render_item(kind: str, item: Any, _context: Any) -> str | Literal[False]:
     return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, UtcDateTime) else False
 
 
+def let_go_of_foreign_keys(connection: Any, _record: Any) -> None:
+    """SQLite changes a table by making it anew and dropping the old one, which would delete every row that refers to
+    it. A connection can let go of its foreign keys outside of a transaction only."""
+    connection.execute("PRAGMA foreign_keys=OFF")
+
+
 def run() -> None:
     options = engine_options(config.sqlalchemy_url)
     engine = create_engine(config.sqlalchemy_url, poolclass=NullPool, connect_args=options.get("connect_args", {}))
+    if engine.dialect.name == "sqlite":
+        event.listen(engine, "connect", let_go_of_foreign_keys)
     with engine.connect() as connection:
         connection = connection.execution_options(celesta_write=True)
         context.configure(

@@ -13,7 +13,7 @@ from app.db import current_config, db
 from app.events import Busy, Overrun, hub
 from app.guard import principal
 from app.links import run_link
-from app.models import RUN_STATUSES, Project, Run
+from app.models import ORIGIN_KINDS, RUN_STATUSES, Project, Run
 from app.services import run_query
 from app.services.run_cancel import cancel_run
 from app.services.run_launch import launch_run
@@ -34,6 +34,11 @@ class Counts(Schema):
     running = fields.Integer(metadata={"description": "only while the run has not ended"})
 
 
+class OriginDocument(Schema):
+    run_id = fields.String()
+    kind = fields.String(validate=validate.OneOf(ORIGIN_KINDS))
+
+
 class RunDocument(Schema):
     run_id = fields.String()
     project = fields.String()
@@ -52,6 +57,7 @@ class RunDocument(Schema):
     duration_seconds = fields.Float(allow_none=True)
     url = fields.String()
     options = fields.Dict()
+    origin = fields.Nested(OriginDocument, allow_none=True)
 
 
 class RunsArguments(PageArguments):

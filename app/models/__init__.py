@@ -9,12 +9,13 @@ from app.models.audit import Audit
 from app.models.cache import CacheEntry
 from app.models.identity import Member, Project, Token, UserAccount
 from app.models.offset import StreamOffset
-from app.models.run import RUN_STATUSES, RUN_TERMINAL, Run
+from app.models.run import ORIGIN_KINDS, RUN_STATUSES, RUN_TERMINAL, Run
 from app.models.schedule import Schedule, ScheduleFire
 from app.models.step import STEP_STATES, STEP_TERMINAL, Attempt, Metric, Step
 from app.models.workflow import Version, Workflow
 
 __all__ = [
+    "ORIGIN_KINDS",
     "RUN_STATUSES",
     "RUN_TERMINAL",
     "STEP_STATES",

@@ -10,6 +10,7 @@ from app.models.workflow import Version, Workflow
 
 RUN_TERMINAL = ("succeeded", "failed", "cancelled")
 RUN_STATUSES = ("queued", "running", *RUN_TERMINAL)
+ORIGIN_KINDS = ("recover", "rerun", "reproduction", "import")
 
 
 class Run(Base):
@@ -45,6 +46,10 @@ class Run(Base):
     error: Mapped[MaybeJson]
     idempotency_key: Mapped[str | None]
     schedule_id: Mapped[int | None] = mapped_column(ForeignKey("schedule.id", ondelete="SET NULL"), index=True)
+    origin_run_id: Mapped[str | None] = mapped_column(index=True)
+    """The run that this one goes back to. No foreign key: that of an imported run is in another database."""
+    origin_kind: Mapped[str | None]
+    """Why it does: one of `ORIGIN_KINDS`."""
     created_by: Mapped[str]
     created_at: Mapped[Moment] = mapped_column(default=now)
     published_at: Mapped[MaybeMoment]

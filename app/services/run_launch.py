@@ -1,6 +1,6 @@
 """Launches a run: its row is committed, then the engine is told. A launch takes a few milliseconds."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -18,6 +18,13 @@ from celesta.ids import new_run_id
 from celesta.store import Store
 
 
+class Origin(NamedTuple):
+    """The run that a new one goes back to, and why: one of `ORIGIN_KINDS`."""
+
+    run_id: str
+    kind: str
+
+
 def launch_run(
     session: Any,
     config: Config,
@@ -32,6 +39,7 @@ def launch_run(
     options: dict[str, Any] | None = None,
     idempotency_key: str | None = None,
     schedule_id: int | None = None,
+    origin: Origin | None = None,
 ) -> Run:
     """The run, queued. The same idempotency key gives the same run, whatever else is asked.
 
@@ -52,6 +60,8 @@ def launch_run(
             options=options or {},
             idempotency_key=idempotency_key,
             schedule_id=schedule_id,
+            origin_run_id=origin.run_id if origin else None,
+            origin_kind=origin.kind if origin else None,
             created_by=principal.name,
         )
         run = _commit(session, principal, project, run, workflow)
@@ -67,13 +77,17 @@ def _commit(session: Any, principal: Principal, project: Project, run: Run, work
     try:
         with writing(session):
             session.add(run)
-            record(session, principal, "run.launch", project, run.id, workflow=workflow)
+            record(session, principal, "run.launch", project, run.id, workflow=workflow, **_origin(run))
     except IntegrityError:
         first = _launched(session, project, key)
         if first is None:
             raise
         return first
     return run
+
+
+def _origin(run: Run) -> dict[str, str]:
+    return {str(run.origin_kind): run.origin_run_id} if run.origin_run_id else {}
 
 
 def _launched(session: Any, project: Project, idempotency_key: str | None) -> Run | None:

@@ -110,6 +110,7 @@ def _document(project: Project, run: Run, live: Counter[str] | None, link: str, 
         "duration_seconds": seconds_between(run.created_at, run.recorded_at),
         "url": link.format(run=run.id),
         "options": run.options,
+        "origin": {"run_id": run.origin_run_id, "kind": run.origin_kind} if run.origin_run_id else None,
     }
 
 

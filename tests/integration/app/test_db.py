@@ -1,7 +1,9 @@
 import multiprocessing
 from datetime import UTC, datetime, timedelta, timezone
+from shutil import copytree
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -9,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from app.config import Config
-from app.db import Base, alembic_config, db, standalone, upgrade, writing
+from app.db import MIGRATIONS, Base, alembic_config, db, standalone, upgrade, writing
 from app.models import Member, Project, UserAccount
 
 
@@ -26,6 +28,34 @@ def test_upgraded_database_equals_the_models(context):
 
 def test_upgrading_twice_changes_nothing(config):
     upgrade(config)
+
+
+REMAKE = """
+from alembic import op
+revision, down_revision, branch_labels, depends_on = "remake", "{head}", None, None
+
+
+def upgrade():
+    with op.batch_alter_table("project") as batch:
+        batch.alter_column("description", nullable=True)
+"""
+
+
+def test_a_table_that_a_migration_makes_anew_keeps_the_rows_that_refer_to_it(config, tmp_path):
+    with standalone(config), writing(db.session) as session:
+        session.add_all([Project(id=7, name="p"), UserAccount(id=1, name="u")])
+        session.flush()
+        session.add(Member(project_id=7, user_id=1, role="owner"))
+    scripts = copytree(MIGRATIONS, tmp_path / "migrations")
+    alembic = alembic_config(config)
+    head = ScriptDirectory.from_config(alembic).get_current_head()
+    (scripts / "versions" / "remake.py").write_text(REMAKE.format(head=head))
+    alembic.set_main_option("script_location", str(scripts))
+    command.upgrade(alembic, "head")
+    with standalone(config):
+        assert db.session.scalars(select(Member.role)).all() == ["owner"]
+        db.session.remove()
+        db.engine.dispose()
 
 
 def test_moments_come_back_aware_and_in_utc(context):

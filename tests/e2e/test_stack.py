@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -113,6 +114,13 @@ def test_nothing_outlives_a_killed_supervisor(new_stack: NewStack) -> None:
     assert not alive
     assert "celesta up" in stack.cli("runs", "list", status=3).stderr
     stack.up()
+
+
+def test_everything_ends_when_the_home_is_deleted(new_stack: NewStack) -> None:
+    stack = new_stack("--workers", 1)
+    processes = [psutil.Process(process["pid"]) for process in stack.processes()]
+    shutil.rmtree(stack.home)
+    wait_until(lambda: not running(processes), seconds=60, what="the end of a stack without a home")
 
 
 @contextmanager

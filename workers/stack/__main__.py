@@ -21,7 +21,7 @@ from celesta.settings import Settings
 from workers.stack import broker
 from workers.stack.console import Console
 from workers.stack.home import Home
-from workers.stack.process import Process, Ready, now, rotate
+from workers.stack.process import Process, Ready, now
 from workers.stack.supervisor import Interrupted, Supervisor, say
 
 ROLES = ("web", "worker", "recorder", "beat")
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
             announce = partial(tell_clients, supervisor, home, url, now())
             announce()
             say_ready(options, home, url, time.monotonic() - began)
-            supervisor.watch(announce)
+            supervisor.watch(announce, partial(keep_house, home))
         except Interrupted:
             pass
         finally:
@@ -155,12 +155,20 @@ def tell_clients(supervisor: Supervisor, home: Home, url: str, started_at: str) 
     home.announce(url, supervisor.pids, started_at)
 
 
+def keep_house(home: Home) -> bool:
+    """Now and then while the stack runs: bound its logs; False when the home is no longer ours, and all has to end."""
+    if not home.is_ours:
+        say(f"{home.path} was deleted, or another stack has taken it; ending this one")
+        return False
+    home.rotate_logs()
+    return True
+
+
 def say_ready(options: argparse.Namespace, home: Home, url: str, seconds: float) -> None:
     if not options.detach:
         say(f"Celesta is ready at {url} (after {seconds:.1f} s). Ctrl-C stops it.")
         return
     answer({"url": url, "pid": os.getpid(), "seconds": round(seconds, 3)})
-    rotate(home.log("supervisor"))
     log = os.open(home.log("supervisor"), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     for descriptor in (1, 2):
         os.dup2(log, descriptor)

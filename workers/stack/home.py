@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ SOCKET_PATH_BYTES = 100
 """A Unix socket's address holds 107 bytes; the rest is for the temporary names of its owner."""
 TAKEOVER_SECONDS = 5.0
 """How long to wait for the processes of a killed supervisor to follow it."""
+MAX_LOG_BYTES = 20 * 2**20
+"""A log that grows beyond this begins anew; the one before it is kept beside."""
 FOLDERS = ("run", "logs", "store", "broker", "bundles", "scratch")
 
 
@@ -64,14 +67,38 @@ class Home:
     def log(self, role: str) -> Path:
         return self.path / "logs" / f"{role}.log"
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether this process still has the home: its pidfile is there, and names it."""
+        try:
+            return os.path.samestat(os.fstat(self.lock), os.stat(pid_file(self.path))) and self._owner == os.getpid()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except OSError:
+            return True  # A file system that does not answer for a moment has not given the home away.
+
+    @property
+    def _owner(self) -> int:
+        text = os.pread(self.lock, 20, 0).decode(errors="replace").strip()
+        return int(text) if text.isdecimal() else 0
+
+    def rotate_logs(self) -> None:
+        """Begin the logs anew that have become too long. What writes to one goes on: it appends to the same file."""
+        for log in (self.path / "logs").glob("*.log"):
+            with suppress(OSError):  # A full disk: the log stays as it is.
+                if log.stat().st_size > MAX_LOG_BYTES:
+                    shutil.copyfile(log, log.with_suffix(".log.1"))
+                    os.truncate(log, 0)
+
     def announce(self, url: str, pids: dict[str, int], started_at: str) -> None:
         """Tell clients that the stack is ready, and its processes after a restart."""
         self._write(stack_file(self.path), {"url": url, "pids": pids, "started_at": started_at})
 
     def close(self) -> None:
         """Tell clients that the stack is gone, and let the next one in."""
-        stack_file(self.path).unlink(missing_ok=True)
-        pid_file(self.path).unlink(missing_ok=True)
+        if self.is_ours:
+            stack_file(self.path).unlink(missing_ok=True)
+            pid_file(self.path).unlink(missing_ok=True)
         if self.temporary:
             shutil.rmtree(self.temporary, ignore_errors=True)
         os.close(self.lock)

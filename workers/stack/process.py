@@ -24,7 +24,6 @@ PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 15.0
 STEADY_SECONDS = 30.0
 """A process that lived this long has earned a quick restart."""
-MAX_LOG_BYTES = 20 * 2**20
 HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _libc = ctypes.CDLL(None)
 
@@ -61,7 +60,6 @@ class Process:
         return not self.running and time.monotonic() >= self._next_start
 
     def start(self) -> None:
-        rotate(self.log)
         self._ready_pipe, child_end = os.pipe()
         os.set_blocking(self._ready_pipe, False)
         self.ready, self._started, self.started_at = False, time.monotonic(), now()
@@ -152,12 +150,6 @@ def die_with(parent: int) -> None:
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)  # it ended before we asked
-
-
-def rotate(log: Path) -> None:
-    with suppress(FileNotFoundError):
-        if log.stat().st_size > MAX_LOG_BYTES:
-            log.replace(log.with_suffix(".log.1"))
 
 
 def now() -> str:

@@ -81,9 +81,10 @@ class Supervisor:
                 process.signal(signal.SIGKILL, group=True)
             self._sleep(POLL_SECONDS)
 
-    def watch(self, changed: Callable[[], None]) -> None:
-        """Until a signal tells to stop: start again what ends, and say when the processes have changed."""
-        while not self.stop_signals:
+    def watch(self, changed: Callable[[], None], may_go_on: Callable[[], bool]) -> None:
+        """Until a signal tells to stop, or nothing holds the stack any more: start again what ends, and say when the
+        processes have changed."""
+        while not self.stop_signals and may_go_on():
             for process in self._reap():
                 say(f"{process.role} ended unexpectedly; starting it again")
             for process in [p for p in self.processes if p.due]:

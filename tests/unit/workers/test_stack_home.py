@@ -8,6 +8,7 @@ import pytest
 from celesta.errors import StackError
 from celesta.settings import pid_file, running_stack, stack_file, supervisor_pid
 from workers.stack.console import Console
+from workers.stack import home as home_module
 from workers.stack.home import Home
 
 
@@ -45,6 +46,36 @@ def test_the_processes_of_a_killed_supervisor_are_waited_for(tmp_path: Path, mon
     fcntl.flock(lingering, fcntl.LOCK_EX)
     monkeypatch.setattr("time.sleep", lambda _: lingering.close())
     Home.open(tmp_path).close()
+
+
+def test_a_home_is_no_longer_ours_once_its_pidfile_is_gone_or_is_anothers(tmp_path: Path) -> None:
+    home = Home.open(tmp_path)
+    assert home.is_ours
+    pid_file(tmp_path).write_text("1")
+    assert not home.is_ours
+    pid_file(tmp_path).write_text(str(os.getpid()))
+    assert home.is_ours
+    pid_file(tmp_path).unlink()
+    assert not home.is_ours
+    pid_file(tmp_path).write_text(str(os.getpid()))  # a new file is not the one that we have locked
+    assert not home.is_ours
+    home.close()
+    assert pid_file(tmp_path).exists()
+
+
+def test_a_log_that_grows_too_long_begins_anew_under_those_who_write_to_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(home_module, "MAX_LOG_BYTES", 10)
+    home = Home.open(tmp_path)
+    with home.log("web").open("a", buffering=1) as writer:
+        writer.write("0123456789\n")
+        home.rotate_logs()
+        writer.write("new\n")
+        home.rotate_logs()
+    assert home.log("web").read_text() == "new\n"
+    assert (tmp_path / "logs" / "web.log.1").read_text() == "0123456789\n"
+    home.close()
 
 
 def test_a_home_that_cannot_be_used_is_refused(tmp_path: Path) -> None:

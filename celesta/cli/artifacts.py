@@ -12,11 +12,11 @@ from celesta.cli.output import (
     fields,
     json_option,
     limit_option,
+    listing,
     print_json,
     project_option,
     put,
     size,
-    table,
 )
 from celesta.errors import InputError, Problem
 
@@ -40,23 +40,20 @@ def list_artifacts(run: str | None, digest: str | None, limit: int, project: str
 
     with Client.from_env(project) as client:
         found = list(client.artifacts(run=run, digest=digest, limit=limit))
-    if as_json:
-        return print_json(found)
-    table(
+    listing(
+        found,
+        as_json,
         ["artifact", "run", "step", "output", "type", "size", "digest", "made"],
-        [
-            (
-                str(a["id"]),
-                a["run_id"],
-                a["path"],
-                a["name"],
-                a["type"],
-                size(a["size"]),
-                a["digest"][:12],
-                ago(a["created_at"]),
-            )
-            for a in found
-        ],
+        lambda a: (
+            str(a["id"]),
+            a["run_id"],
+            a["path"],
+            a["name"],
+            a["type"],
+            size(a["size"]),
+            a["digest"][:12],
+            ago(a["created_at"]),
+        ),
         empty="No artifacts. They are made by runs: `celesta run FILE WORKFLOW`.",
     )
 

@@ -9,6 +9,7 @@ import rich_click as click
 from click.exceptions import Exit
 
 from celesta.cli.exits import NOT_SUCCEEDED, WRONG_USAGE, exit_status
+from celesta.cli.output import say
 from celesta.errors import CelestaError, LoadError
 
 INTERRUPTED = 130
@@ -77,5 +78,5 @@ def run_command(arguments: list[str]) -> int:
 
 def show(error: CelestaError) -> None:
     if isinstance(error, LoadError) and error.traceback:
-        print(error.traceback.rstrip(), file=sys.stderr)  # noqa: T201
-    print(f"Error: {error}", file=sys.stderr)  # noqa: T201
+        say(error.traceback.rstrip())
+    say(f"Error: {error}")

@@ -1,19 +1,23 @@
 """How commands speak: results on stdout (one JSON document with `--json`), all else on stderr.
 
 Every command module uses these few functions, so that listings look alike: aligned columns, no frames, short moments
-and sizes. On a pipe nothing is coloured.
+and sizes. On a pipe nothing is coloured. What users' code has named, said or raised reaches no terminal with its
+control characters.
 """
 
 from __future__ import annotations
 
 import functools
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import rich_click as click
+
+from celesta.cli.terminal import harmless
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,23 +31,27 @@ COLORS = {
 WIDE = 10_000
 """Nothing is cut, also on a narrow terminal: people copy ids and addresses."""
 
+_C1 = re.compile("[\x7f-\x9f]")
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document on stdout.")
 project_option = click.option("--project", metavar="P", help="Project to use instead of CELESTA_PROJECT.")
 limit_option = click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="How many.")
 
 
 def print_json(document: object) -> None:
-    print(json.dumps(document, indent=2, ensure_ascii=False))  # noqa: T201
+    """The only thing on stdout. JSON itself spells out the control characters of ASCII; the others are spelled here."""
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    print(_C1.sub(lambda found: f"\\u{ord(found[0]):04x}", text))  # noqa: T201
 
 
 def say(message: str = "") -> None:
     """For people, beside the result."""
-    print(message, file=sys.stderr, flush=True)  # noqa: T201
+    print(harmless(message), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def put(message: str = "") -> None:
     """A result for people."""
-    print(message, flush=True)  # noqa: T201
+    print(harmless(message), flush=True)  # noqa: T201
 
 
 @functools.cache
@@ -67,10 +75,27 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[object]], empty: str)
         right = all(isinstance(row[index], int | float) for row in shown)
         grid.add_column(heading.upper(), justify="right" if right else "left", no_wrap=True, overflow="ellipsis")
     for row in shown:
-        grid.add_row(*(Text("" if cell is None else str(cell), style=COLORS.get(str(cell), "")) for cell in row))
+        grid.add_row(
+            *(Text("" if cell is None else harmless(str(cell)), style=COLORS.get(str(cell), "")) for cell in row)
+        )
     with console().capture() as capture:
         console().print(grid)
-    put("\n".join(line.rstrip() for line in capture.get().splitlines()))
+    lines = (line.rstrip() for line in capture.get().split("\n"))
+    print("\n".join(lines).rstrip("\n"), flush=True)  # noqa: T201 - its colours are ours
+
+
+def listing(
+    found: Sequence[dict[str, Any]],
+    as_json: bool,
+    headings: Sequence[str],
+    row: Callable[[dict[str, Any]], Sequence[object]],
+    empty: str,
+) -> None:
+    """The documents of a listing, as they are or one a row."""
+    if as_json:
+        print_json(found)
+    else:
+        table(headings, map(row, found), empty)
 
 
 def fields(pairs: Iterable[tuple[str, object]]) -> None:

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from celesta.cli.output import say
+from celesta.cli.terminal import harmless
 
 if TYPE_CHECKING:
     from celesta.client import Client
@@ -30,16 +31,16 @@ def _show_bar(client: Client, run_id: str) -> None:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     state = State()
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         bar = progress.add_task("waiting", total=None)
         for event in client.events(run_id):
             line = state.take(event)
             if line:
-                progress.console.print(line, highlight=False, markup=False)
+                progress.console.print(harmless(line), highlight=False, markup=False)
             total = max(state.known, state.settled) if state.known else None
-            progress.update(bar, completed=state.settled, total=total, description=state.description)
+            progress.update(bar, completed=state.settled, total=total, description=harmless(state.description))
 
 
 class State:

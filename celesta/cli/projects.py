@@ -7,7 +7,7 @@ from typing import Any
 
 import rich_click as click
 
-from celesta.cli.output import ago, json_option, print_json, project_option, put, table
+from celesta.cli.output import ago, json_option, listing, print_json, project_option, put
 
 ROLES = click.Choice(("viewer", "editor", "owner"))
 
@@ -25,10 +25,13 @@ def list_projects(as_json: bool) -> None:
 
     with Client.from_env() as client:
         found = list(client.projects())
-    if as_json:
-        return print_json(found)
-    rows = [(p["name"], p.get("description") or "", ago(p.get("created_at"))) for p in found]
-    table(["project", "description", "created"], rows, empty="No projects. Make one with `celesta projects create`.")
+    listing(
+        found,
+        as_json,
+        ["project", "description", "created"],
+        lambda p: (p["name"], p.get("description") or "", ago(p.get("created_at"))),
+        empty="No projects. Make one with `celesta projects create`.",
+    )
 
 
 @projects.command()
@@ -60,33 +63,37 @@ def list_members(project: str | None, as_json: bool) -> None:
 
     with Client.from_env(project) as client:
         found = list(client.members())
-    if as_json:
-        return print_json(found)
-    table(["user", "role"], [(m["user"], m["role"]) for m in found], empty="No members.")
+    listing(found, as_json, ["user", "role"], lambda m: (m["user"], m["role"]), empty="No members.")
 
 
 @members.command("set")
 @click.argument("user")
 @click.argument("role", type=ROLES)
 @project_option
-def set_member(user: str, role: str, project: str | None) -> None:
+@json_option
+def set_member(user: str, role: str, project: str | None, as_json: bool) -> None:
     """Add a member, or change a member's role."""
     from celesta.client import Client
 
     with Client.from_env(project) as client:
         client.put_member(user, role)
+        if as_json:
+            return print_json({"user": user, "role": role})
         put(f"{user} is {role} of {client.project}.")
 
 
 @members.command("remove")
 @click.argument("user")
 @project_option
-def remove_member(user: str, project: str | None) -> None:
+@json_option
+def remove_member(user: str, project: str | None, as_json: bool) -> None:
     """Remove a member."""
     from celesta.client import Client
 
     with Client.from_env(project) as client:
         client.delete_member(user)
+        if as_json:
+            return print_json({"user": user, "removed": True})
         put(f"{user} is no longer a member of {client.project}.")
 
 
@@ -104,13 +111,13 @@ def list_tokens(project: str | None, as_json: bool) -> None:
 
     with Client.from_env(project) as client:
         found = list(client.tokens())
-    if as_json:
-        return print_json(found)
-    rows = [
-        (str(t["id"]), t["name"], t["user"], t["role"], f"{t['prefix']}…", state(t), ago(t["last_used_at"]))
-        for t in found
-    ]
-    table(["id", "name", "user", "role", "token", "state", "last used"], rows, empty="No tokens.")
+    listing(
+        found,
+        as_json,
+        ["id", "name", "user", "role", "token", "state", "last used"],
+        lambda t: (str(t["id"]), t["name"], t["user"], t["role"], f"{t['prefix']}…", state(t), ago(t["last_used_at"])),
+        empty="No tokens.",
+    )
 
 
 def state(token: dict[str, Any]) -> str:
@@ -142,10 +149,13 @@ def create_token(name: str, role: str, user: str, all_projects: bool, project: s
 @tokens.command("delete")
 @click.argument("token_id", metavar="ID")
 @project_option
-def delete_token(token_id: str, project: str | None) -> None:
+@json_option
+def delete_token(token_id: str, project: str | None, as_json: bool) -> None:
     """Revoke a token."""
     from celesta.client import Client
 
     with Client.from_env(project) as client:
         client.delete_token(token_id)
+    if as_json:
+        return print_json({"id": token_id, "revoked": True})
     put(f"Revoked {token_id}.")

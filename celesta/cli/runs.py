@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
@@ -12,6 +13,7 @@ from celesta.cli.output import (
     fields,
     json_option,
     limit_option,
+    listing,
     print_json,
     project_option,
     put,
@@ -20,7 +22,11 @@ from celesta.cli.output import (
     short,
     table,
 )
-from celesta.errors import InputError, Problem
+from celesta.cli.terminal import Log
+from celesta.errors import InputError, Problem, RunFailed
+
+if TYPE_CHECKING:
+    from celesta.client import Client
 
 STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
 
@@ -42,22 +48,19 @@ def list_runs(workflow: str | None, status: str | None, limit: int, project: str
 
     with Client.from_env(project) as client:
         found = list(client.runs(workflow=workflow, status=status, limit=limit))
-    if as_json:
-        return print_json(found)
-    table(
+    listing(
+        found,
+        as_json,
         ["run", "workflow", "status", "steps", "cached", "duration", "started"],
-        [
-            (
-                run["run_id"],
-                run["workflow"],
-                run["status"],
-                run["steps"]["total"],
-                run["steps"]["cached"],
-                seconds(run["duration_seconds"]),
-                ago(run["created_at"]),
-            )
-            for run in found
-        ],
+        lambda run: (
+            run["run_id"],
+            run["workflow"],
+            run["status"],
+            run["steps"]["total"],
+            run["steps"]["cached"],
+            seconds(run["duration_seconds"]),
+            ago(run["created_at"]),
+        ),
         empty="No runs. Start one with `celesta run FILE WORKFLOW`.",
     )
 
@@ -116,25 +119,62 @@ def watch(run: str, project: str | None, as_json: bool) -> None:
 @click.argument("run")
 @click.option("--step", metavar="PATH", help="Only this step, such as train or 'train[3]'.")
 @click.option("--follow", is_flag=True, help="Stay until the step ends, and print what comes.")
+@click.option("--raw", is_flag=True, help="Print the bytes as they are, with all their control characters.")
 @project_option
-def logs(run: str, step: str | None, follow: bool, project: str | None) -> None:
-    """Print what the steps of a run have printed."""
+@json_option
+def logs(run: str, step: str | None, follow: bool, raw: bool, project: str | None, as_json: bool) -> None:
+    """Print what the steps of a run have printed. Colours stay; what else would steer the terminal does not."""
     from celesta.client import Client
 
-    if follow and not step:
-        raise InputError([Problem("--follow", "needs the step to follow: --step PATH")])
+    refuse_together(step, follow, raw, as_json)
     with Client.from_env(project) as client:
         if step and follow:
-            for text in client.follow_log(run, step):
-                sys.stdout.write(text)
-                sys.stdout.flush()
-            return
-        for path in [step] if step else [one["path"] for one in client.steps(run) if one["log_bytes"]]:
+            return follow_log(client, run, step)
+        paths = [step] if step else [one["path"] for one in client.steps(run) if one["log_bytes"]]
+        if as_json:
+            texts = [b"".join(client.log(run, path)).decode(errors="replace") for path in paths]
+            logs = [{"path": path, "text": text} for path, text in zip(paths, texts, strict=True)]
+            return print_json({"run_id": run, "logs": logs})
+        for path in paths:
             if not step:
                 say(f"--- {path}")
-            for piece in client.log(run, path):
-                sys.stdout.buffer.write(piece)
-            sys.stdout.buffer.flush()
+            show_log(client.log(run, path), raw)
+
+
+def refuse_together(step: str | None, follow: bool, raw: bool, as_json: bool) -> None:
+    """Options of `logs` that do not go together."""
+    problems = []
+    if follow and not step:
+        problems.append(Problem("--follow", "needs the step to follow: --step PATH"))
+    for option, given in (("--raw", raw), ("--json", as_json)):
+        if follow and given:
+            problems.append(Problem(option, "does not go with --follow, which prints text as it comes"))
+    if raw and as_json:
+        problems.append(Problem("--raw", "does not go with --json, which spells control characters out"))
+    if problems:
+        raise InputError(problems)
+
+
+def show_log(pieces: Iterable[bytes], raw: bool) -> None:
+    """Write a log to stdout, as it is or as a terminal may have it."""
+    shown = Log()
+    for piece in pieces:
+        sys.stdout.buffer.write(piece if raw else shown.feed(piece).encode(errors="replace"))
+    sys.stdout.buffer.write(b"" if raw else shown.feed(b"", final=True).encode(errors="replace"))
+    sys.stdout.buffer.flush()
+
+
+def follow_log(client: Client, run: str, step: str) -> None:
+    """Write a step's log as it comes. A log that begins anew begins on a line of its own, after a word on stderr."""
+    shown = Log()
+    for text, anew in client.follow_log(run, step):
+        if anew:
+            shown = Log()
+            say(f"\n--- the log of {step} from its beginning")
+        sys.stdout.write(shown.feed(text))
+        sys.stdout.flush()
+    sys.stdout.write(shown.feed("", final=True))
+    sys.stdout.flush()
 
 
 @runs.command()
@@ -148,7 +188,13 @@ def cancel(run: str, project: str | None, as_json: bool) -> None:
     with Client.from_env(project) as client:
         document = client.cancel(run)
     if as_json:
-        return print_json(document)
+        print_json(document)
+    if document["status"] in ("succeeded", "failed"):
+        raise RunFailed(f"run {run} has ended already ({document['status']}); there is nothing to cancel", document)
+    if as_json:
+        return
+    if document["status"] == "cancelled":
+        return put(f"Run {run} is cancelled.")
     put(f"Cancelling {run}. See how it ends with `celesta runs watch {run}`.")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import rich_click as click
 
-from celesta.cli.output import ago, json_option, limit_option, print_json, project_option, put, table
+from celesta.cli.output import ago, json_option, limit_option, listing, print_json, project_option, put
 from celesta.errors import InputError, Problem
 
 
@@ -26,11 +26,11 @@ def list_schedules(limit: int, project: str | None, as_json: bool) -> None:
 
     with Client.from_env(project) as client:
         found = list(client.schedules(limit))
-    if as_json:
-        return print_json(found)
-    table(
+    listing(
+        found,
+        as_json,
         ["schedule", "workflow", "cron", "timezone", "last fired"],
-        [(s["name"], s["workflow"], s["cron"], s["timezone"], ago(s["last_fire_at"])) for s in found],
+        lambda s: (s["name"], s["workflow"], s["cron"], s["timezone"], ago(s["last_fire_at"])),
         empty="No schedules. Make one with `celesta schedules create NAME WORKFLOW --cron '0 6 * * *'`.",
     )
 
@@ -66,12 +66,15 @@ def create(
 @schedules.command()
 @click.argument("name")
 @project_option
-def delete(name: str, project: str | None) -> None:
+@json_option
+def delete(name: str, project: str | None, as_json: bool) -> None:
     """Delete a schedule. Its runs stay."""
     from celesta.client import Client
 
     with Client.from_env(project) as client:
         client.delete_schedule(name)
+    if as_json:
+        return print_json({"name": name, "deleted": True})
     put(f"Deleted {name}.")
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import rich_click as click
 
 from celesta.cli.output import ago, json_option, print_json, put, table
-from celesta.errors import ServerUnreachable, StackError
+from celesta.errors import InputError, Problem, ServerUnreachable, StackError
 from celesta.settings import Settings, alive, running_stack, server_command, supervisor_pid
 
 DEFAULT_PORT = 8420
@@ -31,23 +31,32 @@ STOP_SECONDS = 60.0
     "--port", type=click.IntRange(0, 65535), default=DEFAULT_PORT, show_default=True, help="0 takes a free one."
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Steps at a time. Default: CELESTA_SLOTS, else processors.")
-def up(detach: bool, port: int, workers: int | None) -> None:
+@json_option
+def up(detach: bool, port: int, workers: int | None, as_json: bool) -> None:
     """Start the stack on this machine: web, worker, recorder, beat and broker.
 
     Its state is kept in CELESTA_HOME (~/.celesta), and is there again the next time.
     """
+    if as_json and not detach:
+        raise InputError([Problem("--json", "goes with --detach; without it the logs are shown")])
     if not detach:
         arguments = supervisor_command(port, workers)
         os.execve(arguments[0], arguments, supervisor_environ())  # noqa: S606 - Ctrl-C reaches the supervisor itself
     started = start_detached(port, workers)
+    if as_json:
+        return print_json({name: started[name] for name in ("url", "pid")})
     put(f"Celesta is ready at {started['url']}")
     put("Run a workflow with `celesta run FILE WORKFLOW`; stop the stack with `celesta down`.")
 
 
 @click.command()
-def down() -> None:
+@json_option
+def down(as_json: bool) -> None:
     """Stop the stack, and wait until all its processes are gone."""
-    stop(Settings.from_env().home)
+    home = Settings.from_env().home
+    stop(home)
+    if as_json:
+        return print_json({"home": str(home), "stopped": True})
     put("Stopped.")
 
 

@@ -6,7 +6,18 @@ from pathlib import Path
 
 import rich_click as click
 
-from celesta.cli.output import ago, fields, json_option, limit_option, print_json, project_option, put, short, table
+from celesta.cli.output import (
+    ago,
+    fields,
+    json_option,
+    limit_option,
+    listing,
+    print_json,
+    project_option,
+    put,
+    short,
+    table,
+)
 
 
 @click.group()
@@ -24,22 +35,19 @@ def list_workflows(limit: int, project: str | None, as_json: bool) -> None:
 
     with Client.from_env(project) as client:
         found = list(client.workflows(limit))
-    if as_json:
-        return print_json(found)
-    table(
+    listing(
+        found,
+        as_json,
         ["workflow", "kind", "version", "versions", "steps", "last run", ""],
-        [
-            (
-                w["name"],
-                w["kind"],
-                (w["active_version"] or "")[:12],
-                w["versions"],
-                w["steps"],
-                ago(w["last_run"]["created_at"]) if w["last_run"] else "",
-                w["last_run"]["status"] if w["last_run"] else "",
-            )
-            for w in found
-        ],
+        lambda w: (
+            w["name"],
+            w["kind"],
+            (w["active_version"] or "")[:12],
+            w["versions"],
+            w["steps"],
+            ago(w["last_run"]["created_at"]) if w["last_run"] else "",
+            w["last_run"]["status"] if w["last_run"] else "",
+        ),
         empty="No workflows. Register those of a file with `celesta register FILE`.",
     )
 

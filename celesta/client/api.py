@@ -178,10 +178,25 @@ class Client:
             yield piece
             offset += len(piece)
 
-    def follow_log(self, run_id: str, node: str) -> Iterator[str]:
-        """What a step prints, as it comes, until it ends. `node` may be the step's path."""
-        for message in self.http.events(self._path("runs", run_id, "steps", node, "log")):
-            yield json.loads(message.data)["text"]
+    def follow_log(self, run_id: str, node: str) -> Iterator[tuple[str, bool]]:
+        """What a step prints, as it comes, until it ends; True where it begins anew. `node` may be the step's path.
+
+        Anew: a next attempt began, what was sent turned out not to be the log's beginning, or the stream broke off.
+        """
+        path, anew, deadline = self._path("runs", run_id, "steps", node, "log"), False, time.monotonic()
+        while True:
+            try:
+                for message in self.http.events(path):
+                    deadline, piece = time.monotonic() + PATIENCE_SECONDS, json.loads(message.data)
+                    yield piece["text"], anew or bool(piece.get("reset"))
+                    anew = False
+                    if piece.get("end"):
+                        return
+            except ServerUnreachable:
+                if time.monotonic() > deadline:
+                    raise
+            anew = True
+            time.sleep(PAUSE_SECONDS)
 
     # -- artifacts, cache, schedules
 

@@ -21,7 +21,7 @@ print("imported")
 
 @task(cache=True)
 def double(n: int) -> int:
-    print(f"doubling {n}")
+    print(f"doubling {n}\\x1b[2J")
     return 2 * n
 
 
@@ -117,6 +117,21 @@ def test_a_failed_run_names_step_error_and_log(stack: Stack, project: str, folde
     assert f"celesta runs logs {run['run_id']}" in done.stderr
     log = stack.cli("runs", "logs", run["run_id"], "--step", "broken", "--project", project)
     assert "before the end" in log.stdout
+    late = stack.cli("runs", "cancel", run["run_id"], "--project", project, status=1)
+    assert f"run {run['run_id']} has ended already (failed)" in late.stderr
+    assert late.stdout == ""
+
+
+def test_logs_are_one_document_or_harmless_text_or_the_bytes_themselves(
+    stack: Stack, project: str, folder: Path
+) -> None:
+    run = stack.json("run", "flow.py", "double", "--n", 4, "--project", project, cwd=folder)["run_id"]
+    where = ("runs", "logs", run, "--project", project)
+    assert stack.json(*where) == {"run_id": run, "logs": [{"path": "double", "text": "doubling 4\x1b[2J\n"}]}
+    assert stack.cli(*where).stdout == "doubling 4\n"
+    assert stack.cli(*where, "--step", "double", "--raw").stdout == "doubling 4\x1b[2J\n"
+    assert stack.cli(*where, "--step", "double", "--follow").stdout == "doubling 4\n"
+    assert "--follow" in stack.cli(*where, "--follow", "--json", status=2).stderr
 
 
 def test_a_file_goes_in_and_comes_out(stack: Stack, project: str, folder: Path) -> None:

@@ -49,11 +49,11 @@ def test_up_returns_when_every_role_is_ready(new_stack: NewStack) -> None:
 def test_down_leaves_no_process_and_no_pidfile(new_stack: NewStack) -> None:
     stack = new_stack("--workers", 1)
     before = [psutil.Process(process["pid"]) for process in stack.processes()]
-    stack.cli("down")
+    assert stack.json("down") == {"home": str(stack.home), "stopped": True}
     assert not running(before)
     assert list((stack.home / "run").glob("*.pid")) == []
     assert "celesta up" in stack.cli("status", status=3).stderr
-    stack.up()
+    assert stack.json("up", "--detach", "--port", 0)["url"] == stack.url
 
 
 def test_a_second_stack_in_the_same_home_is_refused_at_once(new_stack: NewStack) -> None:

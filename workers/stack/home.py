@@ -71,7 +71,8 @@ class Home:
     def is_ours(self) -> bool:
         """Whether this process still has the home: its pidfile is there, and names it."""
         try:
-            return os.path.samestat(os.fstat(self.lock), os.stat(pid_file(self.path))) and self._owner == os.getpid()
+            same_file = os.path.samestat(os.fstat(self.lock), pid_file(self.path).stat())
+            return same_file and self._owner == os.getpid()
         except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError:

@@ -177,3 +177,20 @@ def test_nobody_there_is_server_unreachable() -> None:
     port = free_port()
     with Client(f"http://127.0.0.1:{port}") as client, pytest.raises(ServerUnreachable, match=f":{port}"):
         client.me()
+
+
+LOG = f"GET {BASE}/runs/r/steps/train/log"
+
+
+def frames(*documents: dict[str, Any]) -> tuple[int, object]:
+    return 200, "".join(f"data: {json.dumps(document)}\n\n" for document in documents).encode()
+
+
+def test_a_followed_log_tells_where_it_begins_anew(server: Server, client: Client) -> None:
+    server.on(LOG, frames({"text": "old"}, {"text": "whole", "reset": True}, {"text": "", "end": True}))
+    assert list(client.follow_log("r", "train")) == [("old", False), ("whole", True), ("", False)]
+
+
+def test_a_log_whose_stream_broke_off_is_followed_from_its_beginning(server: Server, client: Client) -> None:
+    server.on(LOG, frames({"text": "one"}), frames({"text": "one"}, {"text": " two", "end": True}))
+    assert list(client.follow_log("r", "train")) == [("one", False), ("one", True), (" two", False)]

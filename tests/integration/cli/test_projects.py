@@ -62,12 +62,12 @@ def ada(team: Playground) -> Person:
 
 def test_members_are_set_listed_and_removed(ada: Person) -> None:
     ada.run("projects", "members", "set", "bob", "viewer")
-    ada.run("projects", "members", "set", "bob", "editor")
+    assert ada.json("projects", "members", "set", "bob", "editor") == {"user": "bob", "role": "editor"}
     assert ada.json("projects", "members", "list") == [
         {"user": "ada", "role": "owner"},
         {"user": "bob", "role": "editor"},
     ]
-    ada.run("projects", "members", "remove", "bob")
+    assert ada.json("projects", "members", "remove", "bob") == {"user": "bob", "removed": True}
     assert "bob" not in ada.run("projects", "members", "list").stdout
     assert "last owner" in ada.run("projects", "members", "remove", "ada", status=2).stderr
     assert "bob" in ada.run("projects", "members", "remove", "bob", status=2).stderr
@@ -81,7 +81,7 @@ def test_a_token_is_told_once_listed_masked_and_ends_when_it_is_deleted(ada: Per
     for listed in (ada.run("projects", "tokens", "list").stdout, json.dumps(ada.json("projects", "tokens", "list"))):
         assert made["prefix"] in listed
         assert made["token"] not in listed
-    ada.run("projects", "tokens", "delete", str(made["id"]))
+    assert ada.json("projects", "tokens", "delete", str(made["id"])) == {"id": str(made["id"]), "revoked": True}
     assert "revoked" in bob.run("runs", "list", status=2).stderr
     (line,) = [text for text in ada.run("projects", "tokens", "list").stdout.splitlines() if "laptop" in text]
     assert "revoked" in line
@@ -125,3 +125,12 @@ def test_two_projects_with_three_roles_each_cannot_see_each_other(ada: Person, t
         launch = ("launch", "flow", "--n", "1", "--no-wait")
         assert person.run(*launch, status=2 if role == "viewer" else 0, project=project)
         person.run("projects", "members", "set", "zoe", "viewer", status=0 if role == "owner" else 2, project=project)
+
+
+def test_a_schedule_is_created_listed_and_deleted(ada: Person, team: Playground) -> None:
+    team.register(diamond())
+    made = ada.json("schedules", "create", "nightly", "flow", "--cron", "0 6 * * *", "--input", "n=1")
+    assert [s["name"] for s in ada.json("schedules", "list")] == [made["name"]] == ["nightly"]
+    assert ada.json("schedules", "delete", "nightly") == {"name": "nightly", "deleted": True}
+    assert ada.json("schedules", "list") == []
+    assert "nightly" in ada.run("schedules", "delete", "nightly", status=2).stderr

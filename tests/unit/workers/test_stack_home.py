@@ -7,8 +7,8 @@ import pytest
 
 from celesta.errors import StackError
 from celesta.settings import pid_file, running_stack, stack_file, supervisor_pid
-from workers.stack.console import Console
 from workers.stack import home as home_module
+from workers.stack.console import Console
 from workers.stack.home import Home
 
 

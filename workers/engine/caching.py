@@ -17,7 +17,7 @@ from workers.engine import keys
 from workers.engine.bindings import Ref
 from workers.engine.scripts import SCRIPTS
 from workers.engine.settling import Finding
-from workers.engine.views import View, index_of
+from workers.engine.views import View
 
 Hit = dict[str, Any]
 
@@ -27,11 +27,10 @@ WAITING_SECONDS = 60
 def find(view: View, node: str, inputs: Mapping[str, Ref]) -> Finding:
     """The input digests of a step, and its cache key when its author wants it cached."""
     digests = {name: str(ref["digest"]) for name, ref in inputs.items()}
-    index = index_of(node)
-    if not view.caches(index):
+    if not view.caches(node):
         return Finding(digests)
-    step = view.plan.steps[index]
-    components = cache_components(view.plan.task(index), inputs, environment_of(step), step)
+    step = view.step(node)
+    components = cache_components(view.task(node), inputs, environment_of(step), step)
     return Finding(digests, cache_key(components), components)
 
 
@@ -52,7 +51,7 @@ def lookup(client: Redis, view: View, wanted: Sequence[str]) -> list[Hit | None]
 
 def fresh(view: View, node: str, hit: Hit | None, now_ms: int) -> Hit | None:
     """The hit, unless the task's author gave results a lifetime and this one has passed it."""
-    ttl = (view.plan.steps[index_of(node)].get("cache") or {}).get("ttl_seconds")
+    ttl = (view.step(node).get("cache") or {}).get("ttl_seconds")
     if hit is None or ttl is None:
         return hit
     return hit if hit.get("at_ms", 0) + ttl * 1000 > now_ms else None
@@ -60,7 +59,7 @@ def fresh(view: View, node: str, hit: Hit | None, now_ms: int) -> Hit | None:
 
 def record(view: View, node: str, token: str, outputs: Mapping[str, Ref], at_ms: int) -> str:
     """The index entry of an accepted result."""
-    path = view.plan.path(node)
+    path = view.path(node)
     entry = {"run": view.run, "path": path, "node": node, "token": token, "outputs": outputs, "at_ms": at_ms}
     return json.dumps(entry)
 

@@ -55,7 +55,7 @@ class Cascade:
         self.outcomes: dict[str, dict[str, Ref]] = {}
         self.settles: list[Entry] = []
         self.admits: list[dict[str, Any]] = []
-        self.good: set[int] = set()
+        self.good: set[str] = set()
         self.over = False
 
     def add(self, asks: Iterable[Ask]) -> "Cascade":
@@ -94,7 +94,7 @@ class Cascade:
         self.add(reply.get("asks") or [])
 
     def _opens(self, node: str) -> bool:
-        return map_of(node) is None and self.view.plan.mapped(int(node)) is not None
+        return self.view.mapped(node) is not None
 
     # Decisions
 
@@ -119,7 +119,7 @@ class Cascade:
                 self._adopt(node, self.adopted[node])
                 continue
             try:
-                reads = self.view.reads_cache(index_of(node))
+                reads = self.view.reads_cache(node)
                 found[node] = self._find(node) if reads else Finding({})
             except CelestaError as error:
                 self._could_not(node, error)
@@ -189,7 +189,7 @@ class Cascade:
         for start in range(0, width, CHUNK):
             items = [f"{node}.{item}" for item in range(start, min(start + CHUNK, width))]
             self.seen.update(f"{item} " for item in items)
-            if self.view.reads_cache(int(node)) or self.adopted:
+            if self.view.reads_cache(node) or self.adopted:
                 self._look_up(items)
             else:
                 self.admits.extend(admission(self.view, item, self.hold) for item in items)
@@ -206,7 +206,7 @@ class Cascade:
         width = 0 if bad else self.engine.resolver.width(self.view, node, self._with_parents(node))
         if bad:
             found = json.loads(first) if first else {}
-            path, why = found.get("path", self.view.plan.path(node)), found.get("message", "it was not run")
+            path, why = found.get("path", self.view.path(node)), found.get("message", "it was not run")
             message = f"{bad} of its items did not succeed; the first to fail was {path}: {why}"
             error = settling.error_of(message, str(found.get("type", "MapFailed")), str(found.get("kind", "user")))
             self.settle(settling.in_place(self.view, node, "failed", error=error, gathered=True))
@@ -214,7 +214,7 @@ class Cascade:
         items = [f"{node}.{item}" for item in range(width)]
         self._fetch(items)
         outputs = {}
-        for port in self.view.plan.task(int(node))["interface"]["outputs"]:
+        for port in self.view.task(node)["interface"]["outputs"]:
             refs = [self.outcomes[item][port["name"]] for item in items]
             outputs[port["name"]] = make_list(refs, self.engine.store)
         self.settle(settling.in_place(self.view, node, "succeeded", outputs=outputs, gathered=True), outputs)
@@ -233,14 +233,14 @@ class Cascade:
         node = entry["n"]
         self.outcomes[node] = outputs
         if map_of(node) is None:
-            self.good.add(int(node))
-            self._look_ahead(int(node))
+            self.good.add(node)
+            self._look_ahead(node)
 
-    def _look_ahead(self, index: int) -> None:
-        plan = self.view.plan
-        for kid in plan.children[index]:
-            if self.view.asks(kid) and all(parent in self.good for parent in plan.parents[kid]):
-                self.add([[str(kid), "run"]])
+    def _look_ahead(self, node: str) -> None:
+        frame = self.view.frame(node)
+        for kid in frame.plan.children[index_of(node)]:
+            if frame.asks(kid) and all(frame.node(parent) in self.good for parent in frame.plan.parents[kid]):
+                self.add([[frame.node(kid), "run"]])
 
     def _fetch(self, nodes: list[str]) -> None:
         """Gets outcomes that are not known here yet."""

@@ -5,16 +5,14 @@ from typing import Any
 
 from celesta.runtime.enter import secret_sources
 from workers.engine.bindings import Ref
-from workers.engine.views import View, index_of
+from workers.engine.views import View
 
 
 def step_document(
     view: View, node: str, token: str, inputs: Mapping[str, Ref], cache_key: str | None, store_url: str
 ) -> dict[str, Any]:
     """Made of the plan, the token and the bound inputs; the same for every executor."""
-    index = index_of(node)
-    step, task = view.plan.steps[index], view.plan.task(index)
-    path = view.plan.path(node)
+    step, task, path = view.step(node), view.task(node), view.path(node)
     return {
         "step_document": 1,
         "run": view.run,
@@ -26,7 +24,7 @@ def step_document(
         "idempotency_key": f"{view.run}/{path}",
         "kind": task["kind"],
         "entrypoint": task["entrypoint"],
-        "bundle": view.plan.bundle,
+        "bundle": view.frame(node).plan.bundle,
         "interface": task["interface"],
         "inputs": dict(inputs),
         "env": step.get("env") or {},

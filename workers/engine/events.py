@@ -69,7 +69,7 @@ def run_finished(
 
 
 def _of(view: View, kind: str, node: str, **facts: Any) -> str:
-    head = {"kind": kind, "run": view.run, "project": view.project, "node": node, "path": view.plan.path(node)}
+    head = {"kind": kind, "run": view.run, "project": view.project, "node": node, "path": view.path(node)}
     return _open(head | facts)
 
 

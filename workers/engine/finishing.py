@@ -57,7 +57,7 @@ def forget(engine: Engine, run: str) -> None:
 
 
 def _outputs(engine: Engine, view: View) -> dict[str, Any]:
-    nodes = view.output_nodes()
+    nodes = view.root.output_nodes()
     texts = engine.client.hmget(keys.outcomes(view.run), nodes) if nodes else []
     outcomes = {node: json.loads(text) for node, text in zip(nodes, texts, strict=True) if text}
-    return {name: engine.resolver.value(view, binding, outcomes) for name, binding in view.plan.outputs.items()}
+    return {name: engine.resolver.value(view.root, binding, outcomes) for name, binding in view.plan.outputs.items()}

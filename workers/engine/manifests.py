@@ -15,14 +15,14 @@ from workers.engine.views import View
 
 def read(store: Store, view: View, node: str, token: str) -> dict[str, Any] | None:
     """The outcome of one attempt. Raises `StoreError`."""
-    result = read_result(store, result_key(view.run, view.plan.path(node), token))
+    result = read_result(store, result_key(view.run, view.path(node), token))
     return None if result is None else outcome_of(result)
 
 
 def latest(store: Store, view: View, node: str) -> dict[str, Any] | None:
     """The success of the highest attempt at a step, of whatever epoch. Raises `StoreError`."""
     best: tuple[list[int], dict[str, Any]] | None = None
-    for result in successes(store, step_prefix(view.run, view.plan.path(node), "0")[: -len("0/")]):
+    for result in successes(store, step_prefix(view.run, view.path(node), "0")[: -len("0/")]):
         order = order_of(str(result["token"]))
         if best is None or best[0] < order:
             best = (order, result)

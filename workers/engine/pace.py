@@ -6,7 +6,7 @@ message; short ones are sent together, up to a tenth of a second of work, as lon
 
 from typing import Any
 
-from workers.engine.views import View, index_of
+from workers.engine.views import View
 
 SHORT_MS = 50.0
 BATCH_MS = 100.0
@@ -61,4 +61,4 @@ class Pace:
 
 
 def _task_of(view: View, node: str) -> tuple[str, int]:
-    return view.plan.version, view.plan.steps[index_of(node)]["task"]
+    return view.frame(node).plan.version, view.step(node)["task"]

@@ -20,7 +20,7 @@ from workers.engine.completing import flight_owner
 from workers.engine.core import Engine
 from workers.engine.documents import step_document
 from workers.engine.settling import Ended, Finding
-from workers.engine.views import View, index_of, map_of
+from workers.engine.views import View
 
 REPORT_SECONDS = 0.1
 """Outcomes of a batch are kept back no longer than this while it goes on."""
@@ -116,7 +116,7 @@ class Runner:
         """Whether what just ended may have made a step ready that this process could take up."""
         view = self.engine.views.of(run)
         node = ended[-1].node
-        return view is not None and len(ended) == 1 and map_of(node) is None and bool(view.children(int(node)))
+        return view is not None and len(ended) == 1 and bool(view.children(node))
 
     def claim(self, run: str, steps: list[list[Any]], report: Report) -> Batch | None:
         """Takes what is still to be had of a message's steps, with their parents' outcomes, in one round trip."""
@@ -159,7 +159,7 @@ class Runner:
             document = settling.error_of(str(error), type(error).__name__, error.kind)
             batch.keep(Ended(node, token, settling.failure(document)))
             return
-        if finding.key and view.reads_cache(index_of(node)) and not self._may_compute(batch, node, token, finding):
+        if finding.key and view.reads_cache(node) and not self._may_compute(batch, node, token, finding):
             return
         result = self.executor.submit(step_document(view, node, token, inputs, finding.key, self.store_url))
         self._keep(batch, node, token, result, finding)

@@ -104,7 +104,7 @@ def adopted(view: View, node: str, token: str, outcome: dict[str, Any], finding:
 def need_of(view: View, node: str) -> dict[str, Any]:
     """The rule under which a waiting step may begin."""
     parent = map_of(node)
-    return {"map": parent} if parent else {"node": node, "parents": view.plan.need[int(node)]}
+    return {"map": parent} if parent else {"node": node, "parents": view.frame(node).plan.need[index_of(node)]}
 
 
 def error_of(message: str, type_: str = "SystemError", kind: str = "system") -> dict[str, Any]:
@@ -119,7 +119,7 @@ def failure(error: dict[str, Any]) -> dict[str, Any]:
 def _entry(view: View, node: str, state: str, event: str) -> Entry:
     parent = map_of(node)
     entry: Entry = {"n": node, "s": state, "e": event, "c": _counter(view, node, state), "need": need_of(view, node)}
-    entry["kids"] = [] if parent else view.children(int(node))
+    entry["kids"] = view.children(node)
     if parent:
         entry["g"] = parent
     return entry
@@ -127,7 +127,7 @@ def _entry(view: View, node: str, state: str, event: str) -> Entry:
 
 def _counter(view: View, node: str, state: str) -> str:
     """Items of a map are counted singly; the map itself only when it never opened."""
-    if map_of(node) is None and state == "succeeded" and view.plan.mapped(int(node)) is not None:
+    if state == "succeeded" and view.mapped(node) is not None:
         return ""
     return "skipped" if state == "upstream_failed" else state
 
@@ -146,7 +146,7 @@ def _facts(finding: Finding | None) -> dict[str, Any]:
 
 def _error_text(view: View, node: str, error: dict[str, Any]) -> str:
     told = {name: error.get(name) for name in ("type", "message", "kind")}
-    return json.dumps({"path": view.plan.path(node), **told})
+    return json.dumps({"path": view.path(node), **told})
 
 
 def _retry(view: View, node: str, token: str, error: dict[str, Any]) -> dict[str, Any]:
@@ -154,7 +154,7 @@ def _retry(view: View, node: str, token: str, error: dict[str, Any]) -> dict[str
     event = events.retry(view, node, token, "lost" if error.get("type") == "Lost" else kind, error)
     if kind not in USER_KINDS:
         return {"kind": "lost", "max": SYSTEM_RETRIES, "delay_ms": 0, "factor": 1, "e": event}
-    policy = view.plan.steps[index_of(node)].get("retry") or {}
+    policy = view.step(node).get("retry") or {}
     return {
         "kind": "user",
         "max": policy.get("max", 0),

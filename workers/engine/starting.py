@@ -76,7 +76,7 @@ def _open_roots(engine: Engine, view: View, adopted: Mapping[str, Adopted]) -> N
     roots = view.plan.roots
     for start_at in range(0, len(roots), CHUNK):
         for index in roots[start_at : start_at + CHUNK]:
-            if view.asks(index):
+            if view.root.asks(index):
                 cascade.add([[str(index), "run"]])
             else:
                 cascade.admits.append(admission(view, str(index)))

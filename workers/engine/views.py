@@ -6,7 +6,7 @@ can change while the run lives (states and outcomes are asked of Redis each time
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -23,21 +23,25 @@ RUNS_KEPT = 256
 
 SEND, ASK = 0, 1
 """How a step that became ready goes on: straight into the queue, or first through the cascade."""
+Kid = tuple[str, int, int]
+"""A step that waits for another: its node, how many settled parents it needs, SEND or ASK."""
 
 
 @dataclass(frozen=True)
-class View:
-    """One run as it was started: everything that its messages leave out."""
+class Frame:
+    """One plan inside a run: the run's own, or one that a step opened. Its nodes and paths begin with its prefixes."""
 
-    run: str
-    epoch: int
-    project: str
     plan: Plan
     inputs: dict[str, Any]
     no_cache: bool = False
     refresh: bool = False
     rebuilt: bool = False
-    _kids: dict[int, list[tuple[str, int, int]]] = field(default_factory=dict, compare=False)
+    prefix: str = ""
+    path_prefix: str = ""
+    _kids: dict[int, list[Kid]] = field(default_factory=dict, compare=False)
+
+    def node(self, index: int) -> str:
+        return f"{self.prefix}{index}"
 
     def asks(self, index: int) -> bool:
         """Whether the step is looked at before it is sent: it may be cached, or it is mapped."""
@@ -49,19 +53,69 @@ class View:
     def reads_cache(self, index: int) -> bool:
         return not self.refresh and self.caches(index)
 
-    def children(self, index: int) -> list[tuple[str, int, int]]:
-        """What `advance.lua` counts a settled step into: (node, settled parents it needs, SEND or ASK)."""
+    def children(self, index: int) -> list[Kid]:
+        """What `advance.lua` counts a settled step into."""
         found = self._kids.get(index)
         if found is None:
-            found = [
-                (str(kid), self.plan.need[kid], ASK if self.asks(kid) else SEND) for kid in self.plan.children[index]
-            ]
+            need = self.plan.need
+            found = [(self.node(kid), need[kid], ASK if self.asks(kid) else SEND) for kid in self.plan.children[index]]
             self._kids[index] = found
         return found
 
     def output_nodes(self) -> list[str]:
-        """The steps whose outcomes make the run's outputs."""
-        return sorted({str(index) for binding in self.plan.outputs.values() for index in steps_in(binding)})
+        """The steps whose outcomes make the outputs of this plan."""
+        indexes = {index for binding in self.plan.outputs.values() for index in steps_in(binding)}
+        return [self.node(index) for index in sorted(indexes)]
+
+
+@dataclass(frozen=True)
+class View:
+    """One run as it was started: everything that its messages leave out. What a node names is asked by the node."""
+
+    run: str
+    epoch: int
+    project: str
+    root: Frame
+
+    @property
+    def plan(self) -> Plan:
+        """The run's own plan."""
+        return self.root.plan
+
+    @property
+    def rebuilt(self) -> bool:
+        return self.root.rebuilt
+
+    def frame(self, node: str) -> Frame:
+        """The plan that a node is a step of, in its place."""
+        return self.root
+
+    def step(self, node: str) -> dict[str, Any]:
+        """The plan's document of a step, also of the mapped step that a node is an item of."""
+        found: dict[str, Any] = self.frame(node).plan.steps[index_of(node)]
+        return found
+
+    def task(self, node: str) -> dict[str, Any]:
+        return self.frame(node).plan.task(index_of(node))
+
+    def path(self, node: str) -> str:
+        """What people call a node: `train[3]`."""
+        frame = self.frame(node)
+        return frame.path_prefix + frame.plan.path(local(node))
+
+    def mapped(self, node: str) -> Sequence[str] | None:
+        """The inputs that a mapped step runs over; None for a plain step and for an item."""
+        return None if map_of(node) is not None else self.frame(node).plan.mapped(index_of(node))
+
+    def children(self, node: str) -> list[Kid]:
+        """What a settled step counts into; an item counts into its map only."""
+        return [] if map_of(node) is not None else self.frame(node).children(index_of(node))
+
+    def caches(self, node: str) -> bool:
+        return self.frame(node).caches(index_of(node))
+
+    def reads_cache(self, node: str) -> bool:
+        return self.frame(node).reads_cache(index_of(node))
 
 
 def steps_in(binding: dict[str, Any]) -> Iterator[int]:
@@ -76,15 +130,27 @@ def steps_in(binding: dict[str, Any]) -> Iterator[int]:
             yield from steps_in(part)
 
 
+def local(node: str) -> str:
+    """A node's name inside its own plan: `3.1` of `7/3.1`."""
+    return node.rpartition("/")[2]
+
+
 def index_of(node: str) -> int:
-    """The plan's index of a node, of an item as of a step."""
-    return int(node.partition(".")[0])
+    """The index of a node in its own plan, of an item as of a step."""
+    return int(local(node).partition(".")[0])
+
+
+def item_of(node: str) -> int | None:
+    """The place of an item in its map; None for a step."""
+    _, dot, item = local(node).partition(".")
+    return int(item) if dot else None
 
 
 def map_of(node: str) -> str | None:
     """The node of the mapped step whose item this is; None for a step."""
-    index, dot, _ = node.partition(".")
-    return index if dot else None
+    if "." not in local(node):
+        return None
+    return node.rpartition(".")[0]
 
 
 class Views:
@@ -121,16 +187,14 @@ class Views:
         if epoch is None:
             return None
         chosen = json.loads(options)
-        return View(
-            run=run,
-            epoch=int(epoch),
-            project=project.decode(),
+        root = Frame(
             plan=self.plan(plan.decode()),
             inputs=json.loads(inputs),
             no_cache=bool(chosen.get("no_cache")),
             refresh=bool(chosen.get("refresh")),
             rebuilt=rebuilt == b"1",
         )
+        return View(run=run, epoch=int(epoch), project=project.decode(), root=root)
 
 
 def _keep(kept: OrderedDict[str, T], name: str, value: T, most: int) -> None:

@@ -42,7 +42,7 @@ end
 
 -- Ready steps wait in order of the plan; they are in flight from the moment they are sent.
 local function make_ready(node, r)
-  local index, item = string.match(node, '^(%d+)%.?(%d*)$')
+  local index, item = string.match(node, '^(%d+)%.?(%d*)')
   r.state, r.owner = 'ready', ''
   put(node, r)
   redis.call('ZADD', ready, tonumber(index) * 1000000 + (tonumber(item) or 0), node)

@@ -266,8 +266,13 @@ def spell(doc: TypeDoc) -> str:
     return {"none": "None", "any": "Any", "file": "File", "directory": "Directory"}.get(doc["kind"], str(doc["kind"]))
 
 
+_PLAIN_KINDS = {int: "int", float: "float", str: "str", bool: "bool", type(None): "none"}
+
+
 def check(value: Any, doc: TypeDoc, where: str = "") -> list[Problem]:
     """What does not fit when `value` is given for `doc`; paths lead into the value. At most 20 problems."""
+    if _PLAIN_KINDS.get(type(value)) == doc["kind"]:
+        return []
     from celesta.typecheck import problems_of
 
     return problems_of(value, doc, where)

@@ -7,6 +7,7 @@ Refuses what cannot be stored, naming the path into the value.
 
 import importlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -29,6 +30,9 @@ _CODECS = {
 }
 _PACKAGES = {"celesta": "file", "numpy": "ndarray", "pandas": "table", "polars": "table", "pyarrow": "table"}
 _SCALARS = frozenset((int, str, float, bool, type(None)))
+# Kinds whose tagged form is the value itself. They are most of what small steps pass on, and take the short way: the
+# process of a step pays for each page of code that it is the first to run.
+_AS_THEY_ARE = {int: "int", str: "str", bool: "bool", type(None): "none"}
 
 
 def encode(value: Any, type_doc: Doc, store: Store) -> Ref:
@@ -37,6 +41,8 @@ def encode(value: Any, type_doc: Doc, store: Store) -> Ref:
     Raises `CodecError` with the path into the value when it cannot be stored.
     """
     try:
+        if type_doc and type_doc["kind"] == _AS_THEY_ARE.get(type(value)):
+            return json_ref(value, store)
         return _encode(value, type_doc, store)
     except Unstorable as refusal:
         raise refusal.as_error() from None
@@ -44,12 +50,14 @@ def encode(value: Any, type_doc: Doc, store: Store) -> Ref:
         raise CodecError("a value that holds itself, or is nested too deeply, cannot be stored") from None
 
 
-def decode(ref: Ref, type_doc: Doc, store: Store, into: Path) -> Any:
+def decode(ref: Ref, type_doc: Doc, store: Store, into: str | os.PathLike[str]) -> Any:
     """The value of a reference. Files are laid below the folder `into`, read-only, under names of their own.
 
     Imports the user's classes and unpickles: for steps and the SDK only.
     """
     try:
+        if "inline" in ref and type_doc and type_doc["kind"] == _AS_THEY_ARE.get(type(ref["inline"])):
+            return ref["inline"]
         return _decode(ref, type_doc, store, into)
     except Unstorable as refusal:
         raise refusal.as_error() from None
@@ -144,7 +152,7 @@ def _no_leaf(value: Any, doc: Doc) -> Ref | None:
     return None
 
 
-def _decode(ref: Ref, doc: Doc, store: Store, into: Path) -> Any:
+def _decode(ref: Ref, doc: Doc, store: Store, into: str | os.PathLike[str]) -> Any:
     kind = ref["type"]
     if kind == "json":
         tagged = ref["inline"] if "inline" in ref else json.loads(store.get_blob(ref["blob"]))
@@ -154,7 +162,7 @@ def _decode(ref: Ref, doc: Doc, store: Store, into: Path) -> Any:
         return [_decode(item, items, store, into) for item in lists.items(ref, store)]
     if kind not in _CODECS:
         raise Unstorable(f"{kind!r} is not a type of reference")
-    return _load_codec(kind).decode(ref, store, into)
+    return _load_codec(kind).decode(ref, store, Path(into))
 
 
 def _embedded(ref: Ref) -> Any:

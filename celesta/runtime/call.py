@@ -11,14 +11,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import CoroutineType
 from typing import Any
 
+from celesta.codecs import decode, encode
 from celesta.coroutines import run_coroutine
 from celesta.errors import CodecError, InputError
 from celesta.runtime.context import StepContext, active
 from celesta.runtime.failures import error_document, kind_of
+from celesta.types import check
 
 Document = dict[str, Any]
 Function = Callable[..., Any]
@@ -124,11 +125,8 @@ def _load(
 ) -> dict[str, Any]:
     if not refs:
         return {}
-    from celesta.codecs import decode
-
     types = {declared["name"]: declared["type"] for declared in document["interface"]["inputs"]}
-    folder = Path(into)
-    return {name: decode(ref, types[name], store, folder) for name, ref in refs.items()}
+    return {name: decode(ref, types[name], store, into) for name, ref in refs.items()}
 
 
 def _call(body: Function, arguments: Mapping[str, Any]) -> Any:
@@ -174,9 +172,6 @@ def _refused(document: Mapping[str, Any], value: Any, why: str) -> CodecError:
 
 
 def _store(output: Document, value: Any, store: Any) -> Document:
-    from celesta.codecs import encode
-    from celesta.types import check
-
     where = f'output "{output["name"]}"'
     if problems := check(value, output["type"], where):
         raise CodecError(str(InputError("what it returned does not fit its hint", problems)))

@@ -49,10 +49,17 @@ def end_leftovers() -> None:
 
 def flush_output() -> None:
     """Writes what Python and C still hold for stdout and stderr. What the step closed or broke stays as it is."""
-    for stream in {sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__}:
-        with contextlib.suppress(Exception):
-            stream.flush()  # type: ignore[union-attr]
+    _flush(sys.stdout)
+    _flush(sys.stderr)
+    if sys.__stdout__ is not sys.stdout or sys.__stderr__ is not sys.stderr:
+        _flush(sys.__stdout__)
+        _flush(sys.__stderr__)
     flush_c_streams()
+
+
+def _flush(stream: Any) -> None:
+    with contextlib.suppress(Exception):
+        stream.flush()
 
 
 def answer_of(result: Document, context: StepContext, log: int) -> Answer:

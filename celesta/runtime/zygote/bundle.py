@@ -28,6 +28,7 @@ from celesta.runtime.zygote import child
 from celesta.runtime.zygote.loop import Loop
 from celesta.runtime.zygote.rehearsal import warm_up
 from celesta.runtime.zygote.slots import Slot, Slots, remove_tree
+from celesta.runtime.zygote.spares import Spares
 from celesta.runtime.zygote.wire import Message, receive_message, send_message
 
 KILL_GRACE_SECONDS = 1.0
@@ -47,8 +48,8 @@ class Wanted:
 
 
 @dataclass
-class StepChild:
-    """A step child of ours, from its fork to its end."""
+class Held:
+    """A step child that a lane has, from when it is handed out to its end."""
 
     lane: socket.socket
     slot: Slot
@@ -60,11 +61,12 @@ class BundleZygote:
     def __init__(self, control: socket.socket, scratch: str, used: mmap.mmap, shared: child.Surroundings) -> None:
         self._control = control
         self._slots = Slots(scratch)
+        self._spares = Spares(self._slots, self._become_step)
         self._used = used
         self._shared = shared
         self._loop = Loop(self._ended)
         self._lanes: dict[int, socket.socket] = {}
-        self._children: dict[int, StepChild] = {}
+        self._children: dict[int, Held] = {}
         self._helpers: set[int] = set()
         self._oom_kills = _oom_kills()
         self._cores = len(os.sched_getaffinity(0))
@@ -98,7 +100,7 @@ class BundleZygote:
             self._finish()
 
     def _finish(self) -> None:
-        for pid in list(self._children):
+        for pid in [*self._children, *self._spares.waiting]:
             kill_tree(pid)
         self._loop.stopped = True
 
@@ -113,7 +115,7 @@ class BundleZygote:
             self._hang_up(lane)
         elif "fork" in received[0]:
             self._touch()
-            self._fork(lane)
+            self._hand_out(lane)
         elif "kill" in received[0]:
             self._kill(received[0]["kill"])
 
@@ -137,24 +139,22 @@ class BundleZygote:
 
     # Children
 
-    def _fork(self, lane: socket.socket) -> None:
+    def _hand_out(self, lane: socket.socket) -> None:
         rehearse = self._running(lane) < self._cores
         try:
-            slot = self._slots.take()
-            ours, theirs = socket.socketpair()
-            me = os.getpid()
-            pid = os.fork()
+            spare = self._spares.take(rehearse)
         except OSError as error:
             self._tell(lane, {"refused": f"no process can be started for a step: {error}"})
             return
-        if pid == 0:
-            self._loop.abandon()
-            os.close(ours.detach())
-            child.live(theirs, slot, me, self._shared, rehearse)
-        theirs.close()
-        self._children[pid] = StepChild(lane, slot)
-        self._tell(lane, {"child": pid}, (ours.fileno(), slot.log))
-        ours.close()
+        self._children[spare.pid] = Held(lane, spare.slot)
+        self._tell(lane, {"child": spare.pid}, (spare.talk.fileno(), spare.slot.log))
+        spare.talk.close()
+        self._spares.prepare(rehearse)
+
+    def _become_step(self, talk: socket.socket, slot: Slot, parent: int, rehearse: bool) -> NoReturn:
+        """The other side of a fork."""
+        self._loop.abandon()
+        child.live(talk, slot, parent, self._shared, rehearse)
 
     def _running(self, lane: socket.socket) -> int:
         """How many steps run, when this lane asks for a child: each lane has one child that waits, or is to get it."""
@@ -164,7 +164,7 @@ class BundleZygote:
     def _ended(self, pid: int, status: int) -> None:
         held = self._children.pop(pid, None)
         if held is None:
-            if pid not in self._helpers:
+            if pid not in self._helpers and not self._spares.drop(pid):
                 self._sweep()
             self._helpers.discard(pid)
             return
@@ -177,8 +177,9 @@ class BundleZygote:
 
     def _sweep(self) -> None:
         """Ends what dead steps left behind: every child of ours that we did not start."""
+        known = self._children.keys() | self._helpers | self._spares.waiting.keys()
         for pid in family().get(os.getpid(), ()):
-            if pid not in self._children and pid not in self._helpers:
+            if pid not in known:
                 kill_tree(pid)
 
     def _memory_ran_out(self, status: int) -> bool:

@@ -35,6 +35,14 @@ def pair():
     return Pair(3, "three")
 
 
+def sockets():
+    names = []
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):
+            names.append(os.readlink(f"/proc/self/fd/{number}"))
+    return sorted(name for name in names if name.startswith("socket:"))
+
+
 async def later():
     await asyncio.sleep(0)
     return current().step_path

@@ -87,6 +87,40 @@ def test_a_zygote_killed_while_idle_costs_the_next_step_nothing(host: Host) -> N
     assert host.bench.value(host.bench.run("add", a=2, b=1)) == 3
 
 
+def forked_ahead(host: Host) -> list[int]:
+    """The children of the one bundle zygote, after enough steps in a row that it forks ahead."""
+    (zygote,) = host.bundle_zygotes()
+    for number in range(100):
+        host.bench.run("add", a=number, b=1)
+        children = family().get(zygote, [])
+        if len(children) > 2:
+            return children
+    raise AssertionError("the zygote did not fork ahead")
+
+
+def test_children_that_wait_end_with_their_zygote(host: Host) -> None:
+    host.bench.run("add", a=1, b=1)
+    children = forked_ahead(host)
+    kill_all(host.bundle_zygotes())
+    wait_until(lambda: all(map(is_gone, children)), what="the end of the children")
+
+
+def test_children_killed_while_they_wait_cost_the_next_steps_nothing(host: Host) -> None:
+    host.bench.run("add", a=1, b=1)
+    children = forked_ahead(host)
+    kill_all(children)
+    wait_until(lambda: all(map(is_gone, children)), what="the end of the children")
+    assert [host.bench.value(host.bench.run("add", a=number, b=1)) for number in range(8)] == list(range(1, 9))
+
+
+def test_a_step_holds_no_socket_but_its_own(host: Host) -> None:
+    host.bench.run("add", a=1, b=1)
+    forked_ahead(host)
+    held = [host.bench.value(host.bench.run("sockets")) for _ in range(8)]
+    assert [len(names) for names in held] == [1] * 8
+    assert len({name for names in held for name in names}) == 8
+
+
 def test_all_below_ends_with_the_base_server_also_daemons(host: Host, tmp_path: Path) -> None:
     thread, _, pid = start(host, tmp_path, "leave_a_daemon", pids=str(tmp_path / "pid"), then="sleep")
     below = descendants(host.zygote.pid)

@@ -9,8 +9,9 @@ from app.db import current_config, db
 from app.guard import principal
 from app.links import run_link
 from app.models import RUN_STATUSES, RUN_TERMINAL, STEP_STATES, Project, Run
-from app.services import artifact_query, run_query, step_query, workflow_query
+from app.services import artifact_query, reproduction_query, run_query, step_query, workflow_query
 from app.services.run_cancel import cancel_run
+from app.services.run_reproduce import reproduce_run
 from app.services.step_inputs import told
 from app.stores import store
 from app.web.pages import page, page_url, show
@@ -62,6 +63,7 @@ def run(project: Project, run: str) -> str:
         live=True,
         link=lambda node: url_for("web.step", project=project.name, run=run, node=node["index"]),
         outputs=_outputs(found),
+        reproductions=reproduction_query.of_origin(db.session, found, store()),
         **_steps(found, plan),
     )
 
@@ -70,6 +72,13 @@ def run(project: Project, run: str) -> str:
 def cancel(project: Project, run: str) -> Response:
     cancel_run(db.session, current_config(), principal(), project, run_query.get(db.session, project, run))
     return redirect(url_for("web.run", project=project.name, run=run), 303)
+
+
+@page("/projects/<project>/runs/<run>/reproduce", "editor", method="POST")
+def reproduce(project: Project, run: str) -> Response:
+    origin = run_query.get(db.session, project, run)
+    made = reproduce_run(db.session, current_config(), store(), principal(), project, origin)
+    return redirect(url_for("web.run", project=project.name, run=made.id), 303)
 
 
 def _letters(states: dict[str, dict[str, Any]], count: int) -> str:

@@ -22,6 +22,7 @@ from celesta.cli.output import (
     short,
     table,
 )
+from celesta.cli.runs_compared import compare, diff, reproduce
 from celesta.cli.terminal import Log
 from celesta.errors import InputError, Problem, RunFailed
 
@@ -33,7 +34,11 @@ STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
 
 @click.group()
 def runs() -> None:
-    """List, show, watch and cancel runs."""
+    """List, show, watch, cancel and compare runs."""
+
+
+for command in (diff, compare, reproduce):
+    runs.add_command(command)
 
 
 @runs.command("list")

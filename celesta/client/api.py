@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -145,6 +145,23 @@ class Client:
     def step(self, run_id: str, node: str) -> Document:
         return self._get("runs", run_id, "steps", node)
 
+    def diff(self, run_id: str, other: str) -> Document:
+        return self._get("runs", run_id, "diff", other)
+
+    def compare(self, run_ids: Iterable[str], sort: str | None = None, descending: bool = False) -> Document:
+        return self._get("comparison", run=list(run_ids), sort=sort, descending=descending)
+
+    def series(self, run_ids: Iterable[str], metric: str) -> list[Document]:
+        return list(self._get("comparison", "series", run=list(run_ids), metric=metric)["series"])
+
+    def reproduce(self, run_id: str, idempotency_key: str | None = None) -> Document:
+        """Start the same version with the same inputs again, without the cache; the document of the new run."""
+        return self._post({"idempotency_key": idempotency_key or uuid4().hex}, "runs", run_id, "reproduce")
+
+    def reproduction(self, run_id: str) -> Document:
+        """What came of a reproduction, once it has ended."""
+        return self._get("runs", run_id, "reproduction")
+
     def events(self, run_id: str) -> Iterator[Document]:
         """The run's events until its end is recorded; taken up again where the stream broke off.
 
@@ -262,7 +279,7 @@ class Client:
 
     def _path(self, *names: str, **query: object) -> str:
         path = "/".join(quote(name, safe="") for name in ("api", "v1", "projects", self.project, *names))
-        asked = urlencode({key: value for key, value in query.items() if value is not None})
+        asked = urlencode({key: value for key, value in query.items() if value is not None}, doseq=True)
         return f"/{path}?{asked}" if asked else f"/{path}"
 
     def _get(self, *names: str, **query: object) -> Document:

@@ -4,10 +4,22 @@ One module per kind of value. Importing this package imports the standard librar
 pydantic come in with the first value that needs them.
 """
 
+from celesta.codecs.differ import difference
 from celesta.codecs.intake import from_plain
 from celesta.codecs.lists import items, make_list
 from celesta.codecs.plain import preview, to_plain
 from celesta.codecs.values import decode, encode, make_dict
 from celesta.codecs.verify import verify
 
-__all__ = ["decode", "encode", "from_plain", "items", "make_dict", "make_list", "preview", "to_plain", "verify"]
+__all__ = [
+    "decode",
+    "difference",
+    "encode",
+    "from_plain",
+    "items",
+    "make_dict",
+    "make_list",
+    "preview",
+    "to_plain",
+    "verify",
+]

@@ -1,0 +1,106 @@
+"""How the steps of whole runs ended, as little of each as comparing runs takes: one short row for a step.
+
+Called by `run_diff` and `reproduction_query`. Two statements for a run of any size. Writes nothing.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+
+from app.compiler.plan import Plan
+from app.models import Artifact, Run, Step
+from app.services.moments import seconds_between
+from app.services.session import Session
+
+MADE = ("succeeded", "cached")
+Value = tuple[str, str]
+"""Type and digest."""
+Refs = Mapping[tuple[str, str], dict[str, Any]]
+"""References by node and name of the output."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One step of one run; `place` is its order: index in the plan, item of a map."""
+
+    run_id: str
+    node: str
+    path: str
+    task: str
+    place: tuple[int, int]
+    state: str
+    width: int | None
+    source: Mapping[str, Any] | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, Value]
+
+    @property
+    def made(self) -> bool:
+        return self.state in MADE
+
+    @property
+    def duration_seconds(self) -> float | None:
+        return seconds_between(self.started_at, self.finished_at)
+
+
+def of_run(session: Session, run: Run) -> dict[str, Outcome]:
+    """Outcome by path, in the order of the plan."""
+    outputs: dict[str, dict[str, Value]] = defaultdict(dict)
+    made = select(Artifact.node, Artifact.name, Artifact.type, Artifact.digest).where(Artifact.run_id == run.id)
+    for node, name, kind, digest in session.execute(made):
+        outputs[node][name] = (kind, digest)
+    columns = (
+        Step.node, Step.path, Step.task, Step.position, Step.item, Step.state, Step.width, Step.source,
+        Step.started_at, Step.finished_at, Step.input_digests,
+    )  # fmt: skip
+    rows = session.execute(select(*columns).where(Step.run_id == run.id).order_by(Step.position, Step.item))
+    return {
+        path: Outcome(
+            run.id, node, path, task, (position, item), state, width, source, started_at, finished_at,
+            inputs or {}, outputs.get(node, {}),
+        )
+        for node, path, task, position, item, state, width, source, started_at, finished_at, inputs in rows
+    }  # fmt: skip
+
+
+def in_order(plan: Plan, outcomes: Iterable[Outcome]) -> list[Outcome]:
+    """A step after all that it depends on: so the first of these that differs is where two runs part."""
+    rank = {index: order for order, index in enumerate(_topological(plan))}
+    return sorted(outcomes, key=lambda outcome: (rank.get(outcome.place[0], len(rank)), outcome.place))
+
+
+def _topological(plan: Plan) -> list[int]:
+    """Kahn, 1962: of the steps that may be next, the earliest in the plan."""
+    need, ready, order = list(plan.need), [index for index, count in enumerate(plan.need) if not count], []
+    while ready:
+        following: list[int] = []
+        for index in ready:
+            order.append(index)
+            for child in plan.children[index]:
+                need[child] -= 1
+                if not need[child]:
+                    following.append(child)
+        ready = sorted(following)
+    return order
+
+
+def changed_outputs(before: Outcome, after: Outcome) -> list[str]:
+    """The names of the outputs that are not the same value, or are in one of the two only."""
+    names = {**before.outputs, **after.outputs}
+    return [name for name in names if before.outputs.get(name) != after.outputs.get(name)]
+
+
+def refs_of(session: Session, outcomes: Collection[Outcome]) -> Refs:
+    """The reference of each output of some steps of one run."""
+    if not outcomes:
+        return {}
+    run_id, nodes = next(iter(outcomes)).run_id, [outcome.node for outcome in outcomes]
+    query = select(Artifact.node, Artifact.name, Artifact.ref)
+    rows = session.execute(query.where(Artifact.run_id == run_id, Artifact.node.in_(nodes)))
+    return {(node, name): ref for node, name, ref in rows}

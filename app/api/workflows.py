@@ -1,16 +1,19 @@
 """Versions as they are registered, workflows, and the graphs of their versions."""
 
 from flask import Response
-from marshmallow import Schema, fields
+from marshmallow import Schema, fields, validate
 
 from app.api.noun import Noun
 from app.api.schemas import Json, PageArguments, answer_with, moment, page_answer, page_schema
 from app.db import db
 from app.guard import principal
 from app.models import Project
-from app.services import workflow_query
+from app.models.workflow import KINDS
+from app.services import version_diff, workflow_query
+from app.services.version_activate import activate_version
 from app.services.version_find import find_version
 from app.services.version_register import register_version
+from app.services.version_rollback import roll_back
 from app.stores import store
 
 routes = Noun("workflows", "Workflows and their versions")
@@ -19,12 +22,53 @@ routes = Noun("workflows", "Workflows and their versions")
 class NewVersion(Schema):
     spec = fields.Dict(required=True, metadata={"description": "the workflow as data; see docs/contracts.md"})
     label = fields.String(load_default=None, allow_none=True)
+    activate = fields.Boolean(
+        load_default=True,
+        metadata={"description": "false: not where somebody chose another by `activate` or `rollback`"},
+    )
+
+
+class WorkflowArguments(PageArguments):
+    kind = fields.String(load_default="", validate=validate.OneOf(("", *KINDS)))
+    search = fields.String(load_default="", metadata={"description": "a part of the name"})
+
+
+class Chosen(Schema):
+    version = fields.String(required=True, metadata={"description": "a digest, a beginning of it, or a label"})
+
+
+class Target(Schema):
+    to = fields.String(load_default=None, allow_none=True, metadata={"description": "none: the one active before"})
+
+
+class RolledBack(Schema):
+    workflow = fields.String()
+    left = fields.String()
+    version = fields.String()
+    schedules = fields.List(fields.String(), metadata={"description": "all that launch this version from now on"})
+
+
+class Against(Schema):
+    to = fields.String(load_default=None, allow_none=True, metadata={"description": "none: the active version"})
+
+
+class VersionDiff(Schema):
+    from_ = fields.String(data_key="from")
+    to = fields.String()
+    identical = fields.Boolean()
+    code = fields.List(fields.Dict(), metadata={"description": "`file`, `change`, and a unified `diff`"})
+    interface = fields.List(fields.Dict())
+    tasks = fields.List(fields.Dict())
+    steps = fields.List(fields.Dict())
+    outputs = fields.List(fields.Dict())
+    environment = fields.List(fields.Dict())
 
 
 class Registered(Schema):
     version = fields.String()
     workflow = fields.String()
     created = fields.Boolean(metadata={"description": "false: the project had this version already"})
+    active = fields.Boolean(metadata={"description": "false: somebody chose another version, which stays"})
     steps = fields.Integer()
 
 
@@ -52,6 +96,7 @@ class VersionDocument(Schema):
     steps = fields.Integer()
     bundle = fields.String(allow_none=True)
     git = fields.Dict(allow_none=True)
+    environment = fields.Dict(allow_none=True, metadata={"description": "Python, platform, lock digest, images"})
     created_by = fields.String()
     created_at = moment()
 
@@ -61,6 +106,7 @@ VersionPage = page_schema(VersionDocument)
 
 class WholeVersion(VersionDocument):
     doc = fields.String()
+    packages = fields.Dict(metadata={"description": "the version of each package, where it was registered from"})
     interface = fields.Dict()
     tasks = fields.List(fields.Dict())
 
@@ -79,18 +125,19 @@ class Graph(Schema):
 @routes.route("POST", "/projects/<project>/versions", "editor", body=NewVersion, answer=Registered, status=201)
 def register(given: Json, project: Project) -> Response:
     """Register a version; 409 `missing_blobs` names the bytes that have to be put first"""
-    made = register_version(db.session, store(), principal(), project, given["spec"], label=given["label"])
+    made = register_version(db.session, store(), principal(), project, **given)
     answer = {
         "version": made.version.digest,
         "workflow": made.workflow.name,
         "created": made.created,
+        "active": made.active,
         "steps": made.version.step_count,
     }
     return answer_with(answer, 201 if made.created else 200)
 
 
 @routes.route(
-    "GET", "/projects/<project>/workflows", "viewer", query=PageArguments, answer=page_schema(WorkflowDocument)
+    "GET", "/projects/<project>/workflows", "viewer", query=WorkflowArguments, answer=page_schema(WorkflowDocument)
 )
 def list_workflows(given: Json, project: Project) -> Response:
     """The workflows of a project by name"""
@@ -131,3 +178,28 @@ def graph(project: Project, name: str, version: str) -> Response:
     response.set_etag(found.plan_blob)
     response.headers["Cache-Control"] = "private, max-age=300"  # a version never changes; the drawing may, with us
     return response
+
+
+@routes.route(
+    "GET", "/projects/<project>/workflows/<name>/versions/<version>/diff", "viewer", query=Against, answer=VersionDiff
+)
+def diff(given: Json, project: Project, name: str, version: str) -> Response:
+    """What changed from this version to another: code, interface, steps, options, packages"""
+    left = find_version(db.session, project, name, version)
+    right = find_version(db.session, project, name, given["to"])
+    return answer_with(version_diff.diff(store(), left, right))
+
+
+@routes.route("POST", "/projects/<project>/workflows/<name>/activate", "editor", body=Chosen, answer=VersionDocument)
+def activate(given: Json, project: Project, name: str) -> Response:
+    """Choose the version that launches and schedules use"""
+    version = activate_version(db.session, principal(), project, name, given["version"])
+    return answer_with(workflow_query.version_document(workflow_query.get(db.session, project, name), version))
+
+
+@routes.route("POST", "/projects/<project>/workflows/<name>/rollback", "editor", body=Target, answer=RolledBack)
+def rollback(given: Json, project: Project, name: str) -> Response:
+    """Go back to an earlier version, the schedules of the workflow along with it"""
+    done = roll_back(db.session, store(), principal(), project, name, given["to"])
+    answer = {"workflow": name, "left": done.left.digest, "version": done.version.digest, "schedules": done.schedules}
+    return answer_with(answer)

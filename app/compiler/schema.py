@@ -61,6 +61,14 @@ class Steps(fields.Field[list[Document]]):
         return value
 
 
+class EnvironmentSchema(_Strict):
+    """Where the version was registered from: Python, and the version of each installed package."""
+
+    python = fields.String()
+    platform = fields.String()
+    packages = _object(values=fields.String())
+
+
 class SpecSchema(_Strict):
     """The envelope of a spec (contracts, section 4)."""
 
@@ -71,6 +79,7 @@ class SpecSchema(_Strict):
     bundle = fields.String(required=True, allow_none=True)
     python = fields.String(allow_none=True)
     git = _object(allow_none=True)
+    environment = fields.Nested(EnvironmentSchema, allow_none=True)
     tasks = _object(values=fields.Nested(TaskSchema), required=True)
     steps = Steps(required=True, metadata={"type": "array", "items": {"type": "object"}})
     outputs = _object(required=True)

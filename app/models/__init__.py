@@ -12,7 +12,7 @@ from app.models.offset import StreamOffset
 from app.models.run import ORIGIN_KINDS, RUN_STATUSES, RUN_TERMINAL, Run
 from app.models.schedule import Schedule, ScheduleFire
 from app.models.step import STEP_STATES, STEP_TERMINAL, Attempt, Metric, Step
-from app.models.workflow import Version, Workflow
+from app.models.workflow import Activation, Version, Workflow
 
 __all__ = [
     "ORIGIN_KINDS",
@@ -20,6 +20,7 @@ __all__ = [
     "RUN_TERMINAL",
     "STEP_STATES",
     "STEP_TERMINAL",
+    "Activation",
     "Artifact",
     "Attempt",
     "Audit",

@@ -1,13 +1,14 @@
-"""Workflows and their immutable versions. Written by `app.services.version_register`."""
+"""Workflows, their immutable versions, and which of them was active when. Written by the `version_*` services."""
 
 from sqlalchemy import ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.db import Base
-from app.models.columns import JsonObject, MaybeJson, Moment, ProjectKey, now, one_of
+from app.models.columns import BigKey, JsonObject, MaybeJson, Moment, ProjectKey, now, one_of
 from app.models.identity import Project
 
 KINDS = ("workflow", "task")
+ACTIONS = ("register", "activate", "rollback")
 
 
 class Workflow(Base):
@@ -43,6 +44,25 @@ class Version(Base):
     interface: Mapped[JsonObject]
     step_count: Mapped[int]
     git: Mapped[MaybeJson]
+    environment: Mapped[MaybeJson]
+    """Python, platform, `lock` (the digest of all packages with their versions) and images; the spec has the rest."""
     created_by: Mapped[str]
     created_at: Mapped[Moment] = mapped_column(default=now)
     workflow: Mapped[Workflow] = relationship(foreign_keys=[workflow_id])
+
+
+class Activation(Base):
+    """That a version became the active one. `before_id` is the activation that a rollback of this one goes back to:
+    a chain, so that two rollbacks in a row go back twice and not to and fro."""
+
+    __tablename__ = "activation"
+    __table_args__ = (Index(None, "workflow_id", "id"), one_of("action", ACTIONS, "action"))
+
+    id: Mapped[BigKey]
+    workflow_id: Mapped[int] = mapped_column(ForeignKey("workflow.id", ondelete="CASCADE"))
+    version_id: Mapped[int] = mapped_column(ForeignKey("version.id", ondelete="CASCADE"))
+    before_id: Mapped[int | None] = mapped_column(ForeignKey("activation.id", ondelete="SET NULL"))
+    action: Mapped[str]
+    by: Mapped[str]
+    at: Mapped[Moment] = mapped_column(default=now)
+    version: Mapped[Version] = relationship()

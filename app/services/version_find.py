@@ -1,4 +1,4 @@
-"""Finds the version that a launch or a schedule means, by what people call it."""
+"""Finds the version that a launch, a schedule or a person means, by what people call it."""
 
 from typing import Any
 
@@ -6,29 +6,36 @@ from sqlalchemy import or_, select
 
 from app.models import Project, Version, Workflow
 from celesta.errors import InputError, NotFoundError, Problem
+from celesta.nearest import nearest
 
 LEAST_PREFIX = 6
+NAMED = 1_000
+"""Most names that are looked through for the nearest."""
+
+
+def find_workflow(session: Any, project: Project, workflow: str) -> Workflow:
+    """Raises `NotFoundError`, which names the nearest of the workflows that there are."""
+    query = select(Workflow).where(Workflow.project_id == project.id, Workflow.name == workflow)
+    found: Workflow | None = session.scalars(query).one_or_none()
+    if found is None:
+        names = select(Workflow.name).where(Workflow.project_id == project.id).order_by(Workflow.name).limit(NAMED)
+        raise NotFoundError(
+            f'there is no workflow "{workflow}" in project "{project.name}"; '
+            f"{nearest(workflow, session.scalars(names), 'registered are')}"
+        )
+    return found
 
 
 def find_version(session: Any, project: Project, workflow: str, version: str | None = None) -> Version:
     """The version of that digest, unique beginning of a digest, or label; the active one when none is named.
 
-    Raises `NotFoundError`, which names the workflows that there are, or `InputError` when a prefix fits several.
+    Raises `NotFoundError`, which names the nearest, or `InputError` when a prefix fits several.
     """
-    found = session.scalars(_of_project(project).where(Workflow.name == workflow)).one_or_none()
-    if found is None:
-        names = ", ".join(session.scalars(select(Workflow.name).where(Workflow.project_id == project.id).limit(20)))
-        raise NotFoundError(
-            f'there is no workflow "{workflow}" in project "{project.name}"; registered are: {names or "none"}'
-        )
+    found = find_workflow(session, project, workflow)
     if version is None:
         active: Version = session.get(Version, found.active_version_id)
         return active
     return _named(session, found, version)
-
-
-def _of_project(project: Project) -> Any:
-    return select(Workflow).where(Workflow.project_id == project.id)
 
 
 def _named(session: Any, workflow: Workflow, name: str) -> Version:
@@ -39,9 +46,18 @@ def _named(session: Any, workflow: Workflow, name: str) -> Version:
     versions: list[Version] = list(session.scalars(query.order_by(Version.created_at.desc())))
     labelled = [version for version in versions if version.label == name]
     if not versions:
-        raise NotFoundError(f'workflow "{workflow.name}" has no version "{name}"')
+        raise NotFoundError(
+            f'workflow "{workflow.name}" has no version "{name}"; {nearest(name, _names(session, workflow))}'
+        )
     if not labelled and len(versions) > 1:
         raise InputError(
             [Problem("version", f'"{name}" is the beginning of {len(versions)} versions; give more of it')]
         )
     return (labelled or versions)[0]
+
+
+def _names(session: Any, workflow: Workflow) -> list[str]:
+    """Labels and short digests, the newest first."""
+    query = select(Version.label, Version.digest).where(Version.workflow_id == workflow.id)
+    rows = session.execute(query.order_by(Version.created_at.desc()).limit(NAMED)).all()
+    return [label for label, _ in rows if label] + [digest[:12] for _, digest in rows]

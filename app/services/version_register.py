@@ -1,4 +1,7 @@
-"""Registers a version of a workflow: checks the spec, compiles it once, stores both, makes it the active version."""
+"""Registers a version of a workflow: checks the spec, compiles it once, stores both, makes it the active version.
+
+What is recorded beside the spec (commit, environment, who and when) is that of the first registration.
+"""
 
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +18,10 @@ from app.db import writing
 from app.models import Project, Version, Workflow
 from app.services.audit import record
 from app.services.refs import blobs_of, values_in
+from app.services.version_activate import is_chosen, mark_active
 from celesta.codecs import verify
 from celesta.errors import ConflictError, Problem, SpecError
-from celesta.hashing import canonical
+from celesta.hashing import canonical, document_digest
 from celesta.spec import spec_digest
 from celesta.store import Store
 
@@ -38,17 +42,31 @@ class MissingBlobsError(ConflictError):
 
 @dataclass(frozen=True)
 class Registered:
-    """`created` is False when the project had this version already; it is active now in either case."""
+    """`created` is False when the project had this version already."""
 
     version: Version
     workflow: Workflow
     created: bool
 
+    @property
+    def active(self) -> bool:
+        return self.workflow.active_version_id == self.version.id
+
 
 def register_version(
-    session: Any, store: Store, principal: Principal, project: Project, spec: Document, label: str | None = None
+    session: Any,
+    store: Store,
+    principal: Principal,
+    project: Project,
+    spec: Document,
+    label: str | None = None,
+    activate: bool = True,
 ) -> Registered:
-    """Idempotent: the same spec is the same version. Raises `SpecError` with all problems, or `MissingBlobsError`."""
+    """Idempotent: the same spec is the same version. Without `activate` it becomes the active one only while nobody
+    has chosen another by activating it or rolling back to it.
+
+    Raises `SpecError` with all problems, or `MissingBlobsError`.
+    """
     require(principal, "editor", project)
     load_spec(spec)
     digest = spec_digest(spec)
@@ -62,10 +80,11 @@ def register_version(
         blobs = store.put_blob(canonical(spec)), store.put_blob(canonical(compile_plan(spec)))
     else:
         blobs = known.spec_blob, known.plan_blob
+    given = session, principal, project, spec, digest, blobs, label, activate
     try:
-        return _commit(session, principal, project, spec, digest, blobs, label)
+        return _commit(*given)
     except IntegrityError:  # the same name or the same version was registered by somebody in this very moment
-        return _commit(session, principal, project, spec, digest, blobs, label)
+        return _commit(*given)
 
 
 def _commit(
@@ -76,6 +95,7 @@ def _commit(
     digest: str,
     blobs: tuple[str, str],
     label: str | None,
+    activate: bool,
 ) -> Registered:
     with writing(session):
         workflow = _workflow(session, project, spec)
@@ -86,7 +106,8 @@ def _commit(
             session.add(version)
         version.label = label or version.label
         session.flush()
-        workflow.active_version_id = version.id
+        if activate or not is_chosen(session, workflow):
+            mark_active(session, workflow, version, "register", principal.name)
         record(session, principal, "version.register", project, f"{workflow.name}@{digest[:12]}", created=created)
     return Registered(version, workflow, created)
 
@@ -127,8 +148,24 @@ def _version(
         interface=spec["interface"],
         step_count=len(spec["steps"]),
         git=spec.get("git"),
+        environment=_environment(spec),
         created_by=principal.name,
     )
+
+
+def _environment(spec: Document) -> Document:
+    """What tells at a glance whether two versions were made in the same environment."""
+    found = spec.get("environment") or {}
+    packages = found.get("packages") or {}
+    images = {task["image"] for task in spec["tasks"].values() if task.get("image")}
+    images |= {step["options"]["image"] for step in spec["steps"] if (step.get("options") or {}).get("image")}
+    return {
+        "python": found.get("python") or spec.get("python"),
+        "platform": found.get("platform"),
+        "lock": document_digest(packages) if packages else None,
+        "packages": len(packages),
+        "images": sorted(images),
+    }
 
 
 def _missing(store: Store, spec: Document) -> list[str]:

@@ -19,7 +19,7 @@ from app.services.graph_layout import layout
 from app.services.moments import iso
 from app.services.paging import Page, decode, page_of
 from app.services.session import Session
-from celesta.errors import NotFoundError
+from app.services.version_find import find_workflow
 from celesta.store import Store
 
 KEPT_PLANS = 32
@@ -35,8 +35,10 @@ class Listed:
     last_run: Run | None
 
 
-def page(session: Session, project: Project, *, cursor: str = "", limit: int = 50) -> Page[Listed]:
-    """The workflows of a project by name."""
+def page(
+    session: Session, project: Project, *, kind: str = "", search: str = "", cursor: str = "", limit: int = 50
+) -> Page[Listed]:
+    """The workflows of a project by name: all or those of a kind, whose names hold `search`."""
     newest = aliased(Run)
     last = (
         select(newest.id)
@@ -55,6 +57,10 @@ def page(session: Session, project: Project, *, cursor: str = "", limit: int = 5
         .order_by(Workflow.name)
         .limit(limit + 1)
     )
+    if kind:
+        query = query.where(Workflow.kind == kind)
+    if search:
+        query = query.where(Workflow.name.icontains(search, autoescape=True))
     if cursor:
         query = query.where(Workflow.name > decode(cursor, str)[0])
     rows = [Listed(*row) for row in session.execute(query)]
@@ -71,11 +77,7 @@ def get(session: Session, project: Project, name: str) -> Workflow:
         .where(Workflow.project_id == project.id, Workflow.name == name)
         .options(joinedload(Workflow.active_version))
     )
-    if workflow is None:
-        raise NotFoundError(
-            f'there is no workflow "{name}" in project "{project.name}"; register its file first: celesta register FILE'
-        )
-    return workflow
+    return workflow or find_workflow(session, project, name)
 
 
 def versions(session: Session, workflow: Workflow, *, cursor: str = "", limit: int = 50) -> Page[Version]:
@@ -115,6 +117,7 @@ def version_document(workflow: Workflow, found: Version, store: Store | None = N
         "steps": found.step_count,
         "bundle": found.bundle,
         "git": found.git,
+        "environment": found.environment,
         "created_by": found.created_by,
         "created_at": iso(found.created_at),
     }
@@ -122,13 +125,15 @@ def version_document(workflow: Workflow, found: Version, store: Store | None = N
         return listed
     plan = load_plan(store, found.plan_blob)
     tasks = [_task(task) for task in plan.tasks]
-    return listed | {"doc": _doc(store, found.spec_blob), "interface": found.interface, "tasks": tasks}
+    doc, packages = _of_spec(store, found.spec_blob)
+    return listed | {"doc": doc, "packages": packages, "interface": found.interface, "tasks": tasks}
 
 
 @lru_cache(maxsize=256)
-def _doc(store: Store, spec_blob: str) -> str:
-    """What the author says of the workflow. Only the spec has it: it is no part of what runs."""
-    return str(json.loads(store.get_blob(spec_blob)).get("doc") or "")
+def _of_spec(store: Store, spec_blob: str) -> tuple[str, Document]:
+    """What the author says of the workflow, and the packages it was registered with: the spec alone has them."""
+    spec = json.loads(store.get_blob(spec_blob))
+    return str(spec.get("doc") or ""), (spec.get("environment") or {}).get("packages") or {}
 
 
 def _task(task: Document) -> Document:

@@ -9,7 +9,7 @@ from app.db import current_config, db
 from app.guard import principal
 from app.links import run_link
 from app.models import Project, Version, Workflow
-from app.services import run_query, workflow_query
+from app.services import run_query, version_rollback, workflow_query
 from app.services.run_launch import launch_run
 from app.services.version_find import find_version
 from app.stores import store
@@ -85,6 +85,7 @@ def _page(project: Project, workflow: Workflow, version: Version, form: LaunchFo
         versions=[workflow_query.version_document(workflow, other) for other in versions.items],
         versions_next=page_url(cursor=versions.next_cursor) if versions.next_cursor else None,
         runs=run_query.documents(db.session, project, newest.items, run_link(project)),
+        earlier=version_rollback.earlier(db.session, workflow),
         graph=workflow_query.graph(store(), version.plan_blob) if drawn else None,
         states={},
         live=False,

@@ -24,6 +24,7 @@ COMMANDS = {
     "launch": "launch",
     "runs": "runs",
     "workflows": "workflows",
+    "tasks": "workflows",
     "artifacts": "artifacts",
     "cache": "cache",
     "schedules": "schedules",

@@ -9,6 +9,7 @@ import rich_click as click
 
 from celesta.cli.dynamic import TARGET, DynamicCommand, Target, typed_of
 from celesta.cli.launch import run_options
+from celesta.cli.output import say
 
 
 class RunCommand(DynamicCommand):
@@ -42,5 +43,7 @@ def run(ctx: click.Context, /, file: Path, workflow: str, local: bool, project: 
     from celesta.client import Client
 
     with Client.from_env(project) as client:
-        version = client.register(spec, blobs)["version"]
-        send(client, spec["name"], version, target.interface, values, options)
+        registered = client.register(spec, blobs, activate=False)
+        if not registered["active"]:
+            say(f"Schedules and launches by name go on with the version of {spec['name']} that was activated.")
+        send(client, spec["name"], registered["version"], target.interface, values, options)

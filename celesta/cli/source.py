@@ -23,16 +23,18 @@ def spec_of(path: Path, name: str) -> Traced:
         return workflow_spec(load_file(path).find(name), file=str(path))
 
 
-def specs_of(path: Path) -> list[Traced]:
-    """Spec and blobs of every workflow of a file."""
+def specs_of(path: Path, with_tasks: bool = False) -> list[Traced]:
+    """Spec and blobs of every workflow of a file; of every task too when asked, or when there is no workflow."""
     from celesta.loading import load_file
     from celesta.spec import workflow_spec
 
     with stdout_on_stderr():
         loaded = load_file(path)
-        if not loaded.workflows:
-            raise InputError([Problem(str(path), "has no workflow; decorate a function with @workflow")])
-        return [workflow_spec(workflow, file=str(path)) for workflow in loaded.workflows.values()]
+        tasks = loaded.tasks if with_tasks or not loaded.workflows else {}
+        subjects = tasks | loaded.workflows
+        if not subjects:
+            raise InputError([Problem(str(path), "has no workflow and no task; decorate a function with @workflow")])
+        return [workflow_spec(subject, file=str(path)) for subject in subjects.values()]
 
 
 @contextmanager

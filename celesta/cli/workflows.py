@@ -1,4 +1,4 @@
-"""`celesta workflows` and `celesta register`: what the server knows how to run."""
+"""`celesta workflows`, `celesta tasks` and `celesta register`: what the server knows how to run."""
 
 from __future__ import annotations
 
@@ -18,46 +18,58 @@ from celesta.cli.output import (
     short,
     table,
 )
+from celesta.cli.versions import activate, diff, recorded, rollback, versions
 
 
 @click.group()
 def workflows() -> None:
-    """List and show workflows."""
+    """List, compare, activate and roll back workflows."""
 
 
-@workflows.command("list")
-@limit_option
-@project_option
-@json_option
-def list_workflows(limit: int, project: str | None, as_json: bool) -> None:
-    """List workflows by name."""
-    from celesta.client import Client
-
-    with Client.from_env(project) as client:
-        found = list(client.workflows(limit))
-    listing(
-        found,
-        as_json,
-        ["workflow", "kind", "version", "versions", "steps", "last run", ""],
-        lambda w: (
-            w["name"],
-            w["kind"],
-            (w["active_version"] or "")[:12],
-            w["versions"],
-            w["steps"],
-            ago(w["last_run"]["created_at"]) if w["last_run"] else "",
-            w["last_run"]["status"] if w["last_run"] else "",
-        ),
-        empty="No workflows. Register those of a file with `celesta register FILE`.",
-    )
+@click.group()
+def tasks() -> None:
+    """The same for single tasks, which `register` makes workflows of one step."""
 
 
-@workflows.command()
-@click.argument("workflow", metavar="WORKFLOW[@VERSION]")
+def list_of(kind: str, empty: str) -> click.Command:
+    """The command that lists what is of a kind."""
+
+    @click.command("list")
+    @click.option("--search", metavar="TEXT", help="Only those whose names hold this.")
+    @limit_option
+    @project_option
+    @json_option
+    def list_workflows(search: str | None, limit: int, project: str | None, as_json: bool) -> None:
+        """List by name."""
+        from celesta.client import Client
+
+        with Client.from_env(project) as client:
+            found = list(client.workflows(limit, kind=kind or None, search=search))
+        listing(
+            found,
+            as_json,
+            [kind or "workflow", "kind", "version", "versions", "steps", "last run", ""],
+            lambda w: (
+                w["name"],
+                w["kind"],
+                (w["active_version"] or "")[:12],
+                w["versions"],
+                w["steps"],
+                ago(w["last_run"]["created_at"]) if w["last_run"] else "",
+                w["last_run"]["status"] if w["last_run"] else "",
+            ),
+            empty=empty,
+        )
+
+    return list_workflows
+
+
+@click.command()
+@click.argument("workflow", metavar="NAME[@VERSION]")
 @project_option
 @json_option
 def show(workflow: str, project: str | None, as_json: bool) -> None:
-    """Show a workflow: its inputs, outputs and tasks."""
+    """Show inputs, outputs, tasks, and what was recorded with the version."""
     from celesta.cli.launch import split_version, version_of
     from celesta.client import Client
     from celesta.codecs import preview
@@ -76,6 +88,7 @@ def show(workflow: str, project: str | None, as_json: bool) -> None:
             ("label", document["label"]),
             ("steps", str(document["steps"])),
             ("registered", f"{ago(document['created_at'])} by {document['created_by']}"),
+            *recorded(document),
         ]
     )
     inputs = [
@@ -92,17 +105,30 @@ def show(workflow: str, project: str | None, as_json: bool) -> None:
     put(f"\nRun it with `celesta launch {workflow}`.")
 
 
+for group, kind, nothing in (
+    (workflows, "", "No workflows. Register those of a file with `celesta register FILE`."),
+    (tasks, "task", "No single tasks. Register those of a file with `celesta register FILE --tasks`."),
+):
+    group.add_command(list_of(kind, nothing))
+    for command in (show, versions, diff, activate, rollback):
+        group.add_command(command)
+
+
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE…", type=click.Path(path_type=Path))
 @click.option("--label", metavar="NAME", help="A name for these versions, such as a release.")
+@click.option("--tasks", "with_tasks", is_flag=True, help="Register each task as well, to be launched by itself.")
 @project_option
 @json_option
-def register(files: tuple[Path, ...], label: str | None, project: str | None, as_json: bool) -> None:
-    """Register the workflows of files, without running them. Registering the same code again changes nothing."""
+def register(files: tuple[Path, ...], label: str | None, with_tasks: bool, project: str | None, as_json: bool) -> None:
+    """Register the workflows of files, without running them, and make these versions the active ones.
+
+    A file without a workflow registers its tasks. Registering the same code again changes nothing.
+    """
     from celesta.cli.source import specs_of
     from celesta.client import Client
 
-    traced = [found for path in files for found in specs_of(path)]
+    traced = [found for path in files for found in specs_of(path, with_tasks)]
     with Client.from_env(project) as client:
         done = [client.register(spec, blobs, label) for spec, blobs in traced]
     if as_json:

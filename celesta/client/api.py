@@ -55,9 +55,14 @@ class Client:
 
     # -- versions and workflows
 
-    def register(self, spec: Document, blobs: Blobs | None = None, label: str | None = None) -> Document:
-        """Register a spec; uploads those of `blobs` that the server says it misses."""
-        document = {"spec": spec} | ({"label": label} if label else {})
+    def register(
+        self, spec: Document, blobs: Blobs | None = None, label: str | None = None, *, activate: bool = True
+    ) -> Document:
+        """Register a spec; uploads those of `blobs` that the server says it misses.
+
+        Without `activate` a version that somebody chose, by activating it or rolling back to it, stays the active one.
+        """
+        document = {"spec": spec, "activate": activate} | ({"label": label} if label else {})
         try:
             return self._post(document, "versions")
         except MissingBlobs as missing:
@@ -82,14 +87,31 @@ class Client:
     def has_blob(self, digest: str) -> bool:
         return self.http.exists(self._path("blobs", digest))
 
-    def workflows(self, limit: int | None = None) -> Iterator[Document]:
-        return self._list(limit, "workflows")
+    def workflows(
+        self, limit: int | None = None, *, kind: str | None = None, search: str | None = None
+    ) -> Iterator[Document]:
+        """All workflows by name, or those of a kind (`task` for single tasks), whose names hold `search`."""
+        return self._list(limit, "workflows", kind=kind, search=search)
 
     def workflow(self, name: str) -> Document:
         return self._get("workflows", name)
 
     def version(self, workflow: str, version: str) -> Document:
         return self._get("workflows", workflow, "versions", version)
+
+    def versions(self, workflow: str, limit: int | None = None) -> Iterator[Document]:
+        return self._list(limit, "workflows", workflow, "versions")
+
+    def diff_versions(self, workflow: str, version: str, to: str | None = None) -> Document:
+        """What changed from a version to another, by default to the active one."""
+        return self._get("workflows", workflow, "versions", version, "diff", to=to)
+
+    def activate(self, workflow: str, version: str) -> Document:
+        return self._post({"version": version}, "workflows", workflow, "activate")
+
+    def rollback(self, workflow: str, to: str | None = None) -> Document:
+        """Back to version `to`, by default to the one that was active before, schedules included."""
+        return self._post({"to": to}, "workflows", workflow, "rollback")
 
     # -- runs
 

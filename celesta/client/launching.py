@@ -79,7 +79,11 @@ def launch_on(
         from celesta.spec import workflow_spec
 
         spec, blobs = workflow_spec(workflow)
-        name, version, interface = spec["name"], client.register(spec, blobs)["version"], spec["interface"]
+        name, version, interface = (
+            spec["name"],
+            client.register(spec, blobs, activate=False)["version"],
+            spec["interface"],
+        )
     refs = encoded(interface, inputs, ServerBlobs(client), name)
     run = client.launch(name, input_refs=refs, version=version, no_cache=no_cache, refresh=refresh)
     return Handle(client, run)

@@ -19,8 +19,12 @@ __all__ = ["Spec", "spec_digest", "validate", "workflow_spec"]
 
 
 def spec_digest(spec: Spec) -> str:
-    """The identity of a version: SHA-256 of the canonical spec without `git` and `doc`, which change no result."""
-    kept = {key: value for key, value in spec.items() if key not in ("git", "doc")}
+    """The identity of a version: SHA-256 of the canonical spec without what changes no result.
+
+    That is `doc`, and what tells where it was registered from: `git` and `environment`. Steps run in the environment of
+    their worker or image, and the image is an option of the task.
+    """
+    kept = {key: value for key, value in spec.items() if key not in ("git", "doc", "environment")}
     text = json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 

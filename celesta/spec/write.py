@@ -17,6 +17,7 @@ from typing import Any
 from celesta.blobs import MemoryBlobs
 from celesta.bundle import pack, reached_files
 from celesta.codecs import encode
+from celesta.environment import environment_lock
 from celesta.errors import CodecError, NotFoundError, SpecError
 from celesta.frames import place_of
 from celesta.graph import Graph, Step
@@ -44,7 +45,8 @@ def write_spec(subject: Any, file: str | None) -> tuple[dict[str, Any], dict[str
     writer = _Writer(layout, contents)
     spec = writer.spec(graph)
     digest, data = pack(contents, path.name)
-    spec |= {"bundle": digest, "python": f"{sys.version_info.major}.{sys.version_info.minor}", "git": _git(path.parent)}
+    spec |= {"bundle": digest, "python": f"{sys.version_info.major}.{sys.version_info.minor}"}
+    spec |= {"git": _git(path.parent), "environment": environment_lock()}
     writer.store.blobs[digest] = data
     problems = validate(spec)
     if problems:

@@ -236,7 +236,7 @@ class TestLaunch:
                 launch(version=name)
 
     def test_an_unknown_workflow_is_told_the_known_ones(self, launch):
-        with pytest.raises(NotFoundError, match="registered are: flow"):
+        with pytest.raises(NotFoundError, match='did you mean "flow"'):
             launch(workflow="flo")
 
     def test_a_viewer_cannot_launch(self, launch, project):

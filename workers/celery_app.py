@@ -26,6 +26,7 @@ from app.dispatch import QUEUE_CONTROL, QUEUE_STEPS, TASK_FINISH, TASK_START, TA
 from celesta.store import open_store
 from workers.engine import Engine
 from workers.engine.publishing import Publisher
+from workers.executors.chosen import ChosenExecutor
 
 SOCKET_SECONDS = 3.0
 """A Redis that does not answer is given up after this, and asked once more: together below the shortest lease."""
@@ -44,7 +45,8 @@ class CelestaApp(Celery):  # type: ignore[misc]
         config = self.config
         store = open_store(config.store_url, config.s3_endpoint_url)
         client = connect(config.redis_url)
-        return Engine(client, store, Publisher(self), lease_seconds=config.lease_seconds)
+        places = ChosenExecutor(config)
+        return Engine(client, store, Publisher(self), lease_seconds=config.lease_seconds, place=places.of)
 
 
 def create(config: Config) -> CelestaApp:

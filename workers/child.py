@@ -7,10 +7,10 @@ import os
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from workers import executors
 from workers.engine.leases import Leases
 from workers.engine.livelog import LiveLog
 from workers.engine.running import Runner
+from workers.executors.chosen import ChosenExecutor
 
 if TYPE_CHECKING:
     from workers.celery_app import CelestaApp
@@ -29,7 +29,7 @@ def runner(app: "CelestaApp") -> Runner:
 @lru_cache(maxsize=1)
 def _runner(app: "CelestaApp", pid: int) -> Runner:
     config = app.config
-    executor = executors.get(config.executor, config, LiveLog(app.engine.client).write)
+    executor = ChosenExecutor(config, LiveLog(app.engine.client).write)
     made = Runner(app.engine, executor, name(pid), config.store_url)
     Leases(made).start()
     return made

@@ -16,7 +16,7 @@ from workers import child, sources
 from workers.engine import control, start
 from workers.engine.backend import Outcomes
 from workers.engine.core import Kept
-from workers.engine.manifests import read
+from workers.engine.external import ended_elsewhere
 from workers.engine.settling import Ended
 
 if TYPE_CHECKING:
@@ -64,12 +64,11 @@ def run_steps(self: Task, run_id: str, steps: list[list[Any]]) -> Outcomes:
 
 
 def finish_step(self: Task, run_id: str, node: str, token: str) -> Outcomes:
-    """An attempt that was launched elsewhere has ended; its result document is in the store."""
-    view = self.app.engine.views.of(run_id)
-    result = read(self.app.engine.store, view, node, token) if view else None
-    if result is None:
+    """An attempt that was launched elsewhere has ended: its result document is in the store, or it was cancelled."""
+    ended = ended_elsewhere(self.app.engine, run_id, node, token)
+    if ended is None:
         raise Ignore
-    return Outcomes(run_id, (Ended(node, token, result),))
+    return Outcomes(run_id, (ended,))
 
 
 def _report(task: Task, run_id: str, ended: list[Ended], keep: Kept | None = None) -> None:

@@ -14,11 +14,12 @@ from workers.engine.views import View
 
 Action = Literal["run", "pause", "cancel"]
 
-ENDS_ITSELF = ("running", "open", "succeeded", "failed", "cached", "skipped", "upstream_failed", "cancelled")
+RUNS = ("running", "external", "open")
+ENDS_ITSELF = (*RUNS, "succeeded", "failed", "cached", "skipped", "upstream_failed", "cancelled")
 
 
 def control(engine: Engine, run: str, action: Action) -> bool:
-    """Applies a decision. Steps that run are told by their next heartbeat; all others are cancelled here.
+    """Applies a decision. Steps that run are told by the heartbeat of who runs them; all others are cancelled here.
 
     False: Redis does not know the run; the caller comes again.
     """

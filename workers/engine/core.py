@@ -4,6 +4,7 @@ Made once per process by `workers.celery_app.CelestaApp`; every function of this
 of any run.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,6 +20,15 @@ SYSTEM_RETRIES = 3
 """Lost attempts of one step that are repaired before the step fails."""
 CHUNK = 1_000
 """Most steps in one script call; one of 50,000 would freeze Redis for 0.2 s."""
+
+
+Document = dict[str, Any]
+
+
+class Place(Protocol):
+    """What the engine asks of an executor about work that it launched: `workers.executors.base.Executor`."""
+
+    def reconcile(self, attempt: Document) -> Document | None: ...
 
 
 Kept = list[list[Any]]
@@ -41,6 +51,10 @@ class Engine:
     lease_seconds: float = 10.0
     grace_seconds: float = 5.0
     """How long a message may stay unclaimed before somebody asks where it is."""
+    launched_seconds: float = 60.0
+    """How long work that was launched elsewhere is believed to go on; its executor says so several times in between."""
+    place: Callable[[str], Place] | None = None
+    """Finds the executor of this name, to ask what became of work of which nobody speaks any more."""
     pace: Pace = field(default_factory=Pace)
 
     def __post_init__(self) -> None:
@@ -50,6 +64,10 @@ class Engine:
     @property
     def lease_ms(self) -> int:
         return int(self.lease_seconds * 1000)
+
+    @property
+    def launched_ms(self) -> int:
+        return int(self.launched_seconds * 1000)
 
     @property
     def grace_ms(self) -> int:

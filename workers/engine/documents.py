@@ -31,6 +31,7 @@ def step_document(
         "secrets": secret_sources(step.get("secrets") or ()),
         "resources": step.get("resources"),
         "timeout_seconds": step.get("timeout_seconds"),
+        "executor": step.get("executor"),
         "image": step.get("image"),
         "store_url": store_url,
         "cache_key": cache_key,

@@ -17,6 +17,7 @@ from workers.engine import keys, settling
 from workers.engine.cascade import Cascade
 from workers.engine.completing import complete, promote
 from workers.engine.core import Engine
+from workers.engine.external import ask
 from workers.engine.finishing import finish
 from workers.engine.manifests import latest, read
 from workers.engine.settling import Ended, Finding
@@ -66,19 +67,21 @@ def _sweep_run(
         engine.call("sweep", run, steps=nodes)
         return
     records = engine.client.hmget(keys.states(run), nodes)
-    by_state: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    by_state: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
     for node, record in zip(nodes, records, strict=True):
-        state, token = record.decode().split("|")[:2] if record else ("", "")
-        by_state[state].append((node, token))
+        state, token, *_, owner = record.decode().split("|") if record else ("", "", "")
+        by_state[state].append((node, token, owner))
     if "" in by_state:
         _look_after(engine, view, begin)
     if "sent" in by_state:
-        _resend(engine, view, [node for node, _ in by_state["sent"]], backlog)
-    for node, token in by_state["running"]:
+        _resend(engine, view, [node for node, *_ in by_state["sent"]], backlog)
+    for node, token, _ in by_state["running"]:
         _replace(engine, view, node, token)
-    for node, _ in by_state["recovering"]:
+    for node, *_ in by_state["recovering"]:
         _recover(engine, view, node)
-    again = [node for state in ASK_AGAIN for node, _ in by_state[state]]
+    if "external" in by_state:
+        ask(engine, view, by_state["external"])
+    again = [node for state in ASK_AGAIN for node, *_ in by_state[state]]
     if again:
         promote(engine, run, again)
 

@@ -19,6 +19,7 @@ from workers.engine.bindings import Ref, parents_of
 from workers.engine.completing import flight_owner
 from workers.engine.core import Engine
 from workers.engine.documents import step_document
+from workers.engine.external import Launched, hand_over
 from workers.engine.settling import Ended, Finding
 from workers.engine.views import View
 
@@ -30,6 +31,8 @@ FLIGHT_RETRY_MS = 1_000
 
 class Executor(Protocol):
     """What the engine wants of `workers.executors.base.Executor`."""
+
+    name: str
 
     def submit(self, document: dict[str, Any]) -> dict[str, Any] | None: ...
 
@@ -161,9 +164,20 @@ class Runner:
             return
         if finding.key and view.reads_cache(node) and not self._may_compute(batch, node, token, finding):
             return
-        result = self.executor.submit(step_document(view, node, token, inputs, finding.key, self.store_url))
+        document = step_document(view, node, token, inputs, finding.key, self.store_url)
+        result = self.executor.submit(document)
+        if result is None and node not in batch.stopped:
+            self._launched(batch, document)
         self._keep(batch, node, token, result, finding)
         engine.pace.learn(view, node, (monotonic() - begun) * 1000)
+
+    def _launched(self, batch: Batch, document: dict[str, Any]) -> None:
+        """The work goes on without this worker; what must not go on after all is ended."""
+        attempt = Launched(document["node"], document["token"], document["cache_key"])
+        told = hand_over(self.engine, batch.view, attempt, document["executor"] or self.executor.name)
+        if told != "ok":
+            batch.stopped[attempt.node] = told
+            self.executor.cancel(batch.view.run, attempt.node, attempt.token)
 
     def _keep(self, batch: Batch, node: str, token: str, result: dict[str, Any] | None, finding: Finding) -> None:
         told = batch.stopped.get(node)

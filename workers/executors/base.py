@@ -7,7 +7,7 @@ document becomes durable in the store; what the result means for the run is the 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -18,7 +18,9 @@ Document = dict[str, Any]
 # Takes a piece of a running attempt's log: `on_log(run, node, token, data)`.
 OnLog = Callable[[str, str, str, bytes], None]
 
-KNOWN = {"process": "workers.executors.process:ProcessExecutor"}
+KNOWN = {
+    "process": "workers.executors.process:ProcessExecutor",
+}
 
 
 class ExecutorConfig(Protocol):
@@ -26,6 +28,8 @@ class ExecutorConfig(Protocol):
 
     @property
     def home(self) -> Path: ...
+    @property
+    def executor(self) -> str: ...
     @property
     def store_url(self) -> str: ...
     @property
@@ -50,6 +54,8 @@ class Executor:
     """Runs attempts. The hooks do nothing unless an executor has something to do there."""
 
     capabilities: ClassVar[Capabilities] = Capabilities()
+    name: str = ""
+    """The known name or dotted path by which it was found."""
 
     def __init__(self, config: ExecutorConfig, on_log: OnLog | None = None) -> None:
         self.config = config
@@ -72,9 +78,13 @@ class Executor:
         """What a running attempt has written so far, from `offset` on. None: it does not run here."""
         return None
 
-    def reconcile(self) -> Iterable[Document]:
-        """The result documents of launched work that ended since the last call."""
-        return ()
+    def reconcile(self, attempt: Document) -> Document | None:
+        """What became of launched work of which nobody speaks any more; None: it goes on.
+
+        `attempt` names project, run, node, path and token. Work that is certainly gone has a result of kind `system`.
+        Raises `CelestaError` when that cannot be told now.
+        """
+        raise NotImplementedError
 
     def close(self) -> None:
         """Gives back what the executor holds; attempts that run are ended."""
@@ -95,4 +105,6 @@ def get(name: str, config: ExecutorConfig, on_log: OnLog | None = None) -> Execu
         raise ConfigError(f"executor {name!r} cannot be loaded: {error}") from error
     if not (isinstance(found, type) and issubclass(found, Executor)):
         raise ConfigError(f"executor {name!r} is not a subclass of workers.executors.Executor")
-    return found(config, on_log)
+    executor = found(config, on_log)
+    executor.name = name
+    return executor

@@ -107,6 +107,7 @@ class TestExecutor:
     """Runs a task by calling the Python function of its name; raising fails the step."""
 
     __test__ = False
+    name = "tests"
 
     def __init__(self, store: Store, functions: Mapping[str, Callable[..., Any]]) -> None:
         self.store = store

@@ -35,6 +35,7 @@ class Config:
     home: Path
     store_url: str
     s3_endpoint_url: str | None = None
+    executor: str = "process"
 
 
 @dataclass

@@ -1,0 +1,106 @@
+"""Steps whose work was launched and ends elsewhere: the state `external`.
+
+The worker that launched it hands the lease over (`hand_over`) to the executor, who keeps it while the work lives
+(`vouch`, called by the watcher) and says when it ends (the `finish` task). Work of which nobody speaks in time is asked
+for (`ask`, by the reconciler). A worker that dies between the launch and the hand-over loses nothing: who vouches takes
+the lease over as well.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from celesta.errors import CelestaError
+from workers.engine import caching, events, keys
+from workers.engine.cascade import Cascade
+from workers.engine.completing import complete, flight_owner
+from workers.engine.core import Document, Engine
+from workers.engine.manifests import read
+from workers.engine.settling import Ended
+from workers.engine.views import View
+
+log = logging.getLogger(__name__)
+
+ASK_AGAIN_MS = 5_000
+"""How long to wait for a store or a cluster that does not answer."""
+ASKED_AT_ONCE = 50
+
+
+@dataclass(frozen=True)
+class Launched:
+    """An attempt whose work goes on elsewhere."""
+
+    node: str
+    token: str
+    cache_key: str | None = None
+
+
+def hand_over(engine: Engine, view: View, attempt: Launched, place: str) -> str:
+    """Gives the lease of an attempt to the executor that runs it: `ok`, or why it must end: `cancelled`, `stale`."""
+    answers = vouch(engine, view.run, [attempt], place)
+    return answers[0] if answers else "ok"  # Redis lost the run: a rebuild takes back what still lives
+
+
+def vouch(engine: Engine, run: str, attempts: Sequence[Launched], place: str) -> list[str]:
+    """Says that this work is known to its executor; for each attempt `ok`, or why it need not go on.
+
+    Empty: Redis does not know the run (now), and nothing may be concluded.
+    """
+    steps = [(attempt.node, attempt.token) for attempt in attempts]
+    reply = engine.call("renew", run, steps=steps, owner=place, state="external", lease=engine.launched_ms)
+    if reply["status"] != "ok":
+        return []
+    view = engine.views.of(run)
+    flights = [(one.cache_key, flight_owner(view, one.node, one.token)) for one in attempts if view and one.cache_key]
+    if view and flights:
+        caching.renew(engine.client, view, flights, engine.launched_ms)
+    answers: list[str] = reply["answers"]
+    return answers
+
+
+def ended_elsewhere(engine: Engine, run: str, node: str, token: str) -> Ended | None:
+    """What an attempt came to of which the executor says that it has ended.
+
+    None: it left no result, and its run was not cancelled; then its lease is left to run out. Raises `StoreError`.
+    """
+    view = engine.views.of(run)
+    if view is None:
+        return None
+    outcome = read(engine.store, view, node, token)
+    if outcome is None:
+        cancelled = engine.client.hget(keys.meta(run), "control") == b"cancel"
+        return Ended(node, token, {}, cancelled=True) if cancelled else None
+    return Ended(node, token, outcome, Cascade(engine, view).finding(node))
+
+
+def ask(engine: Engine, view: View, attempts: Sequence[tuple[str, str, str]]) -> None:
+    """Looks after (node, token, executor) of whom nobody spoke in time: a few in one round."""
+    for number, (node, token, place) in enumerate(attempts[:ASKED_AT_ONCE]):
+        try:
+            outcome = _outcome(engine, view, node, token, place)
+            finding = Cascade(engine, view).finding(node) if outcome else None
+        except CelestaError as error:
+            log.warning("run %s: %d launched steps are looked after later: %s", view.run, len(attempts) - number, error)
+            _wait(engine, view, [node for node, _, _ in attempts[number:]], ASK_AGAIN_MS)
+            return
+        if outcome is None:
+            _wait(engine, view, [node], engine.launched_ms)
+        else:
+            complete(engine, view.run, [Ended(node, token, outcome, finding, overdue=True)])
+    _wait(engine, view, [node for node, _, _ in attempts[ASKED_AT_ONCE:]], ASK_AGAIN_MS)
+
+
+def _outcome(engine: Engine, view: View, node: str, token: str, place: str) -> Document | None:
+    """The outcome of the attempt; None: it goes on. Raises `CelestaError` when that cannot be told."""
+    found = read(engine.store, view, node, token)
+    if found is not None or engine.place is None:
+        return found
+    address = {"project": view.project, "run": view.run, "node": node, "path": view.path(node), "token": token}
+    result = engine.place(place).reconcile(address)
+    return None if result is None else events.outcome_of(result)
+
+
+def _wait(engine: Engine, view: View, nodes: list[str], ms: int) -> None:
+    if nodes:
+        steps = [[node, "external", ms, True] for node in nodes]
+        engine.call("bump", view.run, epoch=view.epoch, steps=steps)

@@ -56,6 +56,8 @@ class Cascade:
         self.settles: list[Entry] = []
         self.admits: list[dict[str, Any]] = []
         self.good: set[str] = set()
+        self.answers: list[str] = []
+        self.status = "ok"
         self.over = False
 
     def add(self, asks: Iterable[Ask]) -> "Cascade":
@@ -66,6 +68,16 @@ class Cascade:
                 self.seen.add(mark)
                 self.asks.append(ask)
         return self
+
+    def begin(self) -> None:
+        """The first calls of the script, with what becomes ready by them as far as that is known here.
+
+        So the next step of a chain is looked up in the cache before its parent counts, and sent in the same call.
+        """
+        plain = [ask[0] for ask in self.asks if not self._opens(ask[0])]
+        self.asks = [ask for ask in self.asks if self._opens(ask[0])]
+        self._look_up(plain)
+        self.flush_all()
 
     def run(self) -> bool:
         """Goes on until nothing is left to ask. True: the run is over."""
@@ -89,6 +101,8 @@ class Cascade:
         room = 0 if self.settles else CHUNK
         admits, self.admits = self.admits[:room], self.admits[room:]
         reply = advance(self.engine, self.view, settles, admits, **more)
+        self.status = reply["status"]
+        self.answers += reply.get("ok") or []
         self.over = self.over or bool(reply.get("over"))
         self.engine.publish(self.view.run, reply.get("send") or [], self.keep)
         self.add(reply.get("asks") or [])

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from time import time
 
 from workers.engine import caching, keys, settling
-from workers.engine.cascade import Cascade, advance
+from workers.engine.cascade import Cascade
 from workers.engine.core import Engine, Kept
 from workers.engine.finishing import finish
 from workers.engine.settling import Ended
@@ -21,31 +21,33 @@ log = logging.getLogger(__name__)
 def complete(engine: Engine, run: str, ended: Sequence[Ended], keep: Kept | None = None) -> list[str]:
     """Settles attempts. What became of each: `ok`, `retry`, `done` (it was settled before) or `stale`.
 
-    One round trip, and one to publish when something became ready; cached steps take one more. A worker that can go on
-    at once gives an empty `keep`, and is left one of the steps that became ready.
+    One round trip, and one to publish when something became ready; cached steps take one more for what may follow them
+    and one to write the cache. A worker that can go on at once gives an empty `keep`, and is left one of the steps that
+    became ready.
     """
+    cascade = _begin(engine, run, ended, keep)
+    if cascade is not None and cascade.status == "stale":  # Rebuilt since this process met the run: look again, once.
+        engine.views.forget(run)
+        cascade = _begin(engine, run, ended, keep)
+    if cascade is None or cascade.status != "ok":
+        return ["stale"] * len(ended)
+    answers = cascade.answers[: len(ended)]
+    land(engine, cascade.view, ended, answers)
+    if cascade.run():
+        finish(engine, cascade.view)
+    return answers
+
+
+def _begin(engine: Engine, run: str, ended: Sequence[Ended], keep: Kept | None) -> Cascade | None:
     view = engine.views.of(run)
     if view is None or not ended:
-        return ["stale"] * len(ended)
-    entries = [settling.attempt(view, one) for one in ended]
-    reply = advance(engine, view, entries)
-    if reply["status"] == "stale":  # Rebuilt since this process met the run: look again, once.
-        engine.views.forget(run)
-        view = engine.views.of(run)
-        if view is None:
-            return ["stale"] * len(ended)
-        reply = advance(engine, view, [settling.attempt(view, one) for one in ended])
-    if reply["status"] != "ok":
-        return ["stale"] * len(ended)
-    engine.publish(run, reply["send"] or [], keep)
-    answers: list[str] = reply["ok"]
-    land(engine, view, ended, answers)
-    over = bool(reply.get("over"))
-    if reply["asks"]:
-        over = Cascade(engine, view, keep=keep).add(reply["asks"]).run() or over
-    if over:
-        finish(engine, view)
-    return answers
+        return None
+    cascade = Cascade(engine, view, keep=keep)
+    for one in ended:
+        outputs = one.outcome["outputs"] if one.state in ("succeeded", "cached") else None
+        cascade.settle(settling.attempt(view, one), outputs)
+    cascade.begin()
+    return cascade
 
 
 def land(engine: Engine, view: View, ended: Sequence[Ended], answers: Sequence[str]) -> None:

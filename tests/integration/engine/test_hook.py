@@ -132,6 +132,24 @@ def test_a_message_that_cannot_be_published_stays_in_flight(
 # Round trips
 
 
+def _counted(world: World) -> list[str]:
+    """The round trips from now on."""
+    calls: list[str] = []
+    command, pipeline = world.client.execute_command, world.client.pipeline
+
+    def counted_command(*arguments: Any, **options: Any) -> Any:
+        calls.append(arguments[0])
+        return command(*arguments, **options)
+
+    def counted_pipeline(**options: Any) -> Any:
+        calls.append("pipeline")
+        return pipeline(**options)
+
+    world.client.execute_command = counted_command  # type: ignore[method-assign]
+    world.client.pipeline = counted_pipeline  # type: ignore[method-assign]
+    return calls
+
+
 def test_a_plain_step_costs_one_round_trip_to_claim_and_one_to_complete(world: World) -> None:
     plan = Planned()
     first = plan.add("one")
@@ -139,18 +157,24 @@ def test_a_plain_step_costs_one_round_trip_to_claim_and_one_to_complete(world: W
     plan.add("double", x=step(second))
     world.start("r1", world.plan(plan))
     world.work()
-    calls: list[tuple[Any, ...]] = []
-    real = world.client.execute_command
-
-    def counted(*arguments: Any, **options: Any) -> Any:
-        calls.append(arguments[:1])
-        return real(*arguments, **options)
-
-    world.client.execute_command = counted  # type: ignore[method-assign]
+    calls = _counted(world)
     published = len(world.published)
     world.work()
-    assert calls == [("EVALSHA",), ("EVALSHA",)]
+    assert calls == ["EVALSHA", "EVALSHA"]
     assert len(world.published) - published == 1
+
+
+def test_a_cached_step_of_a_chain_costs_three_round_trips_more(world: World) -> None:
+    """To take its flight, to look up what follows it, and to write the cache."""
+    plan = Planned()
+    last = plan.add("one", cache=True)
+    for _ in range(3):
+        last = plan.add("double", x=step(last), cache=True)
+    world.start("r1", world.plan(plan))
+    world.work()
+    calls = _counted(world)
+    world.work()
+    assert calls == ["EVALSHA", "pipeline", "HMGET", "EVALSHA", "pipeline"]
 
 
 def test_a_worker_that_can_go_on_gets_one_ready_step_and_the_queue_the_others(world: World) -> None:

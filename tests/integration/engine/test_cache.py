@@ -1,7 +1,9 @@
 """The cache is asked before a message is sent, and one of two who need the same computes it."""
 
-import time
+import itertools
+from collections.abc import Callable
 
+from tests.fixtures.growth import growth
 from tests.integration.engine.harness import Planned, World, step, value
 from workers.engine import keys
 
@@ -106,13 +108,21 @@ def test_equal_items_of_one_map_are_computed_once(world: World) -> None:
     assert world.executor.ran == ["0.0"]
 
 
-def test_a_chain_of_many_hits_settles_in_seconds(world: World) -> None:
-    plan, last = _chain(2_000)
-    digest = world.plan(plan, result=step(last))
+def test_a_chain_of_hits_grows_with_its_steps_and_no_faster(world: World) -> None:
+    runs = (f"r{number}" for number in itertools.count(1))
     world.functions["double"] = lambda x: (2 * x) % 1_000_003
-    world.start("r1", digest)
-    world.drain()
-    begun = time.monotonic()
-    world.start("r2", digest)
-    assert world.finished("r2")["counts"]["cached"] == 2_000
-    assert time.monotonic() - begun < 4.0
+
+    def hitting(length: int) -> Callable[[], None]:
+        plan, last = _chain(length)
+        digest = world.plan(plan, result=step(last))
+        world.start(next(runs), digest)
+        world.drain()
+        run = next(runs)
+
+        def work() -> None:
+            world.start(run, digest)
+            assert world.finished(run)["counts"]["cached"] == length
+
+        return work
+
+    assert growth(hitting, 200, 2_000) < 4

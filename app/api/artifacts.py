@@ -1,16 +1,17 @@
-"""Artifacts: list, look, download. And what the cache of a project has saved."""
+"""Artifacts: list, look, download, where they came from. And what the cache of a project has saved."""
 
 from collections.abc import Iterator
 
 from flask import Response
-from marshmallow import Schema, fields
+from marshmallow import Schema, fields, validate
 from werkzeug.http import dump_options_header
 
 from app.api.noun import Noun
 from app.api.schemas import Json, PageArguments, answer_with, moment, page_answer, page_schema
 from app.db import db
+from app.guard import principal
 from app.models import Project
-from app.services import artifact_query, cache_query
+from app.services import artifact_find, artifact_query, cache_query, lineage_query
 from app.services.artifact_query import Content
 from app.stores import store
 
@@ -36,6 +37,51 @@ class ArtifactDocument(Schema):
 class ArtifactsArguments(PageArguments):
     run = fields.String(load_default="")
     digest = fields.String(load_default="", metadata={"description": "a digest, or the beginning of one"})
+
+
+class Consumer(Schema):
+    run_id = fields.String()
+    node = fields.String()
+    path = fields.String()
+    input = fields.String()
+
+
+class WholeArtifact(ArtifactDocument):
+    producer = fields.Dict(metadata={"description": "the step, its run and version; `source` where the cache answered"})
+    consumers = fields.List(fields.Nested(Consumer), metadata={"description": "the newest steps that took this value"})
+
+
+class LineageArguments(Schema):
+    direction = fields.String(load_default="up", validate=validate.OneOf(("up", "down")))
+    depth = fields.Integer(load_default=None, allow_none=True, validate=validate.Range(0))
+
+
+class LineageDocument(Schema):
+    artifact = fields.Nested(ArtifactDocument)
+    direction = fields.String()
+    steps = fields.List(fields.Dict(), metadata={"description": "by distance; the first made the artifact"})
+    edges = fields.List(fields.Dict(), metadata={"description": "from the earlier step to the later"})
+    truncated = fields.Boolean(metadata={"description": "there are more than 1,000 steps"})
+
+
+class FindArguments(Schema):
+    digest = fields.String(required=True, validate=validate.Regexp(r"[0-9a-f]{64}\Z", error="64 lower-case hex digits"))
+
+
+class Maker(ArtifactDocument):
+    project = fields.String()
+    workflow = fields.String()
+    version = fields.String()
+    created_by = fields.String()
+    cached = fields.Boolean()
+    part = fields.String(
+        allow_none=True, metadata={"description": "where the bytes are in it; null: they are all of it"}
+    )
+
+
+class Makers(Schema):
+    digest = fields.String()
+    items = fields.List(fields.Nested(Maker))
 
 
 class TaskUse(Schema):
@@ -66,10 +112,36 @@ def list_artifacts(given: Json, project: Project) -> Response:
     return page_answer([artifact_query.document(artifact) for artifact in found.items], found.next_cursor)
 
 
-@routes.route("GET", "/projects/<project>/artifacts/<int:artifact>", "viewer", answer=ArtifactDocument)
+@routes.route("GET", "/projects/<project>/artifacts/find", "viewer", query=FindArguments, answer=Makers)
+def find(given: Json, project: Project) -> Response:
+    """Who made the bytes of this SHA-256, as an artifact or a part of one, in every project that the caller may see"""
+    found = artifact_find.find(db.session, store(), principal(), given["digest"])
+    return answer_with({"digest": given["digest"], "items": found})
+
+
+@routes.route("GET", "/projects/<project>/artifacts/<int:artifact>", "viewer", answer=WholeArtifact)
 def show(project: Project, artifact: int) -> Response:
-    """One artifact"""
-    return answer_with(artifact_query.document(artifact_query.get(db.session, project, artifact)))
+    """One artifact, who made it and who took it"""
+    found = artifact_query.get(db.session, project, artifact)
+    ends = {
+        "producer": artifact_query.producer(db.session, found),
+        "consumers": artifact_query.users(db.session, found),
+    }
+    return answer_with(artifact_query.document(found) | ends)
+
+
+@routes.route(
+    "GET",
+    "/projects/<project>/artifacts/<int:artifact>/lineage",
+    "viewer",
+    query=LineageArguments,
+    answer=LineageDocument,
+)
+def lineage(given: Json, project: Project, artifact: int) -> Response:
+    """Where an artifact came from (up) or what became of it (down), across runs and projects"""
+    found = artifact_query.get(db.session, project, artifact)
+    down = given["direction"] == "down"
+    return answer_with(lineage_query.walk(db.session, store(), principal(), found, down=down, depth=given["depth"]))
 
 
 @routes.route(

@@ -4,14 +4,19 @@ from sqlalchemy import Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
-from app.models.columns import BigKey, JsonObject, Moment, ProjectKey, RunKey, Size
+from app.models.columns import BigKey, JsonObject, Moment, ProjectKey, RunKey, Size, some_of
 
 
 class Artifact(Base):
     """One output of one settled step; `digest` identifies the value and `blob` the stored bytes."""
 
     __tablename__ = "artifact"
-    __table_args__ = (UniqueConstraint("run_id", "node", "name"), Index(None, "project_id", "digest"))
+    __table_args__ = (
+        UniqueConstraint("run_id", "node", "name"),
+        Index(None, "project_id", "digest"),
+        some_of("ix_artifact_stored", "blob", where="blob <> digest"),
+        some_of("ix_artifact_container", "project_id", "id", where="type IN ('directory', 'list')"),
+    )
 
     id: Mapped[BigKey]
     run_id: Mapped[RunKey]

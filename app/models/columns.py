@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, ForeignKey, Integer
+from sqlalchemy import JSON, BigInteger, CheckConstraint, ForeignKey, Index, Integer, text
 from sqlalchemy.orm import mapped_column
 
 from app.db import UtcDateTime
@@ -27,6 +27,11 @@ RunKey = Annotated[str, mapped_column(ForeignKey("run.id", ondelete="CASCADE"))]
 def one_of(column: str, values: tuple[str, ...], name: str) -> CheckConstraint:
     """The constraint that `column` holds one of `values`."""
     return CheckConstraint(f"{column} IN ({', '.join(repr(value) for value in values)})", name=name)
+
+
+def some_of(name: str, *columns: str, where: str) -> Index:
+    """An index of those rows only that a query of the same condition asks for: the others cost no write."""
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
 
 
 def now() -> datetime:

@@ -4,7 +4,7 @@ from sqlalchemy import ForeignKeyConstraint, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.db import Base
-from app.models.columns import Big, MaybeJson, MaybeMoment, Moment, RunKey, Size, one_of
+from app.models.columns import Big, MaybeJson, MaybeMoment, Moment, RunKey, Size, one_of, some_of
 
 STEP_TERMINAL = ("succeeded", "failed", "cached", "skipped", "upstream_failed", "cancelled")
 STEP_STATES = ("waiting", "running", "backoff", *STEP_TERMINAL)
@@ -15,7 +15,11 @@ class Step(Base):
     """`position` is the step's index in the plan and `item` its place in a map (-1: none); they give the order."""
 
     __tablename__ = "step"
-    __table_args__ = (one_of("state", STEP_STATES, "state"), Index(None, "run_id", "position", "item"))
+    __table_args__ = (
+        one_of("state", STEP_STATES, "state"),
+        Index(None, "run_id", "position", "item"),
+        some_of("ix_step_hit", "cache_key", where="state = 'cached'"),
+    )
 
     run_id: Mapped[RunKey] = mapped_column(primary_key=True)
     node: Mapped[str] = mapped_column(primary_key=True)

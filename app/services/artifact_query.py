@@ -8,7 +8,7 @@ from typing import Any, BinaryIO, cast
 
 from sqlalchemy import select, tuple_
 
-from app.models import Artifact, Lineage, Project, Step
+from app.models import Artifact, Lineage, Project, Run, Step, Version, Workflow
 from app.services.moments import iso
 from app.services.paging import Page, decode, page_of
 from app.services.session import Session
@@ -71,6 +71,29 @@ def of_step(session: Session, run_id: str, node: str) -> dict[str, int]:
     """The artifact of each output name of a step."""
     query = select(Artifact.name, Artifact.id).where(Artifact.run_id == run_id, Artifact.node == node)
     return dict(session.execute(query).all())
+
+
+def producer(session: Session, artifact: Artifact) -> Document:
+    """The step that made it and the run that this was in; `source` is the step whose result the cache gave, if any."""
+    query = (
+        select(Step.task, Step.state, Step.source, Run.created_by, Workflow.name, Version.digest)
+        .join(Run, Run.id == Step.run_id)
+        .join(Workflow, Workflow.id == Run.workflow_id)
+        .join(Version, Version.id == Run.version_id)
+        .where(Step.run_id == artifact.run_id, Step.node == artifact.node)
+    )
+    task, state, source, created_by, workflow, version = session.execute(query).one()
+    return {
+        "run_id": artifact.run_id,
+        "node": artifact.node,
+        "path": artifact.path,
+        "task": task,
+        "state": state,
+        "source": source,
+        "workflow": workflow,
+        "version": version,
+        "created_by": created_by,
+    }
 
 
 def users(session: Session, artifact: Artifact) -> list[Document]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import rich_click as click
 
+from celesta.cli.lineage import find, lineage
 from celesta.cli.output import (
     ago,
     fields,
@@ -25,7 +26,11 @@ EXTENSIONS = {"json": ".json", "list": ".json", "ndarray": ".npy", "table": ".pa
 
 @click.group()
 def artifacts() -> None:
-    """List, show and fetch outputs of steps."""
+    """List, show and fetch outputs of steps, and see where they came from."""
+
+
+for command in (find, lineage):
+    artifacts.add_command(command)
 
 
 @artifacts.command("list")

@@ -247,6 +247,14 @@ class Client:
     def artifact(self, artifact_id: str) -> Document:
         return self._get("artifacts", artifact_id)
 
+    def lineage(self, artifact_id: str, direction: str = "up", depth: int | None = None) -> Document:
+        """Where an artifact came from (`up`) or what became of it (`down`)."""
+        return self._get("artifacts", artifact_id, "lineage", direction=direction, depth=depth)
+
+    def find(self, digest: str) -> list[Document]:
+        """The artifacts that are, or hold, a file of this SHA-256: the one that was made first comes first."""
+        return list(self._get("artifacts", "find", digest=digest)["items"])
+
     def download(self, artifact_id: str, target: Path, digest: str | None = None) -> int:
         """Stream an artifact's content to `target` (whole or not at all); returns its bytes.
 

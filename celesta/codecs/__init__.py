@@ -7,11 +7,13 @@ pydantic come in with the first value that needs them.
 from celesta.codecs.differ import difference
 from celesta.codecs.intake import from_plain
 from celesta.codecs.lists import items, make_list
+from celesta.codecs.parts import blobs
 from celesta.codecs.plain import preview, to_plain
 from celesta.codecs.values import decode, encode, make_dict
 from celesta.codecs.verify import verify
 
 __all__ = [
+    "blobs",
     "decode",
     "difference",
     "encode",

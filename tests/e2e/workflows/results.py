@@ -1,8 +1,9 @@
 """Workflows whose results come out the same again, or do not."""
 
 import time
+from pathlib import Path
 
-from celesta import current, task, workflow
+from celesta import Directory, File, current, task, workflow
 
 
 @task(cache=True)
@@ -31,3 +32,23 @@ def steady(n: int = 4) -> int:
 @workflow
 def ticking(n: int = 4) -> float:
     return clock(numbers=measure(n=n))
+
+
+@task(cache=True)
+def pack(numbers: list[int]) -> File:
+    Path("packed.bin").write_bytes(bytes(numbers))
+    return File("packed.bin")
+
+
+@task(cache=True)
+def unpack(packed: File) -> Directory:
+    for number in packed.read_bytes():
+        path = Path(f"folder/numbers/{number}.txt")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(str(number))
+    return Directory("folder")
+
+
+@workflow
+def packed(n: int = 4) -> Directory:
+    return unpack(packed=pack(numbers=measure(n=n)))

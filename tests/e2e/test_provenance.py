@@ -1,0 +1,39 @@
+"""Where a value came from, at the command line: as somebody asks who has a file and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.fixtures.stack import Stack
+
+FILE = Path(__file__).with_name("workflows") / "results.py"
+
+
+def test_a_file_alone_tells_the_run_that_made_it_and_what_it_was_made_of(
+    stack: Stack, project: str, tmp_path: Path
+) -> None:
+    def ask(*words: object) -> tuple[object, ...]:
+        return (*words, "--project", project)
+
+    first = stack.json(*ask("run", FILE, "packed", "--n", 3))["run_id"]
+    stack.json(*ask("run", FILE, "packed", "--n", 3))
+    (made,) = [a for a in stack.json(*ask("artifacts", "list", "--run", first)) if a["path"] == "pack"]
+    stack.cli(*ask("artifacts", "get", made["id"], "--output", tmp_path / "far-away.bin"))
+    found = stack.json(*ask("artifacts", "find", tmp_path / "far-away.bin"))["items"]
+    assert (found[0]["run_id"], found[0]["path"], found[0]["cached"]) == (first, "pack", False)
+    assert [item["cached"] for item in found] == [False, True]
+    told = stack.cli(*ask("artifacts", "find", tmp_path / "far-away.bin")).stdout
+    assert f"made by run {first} of {project}/packed@" in told
+    tree = stack.cli(*ask("artifacts", "lineage", made["id"])).stdout
+    assert "numbers ← result of measure" in tree
+    assert "n = 3" in tree
+    down = stack.json(*ask("artifacts", "lineage", made["id"], "--down"))
+    assert {edge["kind"] for edge in down["edges"]} == {"cache", "value"}
+
+    folder = next(a for a in stack.json(*ask("artifacts", "list", "--run", first)) if a["path"] == "unpack")
+    assert folder["type"] == "directory"
+    (tmp_path / "part").write_text("2")
+    (part,) = [i for i in stack.json(*ask("artifacts", "find", tmp_path / "part"))["items"] if not i["cached"]]
+    assert (part["path"], part["part"]) == ("unpack", "numbers/2.txt")
+    (tmp_path / "strange").write_text("nobody made this")
+    assert "no run that you may see" in stack.cli(*ask("artifacts", "find", tmp_path / "strange"), status=2).stderr

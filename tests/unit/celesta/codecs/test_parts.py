@@ -1,0 +1,76 @@
+"""Every blob below a value is named, with its place: what is forgotten here is lost by a garbage collection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from celesta.codecs import blobs, encode
+from celesta.errors import StoreError
+from celesta.files import Directory, File
+from celesta.hashing import digest_of
+from celesta.store import Store, open_store
+from celesta.types import type_of
+
+
+@dataclass
+class Trained:
+    model: File
+    notes: str
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return open_store(f"file://{tmp_path}/store")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> File:
+    (tmp_path / "m.bin").write_bytes(b"model")
+    return File(tmp_path / "m.bin")
+
+
+MODEL = digest_of(b"model")
+
+
+def places(value: Any, hint: Any, store: Store) -> dict[str, str]:
+    return dict(blobs(encode(value, type_of(hint), store), store))
+
+
+def test_a_value_in_its_reference_has_no_blob(store: Store) -> None:
+    assert places({"a": 1}, dict[str, int], store) == {}
+
+
+def test_files_are_found_wherever_they_are_in_a_value(store: Store, file: File) -> None:
+    assert places(file, File, store) == {"": MODEL}
+    assert places([file, file], list[File], store) == {"[0]": MODEL, "[1]": MODEL}
+    assert places({"best": file}, dict[str, File], store) == {"best": MODEL}
+    assert places((1, file), tuple[int, File], store) == {"[1]": MODEL}
+    assert places(Trained(file, ""), Trained, store) == {"model": MODEL}
+
+
+def test_what_is_in_blobs_is_looked_into(store: Store, file: File, tmp_path: Path) -> None:
+    long = places([file] * 20, list[File], store)
+    assert len(long) == 21
+    assert long["[19]"] == MODEL
+    large = places(Trained(file, "x" * 5_000), Trained, store)
+    assert large["model"] == MODEL
+    assert set(large) == {"", "model"}
+    (tmp_path / "folder" / "sub").mkdir(parents=True)
+    (tmp_path / "folder" / "sub" / "m.bin").write_bytes(b"model")
+    assert places(Directory(tmp_path / "folder"), Directory, store)["sub/m.bin"] == MODEL
+
+
+def test_an_array_is_its_blob(store: Store) -> None:
+    ref = encode(np.zeros(3), {"kind": "ndarray"}, store)
+    assert list(blobs(ref, store)) == [("", ref["blob"])]
+
+
+def test_a_folder_whose_listing_is_gone_is_an_error_and_not_empty(store: Store) -> None:
+    ref = {"type": "directory", "digest": "0" * 64, "size": 1, "blob": "0" * 64}
+    with pytest.raises(StoreError, match="is not in the store"):
+        list(blobs(ref, store))

@@ -49,6 +49,16 @@ class Config:
     """Steps that run at a time in one worker."""
     shards: int = 1
     """Event streams and run shards in Redis; 16 on a cluster."""
+    runtime_image: str = "celesta:latest"
+    """Brings the runtime into containers that run steps; any image with Python 3.11 or newer will do."""
+    step_image: str | None = None
+    """Image of Python tasks that name none; `runtime_image` when not given."""
+    step_api_url: str | None = None
+    """Address of the REST API as the containers of steps reach it; `url` when not given."""
+    step_access: str = "token"
+    """How such a step reaches the store: by the API with its `token`, or itself with its own `identity`."""
+    step_token_seconds: float = 21_600.0
+    """How long a step's token works; a running step is given fresh ones, so this bounds how long one may wait."""
     max_blob_bytes: int = 5 * 2**30
     max_body_bytes: int = 64 * 2**20
     """Largest JSON body; a spec of 10,000 steps has about 4 MB."""
@@ -73,6 +83,11 @@ class Config:
             "lease_seconds": read("CELESTA_LEASE_SECONDS", cls.lease_seconds, _number(float, 1.0)),
             "slots": read("CELESTA_SLOTS", max(2, os.cpu_count() or 2), _number(int, 1)),
             "shards": read("CELESTA_SHARDS", cls.shards, _number(int, 1)),
+            "runtime_image": read("CELESTA_RUNTIME_IMAGE", cls.runtime_image, str),
+            "step_image": read("CELESTA_STEP_IMAGE", None, str),
+            "step_api_url": read("CELESTA_STEP_API_URL", None, _url("http", "https")),
+            "step_access": read("CELESTA_STEP_ACCESS", cls.step_access, _one_of("token", "identity")),
+            "step_token_seconds": read("CELESTA_STEP_TOKEN_SECONDS", cls.step_token_seconds, _number(float, 60.0)),
             "max_blob_bytes": read("CELESTA_MAX_BLOB_BYTES", cls.max_blob_bytes, _number(int, 1)),
             "max_body_bytes": read("CELESTA_MAX_BODY_BYTES", cls.max_body_bytes, _number(int, 1)),
         }
@@ -139,6 +154,15 @@ def _secret_key(text: str) -> str:
             "wants at least 16 characters; make one with: python -c 'import secrets; print(secrets.token_hex())'"
         )
     return text
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"wants {' or '.join(words)}, not {text!r}")
+        return text
+
+    return parse
 
 
 def _boolean(text: str) -> bool:

@@ -32,19 +32,29 @@ class BlobDocument(Schema):
 @routes.route("GET", "/projects/<project>/blobs/<digest>", "viewer", answer="application/octet-stream")
 def get_blob(project: Project, digest: str) -> Response:
     """The bytes of a blob (HEAD: only whether it is there, and its size)"""
+    return send_blob(digest)
+
+
+@routes.route("PUT", "/projects/<project>/blobs/<digest>", "editor", answer=BlobDocument, status=201, raw=True)
+def put_blob(project: Project, digest: str) -> Response:
+    """Store bytes under their digest; storing them again changes nothing"""
+    return keep_blob(digest)
+
+
+def send_blob(digest: str) -> Response:
+    """The blob as the answer to this request."""
     size = store().size(blob_key(_checked(digest)))
     if size is None:
         raise NotFoundError(f"there is no blob {digest}; put it first")
-    body = None if request.method == "HEAD" else _chunks(store().open_blob(digest))
+    body = None if request.method == "HEAD" else chunks(store().open_blob(digest))
     response = Response(body, mimetype="application/octet-stream")
     response.content_length = size
     response.headers["Content-Disposition"] = "attachment"
     return response
 
 
-@routes.route("PUT", "/projects/<project>/blobs/<digest>", "editor", answer=BlobDocument, status=201, raw=True)
-def put_blob(project: Project, digest: str) -> Response:
-    """Store bytes under their digest; storing them again changes nothing"""
+def keep_blob(digest: str) -> Response:
+    """Stores the body of this request, when its bytes have this digest."""
     _checked(digest)
     limit = current_config().max_blob_bytes
     if request.content_length is not None and request.content_length > limit:
@@ -77,7 +87,8 @@ def _checked(digest: str) -> str:
     return digest
 
 
-def _chunks(stream: BinaryIO) -> Iterator[bytes]:
+def chunks(stream: BinaryIO) -> Iterator[bytes]:
+    """The stream, piece by piece, and then closed."""
     with stream:
         while chunk := stream.read(CHUNK_BYTES):
             yield chunk

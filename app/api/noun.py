@@ -13,7 +13,8 @@ from marshmallow import Schema
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import BadRequest
 
-from app.guard import allow
+from app.access import authenticate
+from app.guard import Authenticate, allow
 
 View = TypeVar("View", bound=Callable[..., Any])
 Answer = type[Schema] | str | None
@@ -54,12 +55,13 @@ class Noun:
         answer: Answer = None,
         status: int = 200,
         raw: bool = False,
+        by: Authenticate = authenticate,
     ) -> Callable[[View], View]:
         """`role` as in `app.guard.allow`; a `query` or `body` is the view's first argument; an `answer` that is no
-        schema is a media type. A `raw` route takes bytes."""
+        schema is a media type. A `raw` route takes bytes. `by` tells by what the caller is known."""
 
         def declare(view: View) -> View:
-            wrapped: Callable[..., Any] = allow(role, raw=raw)(view)
+            wrapped: Callable[..., Any] = allow(role, raw=raw, by=by)(view)
             if query or body:
                 wrapped = self.blueprint.arguments(query or body, location="query" if query else "json")(wrapped)
             wrapped = self._answers(answer, status)(wrapped)

@@ -1,6 +1,6 @@
-"""What a value reference says without being loaded: the type it can be, and the blobs it rests on.
+"""What a value reference says without being loaded: the type it can be.
 
-Whether it tells the truth is for `celesta.codecs.verify` to say.
+Whether it tells the truth is for `celesta.codecs.verify` to say, on which blobs it rests for `celesta.codecs.reach`.
 
 Called where references come from outside: the values in a spec, and the inputs of a launch.
 """
@@ -31,29 +31,6 @@ def misfit(ref: Document, type_doc: Document) -> str | None:
         return None if None in reasons else reasons[0]
     wanted = OF_KIND.get(type_doc["kind"], "json")
     return None if ref["type"] == wanted else f"expected a {type_doc['kind']}, got a reference to a {ref['type']} value"
-
-
-def blobs_of(ref: Document) -> Iterator[str]:
-    """The blobs that a reference names itself; what is named inside those blobs is not looked into."""
-    if "blob" in ref:
-        yield ref["blob"]
-    for item in ref.get("items") or ():
-        yield from blobs_of(item)
-    if "inline" in ref:
-        yield from _nested(ref["inline"])
-
-
-def _nested(tagged: Any) -> Iterator[str]:
-    """References inside a tagged value: files and tables in a dataclass, for example."""
-    if isinstance(tagged, dict):
-        if "ref" in tagged:
-            yield from blobs_of(tagged["ref"])
-        else:
-            for part in tagged.values():
-                yield from _nested(part)
-    elif isinstance(tagged, list):
-        for part in tagged:
-            yield from _nested(part)
 
 
 def values_in(bindings: Iterable[Document]) -> Iterator[Document]:

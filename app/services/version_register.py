@@ -17,9 +17,10 @@ from app.compiler.schema import load_spec
 from app.db import writing
 from app.models import Project, Version, Workflow
 from app.services.audit import record
-from app.services.refs import blobs_of, values_in
+from app.services.refs import values_in
 from app.services.version_activate import is_chosen, mark_active
 from celesta.codecs import verify
+from celesta.codecs.reach import blobs_of
 from celesta.errors import ConflictError, Problem, SpecError
 from celesta.hashing import canonical, document_digest
 from celesta.spec import spec_digest

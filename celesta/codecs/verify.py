@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator
 from itertools import islice
 from typing import Any
 
+from celesta.codecs.reach import nested
 from celesta.codecs.values import INLINE_BYTES, reduced
 from celesta.errors import Problem, StoreError
 from celesta.hashing import canonical, digest_of, list_digest
@@ -62,7 +63,7 @@ class _Checks:
 
     def _tagged(self, tagged: Any, ref: Ref, where: str, limit: int | None = None) -> Iterator[Problem]:
         """The digest of a tagged value, after that of each reference in it."""
-        wrong = [problem for inner in _nested(tagged) for problem in self.ref(inner, where)]
+        wrong = [problem for inner in nested(tagged) for problem in self.ref(inner, where)]
         yield from wrong
         if wrong:
             return
@@ -134,19 +135,6 @@ class _Checks:
             yield Problem(where, f"its blob {ref['blob']} is not JSON")
         else:
             yield from check(document)
-
-
-def _nested(tagged: Any) -> Iterator[Any]:
-    """References inside a tagged value: files and tables in a dataclass, for example."""
-    if isinstance(tagged, dict):
-        if "ref" in tagged:
-            yield tagged["ref"]
-        else:
-            for part in tagged.values():
-                yield from _nested(part)
-    elif isinstance(tagged, list):
-        for part in tagged:
-            yield from _nested(part)
 
 
 def _is_size(value: Any) -> bool:

@@ -138,6 +138,10 @@ class Store:
         """Removes an object; one that is not there is no error."""
         raise self._without("delete")
 
+    def link(self, key: str, seconds: int) -> str | None:
+        """An address at which anyone may read the object for so long. None: this store has no such addresses."""
+        return None
+
     def get(self, key: str) -> bytes | None:
         """The object's bytes. None: it is not there."""
         stream = self.open(key)

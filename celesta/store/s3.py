@@ -105,6 +105,11 @@ class S3Store(Store):
         with self._answering(key):
             self._client.delete_object(Bucket=self.bucket, Key=name)
 
+    def link(self, key: str, seconds: int) -> str | None:
+        where = {"Bucket": self.bucket, "Key": self._name(key)}
+        with self._answering(key):
+            return str(self._client.generate_presigned_url("get_object", Params=where, ExpiresIn=seconds))
+
     def put_blob_file(self, path: str | os.PathLike[str]) -> tuple[str, int]:
         """Reads the file twice: to name it, and to send it. Refuses a file that changes in between."""
         with open_source(path) as source:

@@ -1,0 +1,142 @@
+"""What a step in a container may do: one token for each attempt, and what it opens.
+
+An executor asks for a token (`grant`) before it launches; `app.api.step` takes it from the container and asks here
+what it allows. A token is signed, names one attempt and the digest of its step document, and opens nothing else: the
+document, the blobs that its inputs and bundle name, and the attempt's own objects. It ends with its time, with the
+attempt, and when the step has gone on to another one. Nothing of it is stored.
+"""
+
+import hashlib
+import json
+import time
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any
+
+from itsdangerous import BadSignature, URLSafeSerializer
+from sqlalchemy import and_, select
+
+from app.access import UnauthorizedError
+from app.models import RUN_TERMINAL, STEP_TERMINAL, Run, Step
+from app.services.session import Session
+from celesta.codecs.reach import blobs_within
+from celesta.errors import AccessError, NotFoundError
+from celesta.store import Store, step_prefix
+
+Document = dict[str, Any]
+
+PREFIX = "cst_"
+DOCUMENT = "step.json"
+KEPT_DOCUMENTS = 1_024
+_OVER = ("backoff", *STEP_TERMINAL)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The attempt that a token speaks for; `document` is the digest of its step document."""
+
+    project: str
+    run: str
+    node: str
+    path: str
+    token: str
+    document: str
+    expires_at: int
+
+    @property
+    def prefix(self) -> str:
+        return step_prefix(self.run, self.path, self.token)
+
+
+def grant(secret_key: str, document: Document, data: bytes, seconds: float) -> str:
+    """A token for the attempt of this step document, whose bytes in the store are `data`."""
+    names = {name: document[name] for name in ("project", "run", "node", "path", "token")}
+    digest = hashlib.sha256(data).hexdigest()
+    return _sign(secret_key, Attempt(**names, document=digest, expires_at=int(time.time() + seconds)))
+
+
+def renew(secret_key: str, attempt: Attempt, seconds: float) -> str:
+    """A token for the same attempt that lasts from now on."""
+    return _sign(secret_key, Attempt(**asdict(attempt) | {"expires_at": int(time.time() + seconds)}))
+
+
+def attempt_of(secret_key: str, token: str) -> Attempt:
+    """Whose token it is. Raises `UnauthorizedError` for one that is not ours, was changed, or is over its time."""
+    try:
+        if not token.startswith(PREFIX):
+            raise BadSignature("not a step's token")
+        attempt = Attempt(**_signer(secret_key).loads(token.removeprefix(PREFIX)))
+    except (BadSignature, TypeError):
+        raise UnauthorizedError("this is no token of a step; only a step that was launched has one") from None
+    if attempt.expires_at <= time.time():
+        raise UnauthorizedError(f"the token of step {attempt.path!r} is over its time; the executor gives fresh ones")
+    return attempt
+
+
+def require_current(session: Session, attempt: Attempt) -> None:
+    """Raises `AccessError` when the attempt is over, or the step has gone on to another one.
+
+    The record may lag a moment behind the engine: then it tells less, and never of an attempt that is to come.
+    """
+    query = select(Run.status, Step.token, Step.state).where(Run.id == attempt.run)
+    row = session.execute(query.outerjoin(Step, and_(Step.run_id == Run.id, Step.node == attempt.node))).one_or_none()
+    if row is None or row.status in RUN_TERMINAL:
+        raise AccessError(f"run {attempt.run} is over, and with it what its steps may do")
+    if row.token is None:
+        return
+    ours, now = _order(attempt.token), _order(row.token)
+    if now > ours or (now == ours and row.state in _OVER):
+        raise AccessError(f"attempt {attempt.token} at step {attempt.path!r} is over; nothing more is taken from it")
+
+
+def step_document(store: Store, attempt: Attempt) -> Document:
+    """The step document as it was launched. Raises `NotFoundError`."""
+    data = store.get(f"{attempt.prefix}{DOCUMENT}")
+    if data is None or hashlib.sha256(data).hexdigest() != attempt.document:
+        raise NotFoundError(f"the document of step {attempt.path!r} is not there, or is another attempt's")
+    return dict(json.loads(data))
+
+
+def require_readable(store: Store, attempt: Attempt, digest: str) -> None:
+    """Raises `AccessError` unless the step's inputs or its bundle name this blob."""
+    if digest not in _readable(_Kept(store), attempt):
+        raise AccessError(f"step {attempt.path!r} may not read blob {digest}: none of its inputs names it")
+
+
+class _Kept:
+    """A store as part of a key: two of the same place are equal."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Kept) and other.store.url == self.store.url
+
+    def __hash__(self) -> int:
+        return hash(self.store.url)
+
+
+@lru_cache(maxsize=KEPT_DOCUMENTS)
+def _readable(kept: _Kept, attempt: Attempt) -> frozenset[str]:
+    document = step_document(kept.store, attempt)
+    defaults = (port.get("default") for port in document["interface"]["inputs"])
+    refs = [*document["inputs"].values(), *(ref for ref in defaults if ref is not None)]
+    bundle = {document["bundle"]} if document["bundle"] else set()
+    return frozenset(bundle.union(blobs_within(refs, kept.store)))
+
+
+def _sign(secret_key: str, attempt: Attempt) -> str:
+    signed: str = _signer(secret_key).dumps(asdict(attempt))
+    return f"{PREFIX}{signed}"
+
+
+def _signer(secret_key: str) -> URLSafeSerializer:
+    """The salt derives a key of its own: a session's signature is none here, and the other way round."""
+    return URLSafeSerializer(
+        secret_key, salt="celesta step token", signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256}
+    )
+
+
+def _order(token: str) -> tuple[int, int]:
+    epoch, _, attempt = token.partition(".")
+    return int(epoch), int(attempt)

@@ -27,13 +27,15 @@ from app.services.step_access import Attempt
 from app.services.step_result import check_result
 from app.stores import store
 from celesta.errors import ConflictError, InputError, NotFoundError, TooLarge
+from celesta.runtime import checkpoints
+from celesta.runtime.leave import create_result
 from celesta.store.base import blob_key
 
 routes = Noun("step", "What a step in a container reads and writes, with the token of its attempt")
 
 LINK_SECONDS = 60
 CREATED_ONCE = ("outputs.json", "result.json")
-REPLACED = ("log.txt", "report.html", "checkpoint.tar")
+REPLACED = ("log.txt", "report.html", checkpoints.NAME)
 
 
 class BlobArguments(Schema):
@@ -98,7 +100,7 @@ def put_output(digest: str) -> Response:
 @routes.route("GET", "/step/objects/<name>", SIGNED_IN, by=step_of_token, answer="application/octet-stream")
 def get_object(name: str) -> Response:
     """An object of this attempt; of a checkpoint, the newest of all attempts at the step"""
-    key = _newest(attempt(), name) if name == "checkpoint.tar" else _key(name)
+    key = checkpoints.newest(store(), attempt().run, attempt().path) if name == checkpoints.NAME else _key(name)
     found = store().open(key) if key else None
     if found is None:
         raise NotFoundError(f"step {attempt().path!r} has no {name}")
@@ -131,23 +133,12 @@ def _create_once(name: str, key: str) -> Response:
         result = json.loads(data)
     except (ValueError, RecursionError):
         raise InputError(f"{name} is not JSON") from None
-    ports = step_access.step_document(store(), attempt())["interface"]["outputs"]
-    check_result(result, attempt(), {port["name"]: port["type"] for port in ports})
-    if store().create(key, data):
-        return answer_with(result, 201)
-    return answer_with(json.loads(store().get(key) or b"null"))
+    check_result(result, step_access.step_document(store(), attempt()))
+    kept = create_result(result, store(), key)
+    return answer_with(kept, 201 if kept is result else 200)
 
 
 def _key(name: str) -> str:
     if name not in (*CREATED_ONCE, *REPLACED):
         raise NotFoundError(f"a step has no object {name!r}, but {', '.join((*CREATED_ONCE, *REPLACED))}")
     return f"{attempt().prefix}{name}"
-
-
-def _newest(attempt: Attempt, name: str) -> str | None:
-    """The key of this object of the latest attempt that left one."""
-    everyone = attempt.prefix.removesuffix(f"{attempt.token}/")
-    keys = (key for key in store().list(everyone) if key.endswith(f"/{name}"))
-    tokens = (key.removeprefix(everyone).partition("/")[0] for key in keys)
-    newest = max(tokens, key=lambda token: [int(part) for part in token.split(".")], default=None)
-    return f"{everyone}{newest}/{name}" if newest else None

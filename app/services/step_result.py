@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from app.services.step_access import Attempt
 from celesta.errors import InputError, Problem
 from celesta.spec.shapes import ref_problems
 
@@ -17,19 +16,20 @@ KINDS = ("user", "system", "timeout", "out_of_memory")
 TEXTS = ("type", "message", "traceback")
 
 
-def check_result(result: Any, attempt: Attempt, outputs: Mapping[str, Document]) -> Document:
-    """The document itself. `outputs` are the types of the step's outputs by name. Raises `InputError`."""
+def check_result(result: Any, step: Document) -> Document:
+    """The document itself, when it can be the result of this step document. Raises `InputError`."""
     if not isinstance(result, dict):
         raise InputError("a result document is an object")
-    problems = [*_head(result, attempt), *_outputs(result, outputs), *_error(result), *_facts(result)]
+    outputs = {port["name"]: port["type"] for port in step["interface"]["outputs"]}
+    problems = [*_head(result, step), *_outputs(result, outputs), *_error(result), *_facts(result)]
     if problems:
-        raise InputError(f"the result of step {attempt.path!r} cannot be taken", problems)
+        raise InputError(f"the result of step {step['path']!r} cannot be taken", problems)
     return result
 
 
-def _head(result: Document, attempt: Attempt) -> Iterator[Problem]:
-    expected = {"result_document": 1, "run": attempt.run, "path": attempt.path, "node": attempt.node}
-    for name, value in (expected | {"token": attempt.token}).items():
+def _head(result: Document, step: Document) -> Iterator[Problem]:
+    expected = {"result_document": 1} | {name: step[name] for name in ("run", "path", "node", "token")}
+    for name, value in expected.items():
         if result.get(name) != value:
             yield Problem(name, f"expected {value!r}, got {result.get(name)!r:.80}")
     if result.get("status") not in ("succeeded", "failed"):

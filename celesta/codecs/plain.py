@@ -18,11 +18,11 @@ PREVIEW_CHARACTERS = 200
 _DESCRIBED = ("type", "digest", "size", "name", "media_type", "dtype", "shape", "flavour", "rows", "length")
 
 
-def to_plain(ref: Ref, store: Store | None = None) -> Any:
-    """The value as JSON. Described by type, digest and size: what is not JSON, what is larger than 1 MiB, and, without
-    a store, what is not in the reference itself."""
+def to_plain(ref: Ref, store: Store | None = None, limit_bytes: float = PLAIN_BYTES) -> Any:
+    """The value as JSON. Described by type, digest and size: what is not JSON, what is larger than the limit (1 MiB),
+    and, without a store, what is not in the reference itself."""
     try:
-        return _to_plain(ref, store)
+        return _to_plain(ref, store, limit_bytes)
     except (KeyError, IndexError, AttributeError, TypeError, ValueError, RecursionError) as error:
         raise CodecError(f"a damaged reference cannot be shown: {error!r}") from error
 
@@ -37,25 +37,25 @@ def preview(ref: Ref) -> str:
     return text if len(text) <= PREVIEW_CHARACTERS else text[: PREVIEW_CHARACTERS - 1] + "…"
 
 
-def _to_plain(ref: Ref, store: Store | None) -> Any:
+def _to_plain(ref: Ref, store: Store | None, limit: float) -> Any:
     if "inline" in ref:
-        return _plain(ref["inline"], store)
+        return _plain(ref["inline"], store, limit)
     if "items" in ref:
-        return [_to_plain(item, store) for item in ref["items"]]
-    if ref["type"] not in ("json", "list") or store is None or ref["size"] > PLAIN_BYTES:
+        return [_to_plain(item, store, limit) for item in ref["items"]]
+    if ref["type"] not in ("json", "list") or store is None or ref["size"] > limit:
         return _described(ref)
     if ref["type"] == "list":
-        return [_to_plain(item, store) for item in lists.items(ref, store)]
-    return _plain(json.loads(store.get_blob(ref["blob"])), store)
+        return [_to_plain(item, store, limit) for item in lists.items(ref, store)]
+    return _plain(json.loads(store.get_blob(ref["blob"])), store, limit)
 
 
 def _described(ref: Ref) -> dict[str, Any]:
     return {key: ref[key] for key in _DESCRIBED if key in ref}
 
 
-def _plain(tagged: Any, store: Store | None) -> Any:
+def _plain(tagged: Any, store: Store | None = None, limit: float = PLAIN_BYTES) -> Any:
     if isinstance(tagged, list):
-        return [_plain(item, store) for item in tagged]
+        return [_plain(item, store, limit) for item in tagged]
     if not isinstance(tagged, dict):
         return tagged
     ((tag, body),) = tagged.items()
@@ -63,25 +63,25 @@ def _plain(tagged: Any, store: Store | None) -> Any:
         number = float.fromhex(body)
         return number if math.isfinite(number) else body
     if tag in ("t", "s"):
-        return [_plain(item, store) for item in body]
+        return [_plain(item, store, limit) for item in body]
     if tag == "d":
-        return {_key(key): _plain(item, store) for key, item in body}
+        return {_key(key): _plain(item, store, limit) for key, item in body}
     if tag == "e":
         return body[1]
     if tag == "o":
-        return {name: _plain(item, store) for name, item in body[1].items()}
-    return _to_plain(body, store) if tag == "ref" else body
+        return {name: _plain(item, store, limit) for name, item in body[1].items()}
+    return _to_plain(body, store, limit) if tag == "ref" else body
 
 
 def _key(tagged: Any) -> str:
-    plain = _plain(tagged, None)
+    plain = _plain(tagged)
     return plain if isinstance(plain, str) else json.dumps(plain)
 
 
 def _preview(ref: Ref) -> str:
     kind = ref.get("type")
     if kind == "json":
-        return _spell(_plain(ref["inline"], None)) if "inline" in ref else f"JSON, {_size(ref)}"
+        return _spell(_plain(ref["inline"])) if "inline" in ref else f"JSON, {_size(ref)}"
     if kind == "list":
         shown = ", ".join(_preview(item) for item in ref.get("items", [])[:16])
         return f"[{shown}]" if "items" in ref else f"list of {ref['length']}, {_size(ref)}"

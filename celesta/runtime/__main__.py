@@ -1,7 +1,8 @@
-"""`python -m celesta.runtime DOCUMENT`: runs the one step that a file describes, as a container does.
+"""`python -m celesta.runtime [DOCUMENT]`: runs one step, as the program of a container.
 
-Exits 0 when the step succeeded, 1 when its result says that it failed, 2 on wrong usage, 3 when the store does not
-answer. Stdout and stderr go to the step's log.
+The step is what the file describes or, without one, what the server says that the token in the environment is for
+(contracts, section 6.1). Exits 0 when the step succeeded, 1 when its result says that it failed, 2 on wrong usage, 3
+when the store or the server does not answer, 143 when it was told to stop. The step's output is shown and kept.
 """
 
 from __future__ import annotations
@@ -10,62 +11,96 @@ import json
 import os
 import sys
 import tempfile
+import time
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from celesta.errors import CelestaError
-from celesta.runtime import enter
 from celesta.runtime.bundles import unpacked
-from celesta.runtime.step import run_step
+from celesta.runtime.supervise import SYSTEM, Supervisor
+from celesta.store.base import Store, step_prefix
+from celesta.store.step import StepStore
 
-USAGE = "usage: python -m celesta.runtime DOCUMENT"
+USAGE = "usage: python -m celesta.runtime [DOCUMENT], or CELESTA_STEP_URL and CELESTA_STEP_TOKEN instead of a document"
+RENEW_SECONDS = 900.0
+
+Document = dict[str, Any]
 
 
-def main(arguments: list[str]) -> int:
-    """Runs the step described in the file that is the only argument; the exit status."""
-    if len(arguments) != 1:
+def main(arguments: list[str], environ: Mapping[str, str] = os.environ) -> int:
+    """Runs one step; the exit status."""
+    called_back = "CELESTA_STEP_URL" in environ and "CELESTA_STEP_TOKEN" in environ
+    if len(arguments) > 1 or (not arguments and not called_back):
         return _refuse(USAGE)
     try:
-        document = json.loads(Path(arguments[0]).read_bytes())
-    except (OSError, ValueError) as error:
-        return _refuse(f"{arguments[0]} is not a step document: {error}")
-    terminal = os.dup(2)
-    try:
-        with tempfile.TemporaryDirectory(prefix="celesta-step-", ignore_cleanup_errors=True) as place:
-            return _run(document, place)
+        return _run_granted() if not arguments else _run_file(arguments[0])
     except CelestaError as error:
-        os.dup2(terminal, 2)
-        print(f"step {document.get('path')!r}: {error}", file=sys.stderr)
-        return 3 if error.kind == "system" else 1
+        print(error, file=sys.stderr)
+        return SYSTEM
 
 
-def _run(document: dict[str, Any], place: str) -> int:
+def _run_file(path: str) -> int:
+    try:
+        document = json.loads(Path(path).read_bytes())
+        url = document["store_url"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        return _refuse(f"{path} is not a step document: {error}")
+    return _supervise(document, partial(_store_at, url))
+
+
+def _run_granted() -> int:
+    """The step that the token is for. The token leaves the environment: programs of the step have no use for it."""
+    granted = Granted(os.environ.pop("CELESTA_STEP_URL"), os.environ.pop("CELESTA_STEP_TOKEN"))
+    if os.environ.get("CELESTA_STEP_ACCESS") == "identity":
+        url = granted.document["store_url"]
+        return _supervise(granted.document, partial(_store_at, url), travels=True, tick=granted.renew)
+    return _supervise(granted.document, granted.open, travels=True, tick=granted.renew)
+
+
+class Granted:
+    """What the token of an attempt gives: its document and its store, and a fresh token in time."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self.url, self.token = url, token
+        self.document = StepStore(url, token).document()
+        self._stores: list[StepStore] = []
+        self._renew_at = time.monotonic() + RENEW_SECONDS
+
+    def open(self) -> Store:
+        document = self.document
+        store = StepStore(self.url, self.token, step_prefix(document["run"], document["path"], document["token"]))
+        self._stores.append(store)
+        return store
+
+    def renew(self) -> None:
+        if time.monotonic() >= self._renew_at and self._stores:
+            self.token = self._stores[0].renewed()
+            self._renew_at = time.monotonic() + RENEW_SECONDS
+
+
+def _store_at(url: str) -> Store:
     from celesta.store import open_store
 
-    store = open_store(document["store_url"], os.environ.get("CELESTA_S3_ENDPOINT_URL"))
-    home = Path(os.environ.get("CELESTA_HOME") or place)
-    secrets = enter.secrets(document, os.environ)
-    os.environ.update(document.get("env") or {})
-    root = None
-    if document["bundle"]:
-        root = os.fspath(unpacked(store, document["bundle"], home / "bundles"))
-        enter.put_on_path(root)
-    log = enter.open_log(f"{place}/log.txt")
-    enter.redirect_output(log)
-    enter.open_text_streams()
-    os.mkdir(f"{place}/work")
-    os.chdir(f"{place}/work")
-    result = run_step(
-        document,
-        store,
-        log=log,
-        into=f"{place}/inputs",
-        root=root,
-        secrets=secrets,
-        checkpoints=os.fspath(home / "checkpoints"),
-        worker=f"{os.uname().nodename}:{os.getpid()}",
-    )
-    return 0 if result["status"] == "succeeded" else 1
+    return open_store(url, os.environ.get("CELESTA_S3_ENDPOINT_URL"))
+
+
+def _supervise(document: Document, open_store: Any, **more: Any) -> int:
+    parent = os.environ.get("CELESTA_STEP_FOLDER")
+    grace = float(os.environ.get("CELESTA_STEP_GRACE_SECONDS", "20"))
+    with tempfile.TemporaryDirectory(
+        prefix="celesta-step-", dir=f"{parent}/work" if parent else None, ignore_cleanup_errors=True
+    ) as folder:
+        place = Path(folder)
+        home = Path(os.environ.get("CELESTA_HOME") or place)
+        supervisor = Supervisor(document, open_store, place, home=home, grace_seconds=grace, **more)
+
+        def bundle() -> str | None:
+            digest = document["bundle"]
+            return os.fspath(unpacked(supervisor.store, digest, home / "bundles")) if digest else None
+
+        return supervisor.run(bundle)
 
 
 def _refuse(message: str) -> int:

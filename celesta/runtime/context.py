@@ -25,6 +25,11 @@ MAX_METRICS = 10_000
 MAX_NAME = 200
 
 
+def checkpoint_folder(root: str | os.PathLike[str], run_id: str, step_path: str) -> Path:
+    """Where the checkpoint of a step is, below the folder of all of a host's."""
+    return Path(root) / quote(run_id, safe="") / quote(step_path, safe="")[-200:]
+
+
 class StepContext:
     """One attempt at a step, as its own code sees it. Safe to use from the threads of the step."""
 
@@ -74,11 +79,7 @@ class StepContext:
     def checkpoint(self) -> Path:
         """A directory that the next attempts at this step find again on the same host; gone when one succeeds."""
         if self._checkpoint is None:
-            self._checkpoint = (
-                Path(self._checkpoints or "checkpoints")
-                / quote(self.run_id, safe="")
-                / quote(self.step_path, safe="")[-200:]
-            )
+            self._checkpoint = checkpoint_folder(self._checkpoints or "checkpoints", self.run_id, self.step_path)
             self._checkpoint.mkdir(parents=True, exist_ok=True)
         return self._checkpoint
 

@@ -102,12 +102,12 @@ def keep_log(result: Document, store: Any, prefix: str, log: int) -> None:
         store.put_file(f"{prefix}log.txt", f"/proc/self/fd/{log}")
 
 
-def create_result(result: Document, store: Any) -> Document:
-    """Creates `result.json`, or leaves the one that is there; the one that counts.
+def create_result(result: Document, store: Any, key: str = "") -> Document:
+    """Creates `result.json` (or its claim, at another key), or leaves the one that is there; the one that counts.
 
     Whoever records that the step is done flushes it before (`Store.flush`): many at once cost little more than one.
     """
-    key = result_key(result["run"], result["path"], result["token"])
+    key = key or result_key(result["run"], result["path"], result["token"])
     # Half a surrogate pair, in a message or a file's name, is no Unicode text: it becomes a question mark.
     data = json.dumps(result, separators=(",", ":"), ensure_ascii=False).encode("utf-8", "replace")
     if _patiently(lambda: store.create(key, data, flush=False)):

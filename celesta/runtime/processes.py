@@ -105,6 +105,17 @@ def started(pid: int) -> int | None:
         return None
 
 
+def oom_kills() -> int:
+    """How many processes of this host, or of this container where the kernel counts them, it has ended for want of
+    memory."""
+    for place in ("/sys/fs/cgroup/memory.events", "/proc/vmstat"):
+        with contextlib.suppress(OSError, ValueError), open(place, "rb") as counts:
+            for line in counts:
+                if line.startswith(b"oom_kill "):
+                    return int(line.split()[1])
+    return 0
+
+
 def name_process(name: str) -> None:
     """The name that `ps` and `top` show, at most 15 characters."""
     _prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)

@@ -8,9 +8,9 @@ Standard library only, so that a step runs in an image with nothing but Python i
 import contextlib
 import hashlib
 import http.client
-import io
 import json
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -60,7 +60,7 @@ class StepStore(Store):
 
     # Objects
 
-    def create(self, key: str, data: bytes) -> bool:
+    def create(self, key: str, data: bytes, flush: bool = True) -> bool:
         status, _ = self._put(self._object(key), lambda: data)
         return status == http.client.CREATED
 
@@ -72,15 +72,19 @@ class StepStore(Store):
             self._put(self._object(key), lambda: _rewound(source))
 
     def open(self, key: str) -> BinaryIO | None:
-        data = self.get(key)
-        return None if data is None else io.BytesIO(data)
-
-    def get(self, key: str) -> bytes | None:
+        """The whole object, laid in a temporary file first: a connection that breaks later could not be mended."""
         path = self._blob(key) if key.startswith(_BLOBS) else self._object(key)
-        try:
-            return self._patiently(lambda: b"".join(self._pieces(path)))
-        except _Absent:
-            return None
+
+        def fetch() -> BinaryIO:
+            file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+            for piece in self._pieces(path):
+                file.write(piece)
+            file.seek(0)
+            return file
+
+        with contextlib.suppress(_Absent):
+            return self._patiently(fetch)
+        return None
 
     def size(self, key: str) -> int | None:
         """Of a blob of an input. Others are not there for this step, whoever else has stored them."""

@@ -14,12 +14,11 @@ import socket
 import threading
 import time
 
-from celesta.runtime import leave
+from celesta.runtime import leave, verdicts
 from celesta.runtime.zygote.base import IMPORT_SECONDS
 from celesta.runtime.zygote.bundle import KILL_GRACE_SECONDS
 from celesta.runtime.zygote.wire import receive_bytes
 from celesta.store import Store
-from workers.executors import verdicts
 from workers.executors.base import Document, OnLog
 from workers.executors.lanes import Child, Lane, LaneEnded
 

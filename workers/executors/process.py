@@ -25,12 +25,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from celesta.errors import CelestaError
+from celesta.runtime import verdicts
 from celesta.runtime.bundles import unpacked
 from celesta.runtime.enter import secrets
 from celesta.runtime.failures import error_document, kind_of
 from celesta.runtime.zygote.bundle import Wanted
 from celesta.store import open_store
-from workers.executors import verdicts
 from workers.executors.attempts import Attempt
 from workers.executors.base import Capabilities, Document, Executor, ExecutorConfig, OnLog
 from workers.executors.lanes import Lane, LaneEnded, Refused

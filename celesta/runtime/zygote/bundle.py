@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from celesta.runtime import enter
-from celesta.runtime.processes import adopt_orphans, die_with_parent, family, kill_tree, name_process
+from celesta.runtime.processes import adopt_orphans, die_with_parent, family, kill_tree, name_process, oom_kills
 from celesta.runtime.zygote import child
 from celesta.runtime.zygote.loop import Loop
 from celesta.runtime.zygote.rehearsal import warm_up
@@ -68,7 +68,7 @@ class BundleZygote:
         self._lanes: dict[int, socket.socket] = {}
         self._children: dict[int, Held] = {}
         self._helpers: set[int] = set()
-        self._oom_kills = _oom_kills()
+        self._oom_kills = oom_kills()
         self._cores = len(os.sched_getaffinity(0))
 
     def serve(self) -> None:
@@ -185,7 +185,7 @@ class BundleZygote:
     def _memory_ran_out(self, status: int) -> bool:
         if not (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL):
             return False
-        before, self._oom_kills = self._oom_kills, _oom_kills()
+        before, self._oom_kills = self._oom_kills, oom_kills()
         return self._oom_kills > before
 
     def _remove_aside(self, folders: list[str]) -> None:
@@ -256,12 +256,3 @@ def _prefer_as_victim() -> None:
     """When memory runs out, a step is ended before the worker is."""
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
         score.write("300")
-
-
-def _oom_kills() -> int:
-    """How many processes of this host the kernel has ended for want of memory."""
-    with contextlib.suppress(OSError, ValueError), open("/proc/vmstat", "rb") as stat:
-        for line in stat:
-            if line.startswith(b"oom_kill "):
-                return int(line.split()[1])
-    return 0

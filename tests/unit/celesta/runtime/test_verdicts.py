@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from celesta.errors import StoreError
+from celesta.runtime import verdicts
 from celesta.store import open_store, step_prefix
-from workers.executors import verdicts
 
 DOCUMENT = {"run": "r", "path": "f", "node": "0", "token": "1.1"}
 KEY = step_prefix("r", "f", "1.1") + "result.json"

@@ -1,7 +1,7 @@
 """Result documents of attempts that could not write their own: what became of the process, in words and kinds.
 
-Called by executors. Owns the mapping from a wait status to an error kind. A result that the step wrote itself always
-wins over the one that is made here.
+Called by executors, and by the program of a step's container. Owns the mapping from a wait status to an error kind. A
+result that the step wrote itself always wins over the one that is made here.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from celesta.runtime.failures import error_document, plain_error
 from celesta.runtime.leave import create_result, keep_log, log_size, read_result
 from celesta.store import Store, step_prefix
 from celesta.store.base import result_key
-from workers.executors.base import Document
+
+Document = dict[str, Any]
 
 # Signals that come from outside; all others are the doing of the step's own code.
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT}

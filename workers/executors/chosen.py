@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 
 from celesta.errors import CelestaError
+from celesta.runtime import verdicts
 from celesta.runtime.failures import error_document
 from celesta.store import open_store
-from workers.executors import verdicts
 from workers.executors.base import Document, Executor, ExecutorConfig, OnLog, get
 
 

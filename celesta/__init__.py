@@ -7,6 +7,7 @@ process does, costs nothing but this file.
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from celesta.branching import when
     from celesta.client import launch
     from celesta.files import Directory, File
     from celesta.graph import unmapped
@@ -27,10 +28,11 @@ _HOMES = {
     "launch": "celesta.client",
     "task": "celesta.tasks",
     "unmapped": "celesta.graph",
+    "when": "celesta.branching",
     "workflow": "celesta.workflows",
 }
 __all__ = [
-    "Cache", "Directory", "File", "Resources", "Retry", "current", "launch", "task", "unmapped", "workflow",
+    "Cache", "Directory", "File", "Resources", "Retry", "current", "launch", "task", "unmapped", "when", "workflow",
 ]  # fmt: skip
 
 

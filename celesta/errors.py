@@ -8,6 +8,8 @@
     ├── LoadError             a user's file does not import; carries its own traceback         user
     ├── SourceError           code that cannot be digested, so it cannot be cached             user
     ├── CodecError            a value that cannot be stored or read back                       user
+    ├── ConditionError        a branch that cannot be decided by the values it got              user
+    ├── Skipped               a value that will never be there: its step was skipped           user
     ├── ContextError          `current()` where there is no step                               user
     ├── NotFoundError         no such project, run, workflow, artifact, …                      user
     ├── ConflictError         it is there already, or its state does not allow this            user
@@ -104,6 +106,18 @@ class CodecError(CelestaError):
     def __init__(self, message: str, where: str = "") -> None:
         super().__init__(f"{where}: {message}" if where else message)
         self.where = where
+
+
+class ConditionError(CelestaError):
+    """A branch got values that it cannot decide by: neither true nor false, or not comparable."""
+
+    code = "undecided"
+
+
+class Skipped(CelestaError):
+    """A value that will never be there, because the step that would make it was skipped."""
+
+    code = "skipped"
 
 
 class ContextError(CelestaError):

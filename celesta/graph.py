@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from celesta.errors import CelestaError, LoadError, Problem, SpecError
 from celesta.frames import last_line, own_traceback, place_of, user_line
@@ -23,9 +23,16 @@ from celesta.promises import Outputs, Promise
 from celesta.types import TypeDoc
 
 if TYPE_CHECKING:
+    from celesta.branching import Branch, Merge
     from celesta.tasks import Task
 
+    Traced: TypeAlias = "Step | Branch | Merge"
+
 STEP_NAME = re.compile(r"\w[\w.\- ]*")
+MOST_NESTED = 32
+"""How deep workflows may call each other."""
+Guard = tuple[str, bool]
+"""A branch, and how it has to come out for a step to run."""
 
 
 @dataclass
@@ -38,6 +45,7 @@ class Step:
     mapped: list[str] | None
     after: list[str]
     line: str
+    guard: Guard | None = None
 
 
 @dataclass
@@ -48,15 +56,16 @@ class Graph:
     doc: str
     function: Callable[..., Any]
     interface: Interface
-    steps: list[Step]
+    steps: list[Traced]
     outputs: dict[str, Any]
 
 
 @dataclass
 class Trace:
-    """One tracing that goes on: what was called so far."""
+    """One tracing that goes on: what was called so far. `guard` is that of the branch whose side is being traced."""
 
-    steps: list[Step] = field(default_factory=list)
+    steps: list[Traced] = field(default_factory=list)
+    guard: Guard | None = None
     _paths: set[str] = field(default_factory=set)
     _scopes: set[str] = field(default_factory=set)
     _counts: dict[str, int] = field(default_factory=dict)
@@ -93,6 +102,11 @@ class Trace:
     def inside(self, name: str) -> Iterator[None]:
         """Puts the steps of a workflow that is called by this one under its name."""
         before = self._prefix
+        if before.count("/") >= MOST_NESTED:
+            raise SpecError(
+                f'{user_line()}: workflows call each other {MOST_NESTED} deep, "{name}" among them; a workflow that '
+                "calls itself is traced without end: loop in its body, or let a task decide"
+            )
         scope = self._free(before + name, self._scopes)
         self._prefix = scope + "/"
         try:
@@ -113,8 +127,12 @@ class Trace:
             call = f"{task.name}.map(...)" if mapped is not None else f"{task.name}(...)"
             raise SpecError(f"{line}: {call} cannot run", problems)
         path = self._path(task, line)
-        self.steps.append(Step(path, task, inputs, mapped, after, line))
+        self.steps.append(Step(path, task, inputs, mapped, after, line, self.guard))
         return self._result(task.interface, path, mapped is not None)
+
+    def take_path(self, name: str) -> str:
+        """A path of that name for a step without a task."""
+        return self._free(self._prefix + name, self._paths)
 
     def _path(self, task: Task[..., Any], line: str) -> str:
         if task.step_name is None:
@@ -176,14 +194,15 @@ def trace(name: str, function: Callable[..., Any], interface: Interface) -> Grap
         raise LoadError(told, own_traceback(error)) from error
     finally:
         _trace.reset(mark)
-    outputs, interface = _outputs(name, function, interface, returned, going)
+    outputs, interface = checked_outputs(name, function, interface, returned, going)
     doc = (function.__doc__ or "").strip()
     return Graph(name, doc, function, interface, going.steps, outputs)
 
 
-def _outputs(
+def checked_outputs(
     name: str, function: Callable[..., Any], interface: Interface, returned: Any, going: Trace
 ) -> tuple[dict[str, Any], Interface]:
+    """What a workflow returned, by output, and its interface with what no hint told. Raises `SpecError`."""
     where = f'{place_of(function)}: workflow "{name}"'
     if not interface.returns_hinted:
         interface = dataclasses.replace(interface, outputs=_guessed(returned))

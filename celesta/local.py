@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from celesta.codecs import items, make_dict, make_list, to_plain
+from celesta.codecs import encode, items, make_dict, make_list, to_plain
 from celesta.environment import environment_digest
 from celesta.errors import CelestaError, InputError, Problem, SpecError
 from celesta.hashing import cache_components, cache_key
 from celesta.ids import new_run_id
 from celesta.local_steps import LocalSteps
 from celesta.spec import validate
+from celesta.spec.conditions import decide
 from celesta.store import Store, step_prefix
 from celesta.store.local import LocalStore
 
@@ -127,7 +128,7 @@ class _Run:
             for node, step in _in_order(self.spec["steps"]):
                 self.settled[step["path"]] = self._settle(str(node), step)
         status = "failed" if self.error else "succeeded"
-        outputs = {} if self.error else {name: self._value(one) for name, one in self.spec["outputs"].items()}
+        outputs = {} if self.error else {name: self._output(one) for name, one in self.spec["outputs"].items()}
         steps = {"total": sum(self.counts.values()), **self.counts}
         self._event("run.finished", status=status, outputs=outputs, error=self.error, counts=steps)
         run = LocalRun(
@@ -148,10 +149,13 @@ class _Run:
     # Steps
 
     def _settle(self, node: str, step: Document) -> str:
-        task = self._task(step)
-        if any(self.settled[parent] not in ("succeeded", "cached") for parent in _parents(step)):
-            return self._done(node, step["path"], "upstream_failed")
+        state = self._verdict(step)
+        if state is not None:
+            return self._unrun(node, step, state)
         try:
+            if _settles_in_place(step):
+                return self._settle_in_place(node, step)
+            task = self._task(step)
             if step.get("map") is not None:
                 return self._settle_map(node, step, task)
             bound = {name: self._value(binding) for name, binding in step["inputs"].items()}
@@ -161,6 +165,46 @@ class _Run:
         if outputs is not None:
             self.outcomes[step["path"]] = outputs
         return state
+
+    def _verdict(self, step: Document) -> str | None:
+        """What becomes of a step that is not to run: for a failed or skipped parent, or a branch."""
+        states = {self.settled[parent] for parent in _parents(step)}
+        if states & {"failed", "upstream_failed"}:
+            return "upstream_failed"
+        guard = step.get("guard")
+        if guard is not None and (
+            self.settled[guard["step"]] == "skipped" or self._came_out(guard["step"]) != guard["is"]
+        ):
+            return "skipped"
+        return "skipped" if "skipped" in states and "merge" not in step else None
+
+    def _came_out(self, branch: str) -> bool:
+        return bool(self.outcomes[branch]["result"]["inline"])
+
+    def _settle_in_place(self, node: str, step: Document) -> str:
+        """A branch decides; a merge takes over what the side that was taken came to."""
+        path = step["path"]
+        if "branch" in step:
+            inputs = {name: self._value(binding) for name, binding in step["inputs"].items()}
+            outputs = {"result": encode(decide(step["branch"], inputs), {"kind": "bool"}, self.store)}
+        else:
+            try:
+                outputs = self._merged(step)
+            except KeyError:  # what it would take was skipped, or its side gives nothing
+                return self._unrun(node, step, "skipped")
+        self.outcomes[path] = outputs
+        self._event("step.settled", node=node, path=path, state="succeeded")  # not counted: nothing ran
+        return "succeeded"
+
+    def _merged(self, step: Document) -> dict[str, Ref]:
+        side = "then" if self._came_out(step["merge"]) else "otherwise"
+        return {port["name"]: self._value(step["inputs"][f"{side}.{port['name']}"]) for port in step["outputs"]}
+
+    def _unrun(self, node: str, step: Document, state: str) -> str:
+        if _settles_in_place(step):  # not counted: nothing would have run
+            self._event("step.settled", node=node, path=step["path"], state=state)
+            return state
+        return self._done(node, step["path"], state)
 
     def _settle_map(self, node: str, step: Document, task: Document) -> str:
         """Each item is a step of its own; the outputs of the whole are the lists of theirs."""
@@ -243,6 +287,13 @@ class _Run:
             return make_list([self._value(part) for part in binding["list"]], self.store)
         return make_dict({key: self._value(part) for key, part in binding["dict"].items()}, self.store)
 
+    def _output(self, binding: Document) -> Ref:
+        """An output of the run. What a skipped step would have made is None."""
+        try:
+            return self._value(binding)
+        except KeyError:
+            return encode(None, {"kind": "none"}, self.store)
+
     def _event(self, kind: str, **facts: Any) -> None:
         self.on_event({"kind": kind, "run": self.id, "at_ms": time.time_ns() // 1_000_000, **facts})
 
@@ -296,6 +347,10 @@ def _in_order(steps: list[Document]) -> Iterator[tuple[int, Document]]:
 def _parents(step: Document) -> list[str]:
     """The paths of the steps that this one waits for, each once."""
     found = dict.fromkeys(step.get("after") or ())
+    if step.get("guard"):
+        found[step["guard"]["step"]] = None
+    if "merge" in step:
+        found[step["merge"]] = None
     bindings = list(step["inputs"].values())
     while bindings:
         binding = bindings.pop()
@@ -303,6 +358,10 @@ def _parents(step: Document) -> list[str]:
             found[binding["step"]] = None
         bindings += binding.get("list") or (binding.get("dict") or {}).values()
     return list(found)
+
+
+def _settles_in_place(step: Document) -> bool:
+    return "branch" in step or "merge" in step
 
 
 def _width(path: str, lists: Mapping[str, list[Ref]]) -> int:

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+from celesta.conditions import Condition
 from celesta.errors import Problem
 from celesta.promises import Outputs, Promise, describe
 from celesta.types import TypeDoc, accepts, check, inside, spell
@@ -25,6 +26,8 @@ def place(value: Any, wanted: TypeDoc, where: str, trace: object) -> list[Proble
     """What is wrong with giving `value` where `wanted` is declared, in the workflow that `trace` traces."""
     if isinstance(value, Promise):
         return _place_promise(value, wanted, where, trace)
+    if isinstance(value, Condition):
+        return [Problem(where, "a condition is for when(...) only: let a task compare, and return a bool")]
     if isinstance(value, Outputs):
         return [Problem(where, f'step "{value._path}" has no single output: {value.advice()}')]
     if not holds_promise(value):

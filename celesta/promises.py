@@ -2,7 +2,7 @@
 
 `Promise` is one such value, `Outputs` the several named ones of a step. Made by `celesta.graph`; seen by user code, so
 whatever cannot work on a value not yet known (`if`, `for`, arithmetic, indexing) raises here, at the user's line, and
-says what to do instead.
+says what to do instead. What compares promises is in `celesta.conditions`.
 """
 
 from __future__ import annotations
@@ -95,9 +95,9 @@ def describe(promise: Promise) -> str:
 
 
 _MISUSES = {
-    "used in a condition": (
-        ("bool", "eq", "ne", "lt", "le", "gt", "ge", "contains"),
-        "decide inside a task",
+    "used in an `if`": (
+        ("bool", "contains"),
+        "write when(condition, then=lambda: ..., otherwise=lambda: ...), or decide inside a task",
     ),
     "iterated over or unpacked": (
         ("iter", "len", "next", "reversed"),
@@ -106,8 +106,7 @@ _MISUSES = {
     "indexed": (("getitem",), "pick the item inside a task"),
     "used in arithmetic": (
         ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "floordiv", "rfloordiv", "mod", "rmod",
-         "pow", "rpow", "matmul", "rmatmul", "and", "rand", "or", "ror", "xor", "rxor", "lshift", "rshift", "neg",
-         "pos", "abs", "invert", "round"),
+         "pow", "rpow", "matmul", "rmatmul", "xor", "rxor", "lshift", "rshift", "neg", "pos", "abs", "round"),
         "compute inside a task",
     ),
     "turned into text or a number": (

@@ -13,7 +13,7 @@ from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from celesta.errors import SpecError
 from celesta.frames import place_of, user_line
-from celesta.graph import Graph, Step, current_trace, trace
+from celesta.graph import Graph, Step, checked_outputs, current_trace, trace
 from celesta.interface import Interface, interface_of
 from celesta.placing import place
 from celesta.promises import Promise
@@ -44,7 +44,9 @@ class Workflow(Generic[P, R]):
         if problems:
             raise SpecError(f"{user_line()}: {self.name}(...) cannot run", problems)
         with going.inside(self.step_name or self.name):
-            return self.function(*args, **kwargs)
+            returned = self.function(*args, **kwargs)
+        checked_outputs(self.name, self.function, self.interface, returned, going)
+        return returned
 
     def with_options(self, *, name: str) -> Workflow[P, R]:
         """This workflow for one call inside another, with its steps under another name."""

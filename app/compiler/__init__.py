@@ -7,6 +7,7 @@
 from typing import Any
 
 from app.compiler.bindings import resolve
+from app.compiler.in_place import kind_of, task_of
 from celesta.hashing import interface_digest
 from celesta.spec import spec_digest
 
@@ -20,7 +21,10 @@ def compile_plan(spec: Document) -> Document:
     tasks = [_task(spec["tasks"][name]) for name in names]
     task_index = {name: index for index, name in enumerate(names)}
     index_of = {step["path"]: index for index, step in enumerate(spec["steps"])}
-    steps = [_step(step, tasks, task_index, index_of) for step in spec["steps"]]
+    steps = [
+        _step(step, tasks, task_index, index_of) if kind_of(step) is None else _in_place(step, tasks, index_of)
+        for step in spec["steps"]
+    ]
     for index, step in enumerate(steps):
         for parent in step["parents"]:
             steps[parent]["children"].append(index)
@@ -46,15 +50,48 @@ def _task(task: Document) -> Document:
 
 def _step(step: Document, tasks: list[Document], task_index: dict[str, int], index_of: dict[str, int]) -> Document:
     task = task_index[step["task"]]
-    parents = {index_of[path] for path in step.get("after") or ()}
-    inputs = {name: resolve(binding, index_of, parents) for name, binding in step["inputs"].items()}
+    parents: set[int] = set()
+    common = _common(step, index_of, parents)
     options = {name: tasks[task].get(name) for name in STEP_OPTIONS} | (step.get("options") or {})
     return {
         "path": step["path"],
         "task": task,
-        "inputs": inputs,
         "map": step.get("map"),
         "parents": sorted(parents),
         "children": [],
+        **common,
         **options,
     }
+
+
+def _in_place(step: Document, tasks: list[Document], index_of: dict[str, int]) -> Document:
+    """A branch or a merge. Its task is put behind those of the spec."""
+    parents: set[int] = set()
+    common = _common(step, index_of, parents)
+    made = _task(task_of(step))
+    if made not in tasks:
+        tasks.append(made)
+    if "merge" in step:
+        decides: Document = {"merge": index_of[step["merge"]]}
+        parents.add(decides["merge"])
+    else:
+        decides = {"branch": step["branch"]}
+    return {
+        "path": step["path"],
+        "task": tasks.index(made),
+        "map": None,
+        "parents": sorted(parents),
+        "children": [],
+        **common,
+        **decides,
+    }
+
+
+def _common(step: Document, index_of: dict[str, int], parents: set[int]) -> Document:
+    """What steps of all kinds have; the steps that it names are added to `parents`."""
+    parents |= {index_of[path] for path in step.get("after") or ()}
+    common: Document = {"inputs": {n: resolve(binding, index_of, parents) for n, binding in step["inputs"].items()}}
+    if step.get("guard") is not None:
+        common["guard"] = step["guard"] | {"step": index_of[step["guard"]["step"]]}
+        parents.add(common["guard"]["step"])
+    return common

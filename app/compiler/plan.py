@@ -78,6 +78,21 @@ class Plan:
         names: Sequence[str] | None = self.steps[index]["map"]
         return names
 
+    def guard(self, index: int) -> Document | None:
+        """The branch that decides about a step, and how it has to come out: `{"step": 4, "is": true}`."""
+        guard: Document | None = self.steps[index].get("guard")
+        return guard
+
+    def allows(self, branch: int, index: int, taken: bool) -> bool:
+        """Whether a step may run now that this branch came out so."""
+        guard = self.guard(index)
+        return guard is None or guard["step"] != branch or guard["is"] == taken
+
+    def in_place(self, index: int) -> str | None:
+        """`branch` or `merge` for a step that the engine settles itself; None for one with a task of its own."""
+        step = self.steps[index]
+        return "branch" if "branch" in step else "merge" if "merge" in step else None
+
     def path(self, node: str) -> str:
         """The path of a node: `train` for `"7"`, `train[3]` for `"7.3"`."""
         index, _, item = node.partition(".")

@@ -15,7 +15,7 @@ from celesta.spec import validate as spec_problems
 
 Document = dict[str, Any]
 MOST_STEPS = 200_000
-STEP_FIELDS = frozenset(("path", "task", "inputs", "map", "after", "options"))
+STEP_FIELDS = frozenset(("path", "task", "inputs", "map", "after", "options", "guard", "branch", "merge", "outputs"))
 
 
 class _Strict(Schema):

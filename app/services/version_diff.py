@@ -136,7 +136,8 @@ def _told(step: Document) -> Document:
     """A step as people know it: where its inputs come from, and its options."""
     inputs = {f"input {name}": spell_binding(binding) for name, binding in step["inputs"].items()}
     options = {f"option {name}": value for name, value in (step.get("options") or {}).items()}
-    return {"task": step["task"], "map": step.get("map"), "after": step.get("after") or None, **inputs, **options}
+    facts = {name: step.get(name) for name in ("task", "branch", "merge", "map", "guard")}
+    return {**facts, "after": step.get("after") or None, **inputs, **options}
 
 
 def _wrapped(outputs: Document) -> dict[str, Document]:

@@ -131,7 +131,7 @@ def _workflow(session: Any, project: Project, spec: Document) -> Workflow:
 def _kind(spec: Document) -> str:
     """A single task is registered as a workflow of one step with the task's name."""
     steps = spec["steps"]
-    alone = len(steps) == 1 and steps[0]["task"] == steps[0]["path"] == spec["name"] and not steps[0].get("map")
+    alone = len(steps) == 1 and steps[0].get("task") == steps[0]["path"] == spec["name"] and not steps[0].get("map")
     return "task" if alone else "workflow"
 
 

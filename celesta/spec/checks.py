@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any
 
 from celesta.errors import Problem
+from celesta.spec.conditions import condition_problems
 from celesta.spec.shapes import DIGEST, interface_problems, option_problems, ref_problems, task_problems
 from celesta.types import TypeDoc, accepts, inside
 
@@ -57,13 +58,20 @@ class _Checks:
         self.tasks = {name: _Task(doc) for name, doc in spec["tasks"].items()}
         self.outputs: dict[str, dict[str, TypeDoc]] = {}  # of each step whose task is known, by path
         self.parents: dict[str, list[str]] = {}
+        self.branches: set[str] = set()
         self._fits: dict[tuple[int, int], str | None] = {}
 
     def run(self) -> Iterator[Problem]:
         yield from self._steps()
         for step in self.spec["steps"]:
-            if _names_itself(step) and step["path"] in self.parents and step["task"] in self.tasks:
-                yield from self._step(step, f"steps.{step['path']}")
+            path = step.get("path") if isinstance(step, dict) else None
+            if not isinstance(path, str) or path not in self.parents:
+                continue
+            if "branch" in step or "merge" in step:
+                yield from self._in_place(step, f"steps.{path}")
+            elif isinstance(step.get("task"), str) and step["task"] in self.tasks:
+                yield from self._step(step, f"steps.{path}")
+            yield from self._guard(step.get("guard"), f"steps.{path}.guard", self.parents[path])
         yield from self._results()
         cycle = find_cycle(self.parents)
         if cycle:
@@ -78,13 +86,17 @@ class _Checks:
                 continue
             if path in self.parents:
                 yield Problem(f"steps.{path}", "there are two steps of this path")
+            self.parents[path] = []
+            if "branch" in step or "merge" in step:
+                self.outputs[path] = _ports_of(step)
+                self.branches |= {path} if "branch" in step else set()
+                continue
             name = step.get("task")
             task = self.tasks.get(name) if isinstance(name, str) else None
             if task is None:
                 yield Problem(f"steps.{path}.task", f"there is no task {name!r} in this spec")
             else:
                 self.outputs[path] = task.mapped_outputs if step.get("map") is not None else task.outputs
-            self.parents[path] = []
 
     def _step(self, step: dict[str, Any], where: str) -> Iterator[Problem]:
         path, task, inputs, mapped = step["path"], self.tasks[step["task"]], step.get("inputs"), step.get("map")
@@ -107,6 +119,40 @@ class _Checks:
         yield from self._after(step.get("after"), f"{where}.after", parents)
         if step.get("options"):
             yield from option_problems(step["options"], f"{where}.options")
+
+    def _in_place(self, step: dict[str, Any], where: str) -> Iterator[Problem]:
+        """A branch or a merge: what it looks at, and what it makes of it."""
+        parents, inputs = self.parents[step["path"]], step.get("inputs")
+        if not isinstance(inputs, dict):
+            yield Problem(f"{where}.inputs", "is not an object")
+            return
+        if "branch" in step:
+            yield from condition_problems(step["branch"], inputs, f"{where}.branch")
+            for name, binding in inputs.items():
+                yield from self._binding(binding, {"kind": "any"}, f"{where}.inputs.{name}", parents)
+            return
+        if step["merge"] not in self.branches:
+            yield Problem(f"{where}.merge", f"there is no branch {step['merge']!r}")
+        else:
+            parents.append(step["merge"])
+        yield from interface_problems({"inputs": [], "outputs": step.get("outputs")}, where)
+        for name, binding in inputs.items():
+            side, _, output = name.partition(".")
+            wanted = self.outputs[step["path"]].get(output) if side in ("then", "otherwise") else None
+            if wanted is None:
+                yield Problem(f"{where}.inputs.{name}", "is neither then.OUTPUT nor otherwise.OUTPUT of its outputs")
+            else:
+                yield from self._binding(binding, wanted, f"{where}.inputs.{name}", parents)
+        yield from self._after(step.get("after"), f"{where}.after", parents)
+
+    def _guard(self, guard: Any, where: str, parents: list[str]) -> Iterator[Problem]:
+        match guard:
+            case None:
+                return
+            case {"step": str() as path, "is": bool()} if path in self.branches:
+                parents.append(path)
+            case _:
+                yield Problem(where, "does not name a branch and how it has to come out")
 
     def _after(self, after: Any, where: str, parents: list[str]) -> Iterator[Problem]:
         if after is not None and not isinstance(after, list):
@@ -220,8 +266,13 @@ def find_cycle(parents: dict[str, list[str]]) -> list[str]:
     return [*cycle, cycle[0]]
 
 
-def _names_itself(step: Any) -> bool:
-    return isinstance(step, dict) and isinstance(step.get("path"), str) and isinstance(step.get("task"), str)
+def _ports_of(step: dict[str, Any]) -> dict[str, TypeDoc]:
+    """The outputs of a branch or a merge, as far as it says them."""
+    if "branch" in step:
+        return {"result": {"kind": "bool"}}
+    ports = step.get("outputs")
+    told = [port for port in ports if isinstance(port, dict)] if isinstance(ports, list) else []
+    return {port["name"]: port["type"] for port in told if isinstance(port.get("name"), str) and "type" in port}
 
 
 def _map_problems(mapped: Any, inputs: dict[str, Any], where: str) -> Iterator[Problem]:

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from celesta.blobs import MemoryBlobs
+from celesta.branching import Branch, Merge
 from celesta.bundle import pack, reached_files
 from celesta.codecs import encode
 from celesta.environment import environment_lock
@@ -29,7 +30,7 @@ from celesta.promises import Promise
 from celesta.source import code_digest
 from celesta.spec.checks import validate
 from celesta.tasks import Task
-from celesta.types import TypeDoc, inside
+from celesta.types import ANY, TypeDoc, inside, type_of
 from celesta.workflows import graph_of
 
 
@@ -64,15 +65,16 @@ class _Writer:
         self._refs: dict[tuple[int, int], tuple[Any, Any]] = {}  # defaults come back at each step: encode them once
 
     def spec(self, graph: Graph) -> dict[str, Any]:
-        tasks = {step.task.name: step.task for step in graph.steps}
-        by_code = {step.task.name for step in graph.steps if _is_keyed_by_code(step)}
+        calls = [step for step in graph.steps if isinstance(step, Step)]
+        tasks = {step.task.name: step.task for step in calls}
+        by_code = {step.task.name for step in calls if _is_keyed_by_code(step)}
         return {
             "celesta": 1,
             "name": graph.name,
             "doc": graph.doc,
             "interface": self._interface(graph.interface, place_of(graph.function)),
             "tasks": {name: self._task(task, strict=name in by_code) for name, task in tasks.items()},
-            "steps": [self._step(step) for step in graph.steps],
+            "steps": [self._guarded(step) for step in graph.steps],
             "outputs": {
                 name: self._binding(value, graph.interface.outputs[name], place_of(graph.function), f"output {name}")
                 for name, value in graph.outputs.items()
@@ -91,6 +93,35 @@ class _Writer:
             **DEFAULTS,
             **task.options,
         }
+
+    def _guarded(self, step: Step | Branch | Merge) -> dict[str, Any]:
+        if isinstance(step, Branch):
+            document = self._branch(step)
+        elif isinstance(step, Merge):
+            document = self._merge(step)
+        else:
+            document = self._step(step)
+        if step.guard is not None:
+            document["guard"] = {"step": step.guard[0], "is": step.guard[1]}
+        return document
+
+    def _branch(self, step: Branch) -> dict[str, Any]:
+        where = f'{step.path}: "%s" of its condition'
+        inputs = {name: self._untyped(value, step.line, where % name) for name, value in step.inputs.items()}
+        return {"path": step.path, "branch": step.test, "inputs": inputs}
+
+    def _merge(self, step: Merge) -> dict[str, Any]:
+        inputs = {
+            f"{side}.{name}": self._untyped(value, step.line, f'{step.path}: "{name}" of {side}=')
+            for side, values in (("then", step.then), ("otherwise", step.otherwise))
+            for name, value in (values or {}).items()
+        }
+        outputs = [{"name": name, "type": doc} for name, doc in step.outputs.items()]
+        return {"path": step.path, "merge": step.branch, "inputs": inputs, "outputs": outputs, "after": step.after}
+
+    def _untyped(self, value: Any, line: str, what: str) -> dict[str, Any]:
+        wanted = ANY if holds_promise(value) else _own_type(value)
+        return self._binding(value, wanted, line, what)
 
     def _step(self, step: Step) -> dict[str, Any]:
         inputs = {}
@@ -155,6 +186,11 @@ class _Writer:
                 f"from below {self._layout.root}; import it there, or install it where steps run"
             )
         return f"{name}:{function.__qualname__}"
+
+
+def _own_type(value: Any) -> TypeDoc:
+    """The type of a constant that no hint tells."""
+    return ANY if isinstance(value, list | dict) else type_of(type(value))
 
 
 def _attribute(module: ModuleType, qualname: str) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from celesta.codecs import items, make_dict, make_list
-from celesta.errors import InputError
+from celesta.errors import InputError, Skipped
 from celesta.store.base import Store
 from workers.engine.views import Frame, View, index_of, item_of, steps_in
 
@@ -41,6 +41,17 @@ class Resolver:
                 bound[name] = port["default"]
         return bound
 
+    def merged(self, frame: Frame, index: int, outcomes: Outcomes) -> dict[str, Ref]:
+        """The outputs of a merge, from the side that was taken. Raises `Skipped` when that side has none."""
+        step = frame.plan.steps[index]
+        taken = self._made(frame, step["merge"], outcomes)["result"]["inline"]
+        side = "then." if taken else "otherwise."
+        bindings = {name.removeprefix(side): one for name, one in step["inputs"].items() if name.startswith(side)}
+        names = [port["name"] for port in frame.plan.task(index)["interface"]["outputs"]]
+        if names and not bindings:
+            raise Skipped(f'"{step["path"]}" has no value: its side of the branch gives none')
+        return {name: self.value(frame, bindings[name], outcomes) for name in names}
+
     def value(self, frame: Frame, binding: Mapping[str, Any], outcomes: Outcomes) -> Ref:
         """The one reference that a binding stands for."""
         if "value" in binding:
@@ -48,10 +59,16 @@ class Resolver:
         if "input" in binding:
             return dict(frame.inputs[binding["input"]])
         if "step" in binding:
-            return dict(outcomes[frame.node(binding["step"])][binding["output"]])
+            return dict(self._made(frame, binding["step"], outcomes)[binding["output"]])
         if "list" in binding:
             return make_list([self.value(frame, part, outcomes) for part in binding["list"]], self.store)
         return make_dict({key: self.value(frame, part, outcomes) for key, part in binding["dict"].items()}, self.store)
+
+    def _made(self, frame: Frame, index: int, outcomes: Outcomes) -> Mapping[str, Ref]:
+        made = outcomes.get(frame.node(index))
+        if made is None:
+            raise Skipped(f'step "{frame.path_prefix}{frame.plan.steps[index]["path"]}" made nothing: it was skipped')
+        return made
 
     def element(self, frame: Frame, binding: Mapping[str, Any], item: int, outcomes: Outcomes) -> Ref:
         """The reference of one element of a list; the others need not be known."""

@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from time import time
 from typing import Any
 
-from celesta.codecs import make_list
-from celesta.errors import CelestaError, StoreError
+from celesta.codecs import encode, make_list
+from celesta.errors import CelestaError, Skipped, StoreError
+from celesta.spec.conditions import decide
 from workers.engine import caching, events, keys, settling
 from workers.engine.bindings import Ref, parents_of
 from workers.engine.core import CHUNK, Engine, Kept
 from workers.engine.settling import Entry, Finding
-from workers.engine.views import View, index_of, map_of
+from workers.engine.views import Frame, View, index_of, map_of
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +75,8 @@ class Cascade:
 
         So the next step of a chain is looked up in the cache before its parent counts, and sent in the same call.
         """
-        plain = [ask[0] for ask in self.asks if not self._opens(ask[0])]
-        self.asks = [ask for ask in self.asks if self._opens(ask[0])]
+        plain = [ask[0] for ask in self.asks if not self._is_decided_here(ask[0])]
+        self.asks = [ask for ask in self.asks if self._is_decided_here(ask[0])]
         self._look_up(plain)
         self.flush_all()
 
@@ -88,7 +89,7 @@ class Cascade:
             batch, self.asks = self.asks[:CHUNK], self.asks[CHUNK:]
             plain = []
             for ask in batch:
-                if ask[1] == "run" and not self._opens(ask[0]):
+                if ask[1] == "run" and not self._is_decided_here(ask[0]):
                     plain.append(ask[0])
                 else:
                     self._decide(ask)
@@ -107,8 +108,9 @@ class Cascade:
         self.engine.publish(self.view.run, reply.get("send") or [], self.keep)
         self.add(reply.get("asks") or [])
 
-    def _opens(self, node: str) -> bool:
-        return self.view.mapped(node) is not None
+    def _is_decided_here(self, node: str) -> bool:
+        """A mapped step opens, a branch decides: neither is ever sent."""
+        return self.view.mapped(node) is not None or self.view.in_place(node) is not None
 
     # Decisions
 
@@ -119,8 +121,12 @@ class Cascade:
                 self.settle(settling.in_place(self.view, node, what, gathered=len(ask) > 2))
             elif what == "gather":
                 self._gather(node, ask[2], ask[3])
+            elif self.view.in_place(node) is not None:
+                self._branch(node)
             else:
                 self._open(node)
+        except Skipped:
+            self.settle(settling.in_place(self.view, node, "skipped"))
         except CelestaError as error:
             self._could_not(node, error)
 
@@ -188,6 +194,22 @@ class Cascade:
         document = settling.error_of(str(error), type(error).__name__, error.kind)
         self.settle(settling.in_place(self.view, node, "failed", error=document))
 
+    # Branches
+
+    def _branch(self, node: str) -> None:
+        """A branch decides; a merge takes over what the side that was taken came to."""
+        frame, index = self.view.frame(node), index_of(node)
+        self._fetch(parents_of(self.view, [node]))
+        step = frame.plan.steps[index]
+        if "branch" in step:
+            inputs = self.engine.resolver.inputs(self.view, node, self.outcomes)
+            outputs = {"result": encode(decide(step["branch"], inputs), {"kind": "bool"}, self.engine.store)}
+        else:
+            self._fetch([frame.node(step["merge"])])
+            inputs = outputs = self.engine.resolver.merged(frame, index, self.outcomes)
+        finding = Finding({name: str(ref["digest"]) for name, ref in inputs.items()})
+        self.settle(settling.in_place(self.view, node, "succeeded", outputs=outputs, finding=finding), outputs)
+
     # Maps
 
     def _open(self, node: str) -> None:
@@ -253,8 +275,14 @@ class Cascade:
     def _look_ahead(self, node: str) -> None:
         frame = self.view.frame(node)
         for kid in frame.plan.children[index_of(node)]:
-            if frame.asks(kid) and all(frame.node(parent) in self.good for parent in frame.plan.parents[kid]):
+            good = all(frame.node(parent) in self.good for parent in frame.plan.parents[kid])
+            if good and frame.asks(kid) and self._allowed(frame, kid):
                 self.add([[frame.node(kid), "run"]])
+
+    def _allowed(self, frame: Frame, index: int) -> bool:
+        """Whether the branch that a step hangs on, which has settled, lets it run."""
+        guard = frame.plan.guard(index)
+        return guard is None or self.outcomes[frame.node(guard["step"])]["result"]["inline"] == guard["is"]
 
     def _fetch(self, nodes: list[str]) -> None:
         """Gets outcomes that are not known here yet."""

@@ -7,7 +7,8 @@ import json
 import logging
 from typing import Any
 
-from celesta.errors import CelestaError
+from celesta.codecs import encode
+from celesta.errors import CelestaError, Skipped
 from workers.engine import events, keys, settling
 from workers.engine.core import CHUNK, Engine
 from workers.engine.views import View
@@ -60,4 +61,12 @@ def _outputs(engine: Engine, view: View) -> dict[str, Any]:
     nodes = view.root.output_nodes()
     texts = engine.client.hmget(keys.outcomes(view.run), nodes) if nodes else []
     outcomes = {node: json.loads(text) for node, text in zip(nodes, texts, strict=True) if text}
-    return {name: engine.resolver.value(view.root, binding, outcomes) for name, binding in view.plan.outputs.items()}
+    return {name: _output(engine, view, binding, outcomes) for name, binding in view.plan.outputs.items()}
+
+
+def _output(engine: Engine, view: View, binding: dict[str, Any], outcomes: dict[str, Any]) -> dict[str, Any]:
+    """An output of the run. What a skipped step would have made is None."""
+    try:
+        return engine.resolver.value(view.root, binding, outcomes)
+    except Skipped:
+        return encode(None, {"kind": "none"}, engine.store)

@@ -82,7 +82,8 @@ def in_place(
         status = "failed" if state == "failed" else "succeeded"
         outcome = {"status": status, "outputs": outputs or {}, "error": error, "metrics": []}
     facts = {"source": source, **_facts(finding)}
-    entry = _entry(view, node, state, events.settled(view, node, None, outcome, **facts))
+    taken = outputs["result"]["inline"] if outputs and view.in_place(node) == "branch" else None
+    entry = _entry(view, node, state, events.settled(view, node, None, outcome, **facts), taken)
     if gathered:
         entry["c"] = ""
     if outputs is not None:
@@ -116,17 +117,19 @@ def failure(error: dict[str, Any]) -> dict[str, Any]:
     return {"status": "failed", "outputs": {}, "error": error, "metrics": []}
 
 
-def _entry(view: View, node: str, state: str, event: str) -> Entry:
+def _entry(view: View, node: str, state: str, event: str, taken: bool | None = None) -> Entry:
     parent = map_of(node)
     entry: Entry = {"n": node, "s": state, "e": event, "c": _counter(view, node, state), "need": need_of(view, node)}
-    entry["kids"] = view.children(node)
+    entry["kids"] = view.children(node, taken)
     if parent:
         entry["g"] = parent
     return entry
 
 
 def _counter(view: View, node: str, state: str) -> str:
-    """Items of a map are counted singly; the map itself only when it never opened."""
+    """Items of a map are counted singly; the map itself only when it never opened, a branch only when it failed."""
+    if state != "failed" and view.in_place(node) is not None:
+        return ""
     if state == "succeeded" and view.mapped(node) is not None:
         return ""
     return "skipped" if state == "upstream_failed" else state

@@ -23,8 +23,11 @@ RUNS_KEPT = 256
 
 SEND, ASK = 0, 1
 """How a step that became ready goes on: straight into the queue, or first through the cascade."""
-Kid = tuple[str, int, int]
-"""A step that waits for another: its node, how many settled parents it needs, SEND or ASK."""
+JOIN, OFF = 1, 2
+"""How a step counts for one that waits for it, where it is not as ever: a merge runs with skipped parents too; a branch
+that came out otherwise counts as skipped."""
+Kid = tuple[str, int, int] | tuple[str, int, int, int]
+"""A step that waits for another: its node, how many settled parents it needs, SEND or ASK, and JOIN or OFF."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,9 @@ class Frame:
         return f"{self.prefix}{index}"
 
     def asks(self, index: int) -> bool:
-        """Whether the step is looked at before it is sent: it may be cached, or it is mapped."""
-        return self.plan.mapped(index) is not None or self.caches(index) or self.rebuilt
+        """Whether the step is looked at before it is sent: it may be cached, is mapped, or settles in place."""
+        plan = self.plan
+        return plan.mapped(index) is not None or self.caches(index) or self.rebuilt or plan.in_place(index) is not None
 
     def caches(self, index: int) -> bool:
         return not self.no_cache and self.plan.steps[index].get("cache") is not None
@@ -53,14 +57,21 @@ class Frame:
     def reads_cache(self, index: int) -> bool:
         return not self.refresh and self.caches(index)
 
-    def children(self, index: int) -> list[Kid]:
-        """What `advance.lua` counts a settled step into."""
+    def children(self, index: int, taken: bool | None = None) -> list[Kid]:
+        """What `advance.lua` counts a settled step into. `taken` is how a branch came out."""
         found = self._kids.get(index)
         if found is None:
-            need = self.plan.need
-            found = [(self.node(kid), need[kid], ASK if self.asks(kid) else SEND) for kid in self.plan.children[index]]
-            self._kids[index] = found
-        return found
+            found = self._kids[index] = [self._kid(index, kid) for kid in self.plan.children[index]]
+        if taken is None:
+            return found
+        plain = zip(found, self.plan.children[index], strict=True)
+        return [kid if self.plan.allows(index, child, taken) else (*kid[:3], OFF) for kid, child in plain]
+
+    def _kid(self, parent: int, kid: int) -> Kid:
+        known = self.node(kid), self.plan.need[kid], ASK if self.asks(kid) else SEND
+        guard = self.plan.guard(kid)
+        joins = self.plan.in_place(kid) == "merge" and (guard is None or guard["step"] != parent)
+        return (*known, JOIN) if joins else known
 
     def output_nodes(self) -> list[str]:
         """The steps whose outcomes make the outputs of this plan."""
@@ -107,9 +118,12 @@ class View:
         """The inputs that a mapped step runs over; None for a plain step and for an item."""
         return None if map_of(node) is not None else self.frame(node).plan.mapped(index_of(node))
 
-    def children(self, node: str) -> list[Kid]:
+    def children(self, node: str, taken: bool | None = None) -> list[Kid]:
         """What a settled step counts into; an item counts into its map only."""
-        return [] if map_of(node) is not None else self.frame(node).children(index_of(node))
+        return [] if map_of(node) is not None else self.frame(node).children(index_of(node), taken)
+
+    def in_place(self, node: str) -> str | None:
+        return self.frame(node).plan.in_place(index_of(node))
 
     def caches(self, node: str) -> bool:
         return self.frame(node).caches(index_of(node))

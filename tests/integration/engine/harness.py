@@ -43,26 +43,49 @@ class Planned:
         after: tuple[int, ...] = (),
         cache: bool = False,
         retries: int = 0,
+        guard: tuple[int, bool] | None = None,
         **inputs: Binding,
     ) -> int:
-        parents = set(after)
-        for binding in inputs.values():
-            parents |= {part["step"] for part in binding.get("list", [binding]) if "step" in part}
         cached = {"version": None, "ignore": [], "environment": False, "ttl_seconds": None} if cache else None
         document = _task(task, list(inputs), cached)
-        if document not in self.tasks:
-            self.tasks.append(document)
+        more = {"cache": cached, "retry": {"max": retries, "backoff_seconds": 0.05, "factor": 2.0}, "map": map_over}
+        return self._append(task, document, inputs, after, guard, **more)
+
+    def branch(self, test: Any, guard: tuple[int, bool] | None = None, **inputs: Binding) -> int:
+        """A step that decides by its inputs."""
+        return self._append("when", _in_place("branch", inputs, True), inputs, (), guard, branch=test)
+
+    def merge(self, branch: int, guard: tuple[int, bool] | None = None, **sides: Binding) -> int:
+        """A step that takes `then` or `otherwise`."""
+        inputs = {f"{side}.result": binding for side, binding in sides.items()}
+        document = _in_place("merge", inputs, bool(inputs))
+        return self._append("result", document, inputs, (branch,), guard, merge=branch)
+
+    def _append(
+        self,
+        name: str,
+        task: dict[str, Any],
+        inputs: dict[str, Binding],
+        after: tuple[int, ...],
+        guard: tuple[int, bool] | None,
+        **more: Any,
+    ) -> int:
+        parents = {*after, *([guard[0]] if guard else [])}
+        for binding in inputs.values():
+            parents |= {part["step"] for part in binding.get("list", [binding]) if "step" in part}
+        if task not in self.tasks:
+            self.tasks.append(task)
         index = len(self.steps)
         self.steps.append(
             {
-                "path": f"{task}#{index}",
-                "task": self.tasks.index(document),
+                "path": f"{name}#{index}",
+                "task": self.tasks.index(task),
                 "inputs": inputs,
-                "map": map_over,
+                "map": None,
                 "parents": sorted(parents),
                 "children": [],
-                "cache": cached,
-                "retry": {"max": retries, "backoff_seconds": 0.05, "factor": 2.0},
+                **({"guard": {"step": guard[0], "is": guard[1]}} if guard else {}),
+                **more,
             }
         )
         for parent in parents:
@@ -86,6 +109,12 @@ class Planned:
                 if len(step["parents"]) > 1
             ],
         }
+
+
+def _in_place(kind: str, inputs: dict[str, Binding], has_output: bool) -> dict[str, Any]:
+    outputs = [{"name": "result", "type": ANY}] if has_output else []
+    ports = [{"name": name, "type": ANY, "required": False} for name in inputs]
+    return {"name": kind, "kind": kind, "interface": {"inputs": ports, "outputs": outputs}, "cache": None}
 
 
 def _task(name: str, inputs: list[str], cache: dict[str, Any] | None) -> dict[str, Any]:

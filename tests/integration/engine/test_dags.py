@@ -8,51 +8,96 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from celesta.codecs import to_plain
 from tests.integration.engine.harness import Planned, World, step, value
 from workers.engine import keys
 
 _numbers = count()
-Node = tuple[str, list[int]]
+Node = tuple[str, list[int], tuple[int, bool] | None]
+SKIPPED, FAILED, UPSTREAM = "skipped", "failed", "upstream_failed"
 
 
 @st.composite
 def dags(draw: st.DrawFn) -> list[Node]:
-    """Steps by kind and parents: `odd` fails on even input, `map` doubles a list of its parents."""
+    """Steps by kind, parents and guard.
+
+    `odd` fails on even input, `map` doubles a list of its parents, `branch` asks for more than twenty or three, and
+    `merge` takes its second parent when the branch, its first, came out true, else its third.
+    """
     made: list[Node] = []
-    for index in range(draw(st.integers(1, 14))):
-        most = min(index, 4)
-        parents = draw(st.lists(st.integers(0, index - 1), max_size=most, unique=True)) if index else []
-        kind = draw(st.sampled_from(["add", "add", "odd", "map"]))
-        made.append((kind, parents[:1] if kind == "odd" else parents))
+    for index in range(draw(st.integers(1, 16))):
+        kind = draw(st.sampled_from(["add", "add", "odd", "map", "branch", "branch", "merge"]))
+        branches = [at for at, (one, _, _) in enumerate(made) if one == "branch"]
+        values = [at for at in range(index) if made[at][0] != "branch"]
+        most = {"odd": 1, "branch": 1, "merge": 2}.get(kind, 4)
+        parents = draw(st.lists(st.sampled_from(values), max_size=most, unique=True)) if values else []
+        if kind == "merge" and branches and parents:
+            parents = [draw(st.sampled_from(branches)), *parents]
+        elif kind == "merge":
+            kind = "add"
+        guarded = bool(branches) and draw(st.booleans())
+        guard = (draw(st.sampled_from(branches)), draw(st.booleans())) if guarded else None
+        made.append((kind, parents, guard))
     return made
 
 
 def _planned(dag: list[Node], cache: bool) -> Planned:
     plan = Planned()
-    for index, (kind, parents) in enumerate(dag):
+    for index, (kind, parents, guard) in enumerate(dag):
         refs = [step(parent) for parent in parents] + [value(index)]
         if kind == "odd":
-            plan.add("odd", cache=cache, x=refs[0])
+            plan.add("odd", cache=cache, guard=guard, x=refs[0])
+        elif kind == "branch":
+            test, inputs = _test(refs[0])
+            plan.branch(test, guard=guard, **inputs)
+        elif kind == "merge":
+            sides = dict(zip(("then", "otherwise"), refs[1:-1], strict=False))
+            plan.merge(parents[0], guard=guard, **sides)
         elif kind == "map":
-            plan.add("total", cache=cache, items={"list": [value(1), value(2)]}, after=tuple(parents))
+            items = {"list": [value(1), value(2)]}
+            plan.add("total", cache=cache, guard=guard, items=items, after=tuple(parents))
         else:
-            plan.add("total", cache=cache, items={"list": refs})
+            plan.add("total", cache=cache, guard=guard, items={"list": refs})
     return plan
 
 
+def _test(ref: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The test of a branch, over its parent: more than twenty, or just three."""
+    inputs = {"given": ref, "twenty": value(20), "three": value(3)}
+    more, three = ({"test": name, "of": ["given", one]} for name, one in (("gt", "twenty"), ("eq", "three")))
+    return {"test": "or", "of": [more, three]}, inputs
+
+
 def _expected(dag: list[Node]) -> dict[str, Any]:
-    """A sequential interpreter: each step's value, or `failed`, or `upstream_failed`."""
+    """A sequential interpreter: each step's value, or how it ended without one."""
     found: dict[str, Any] = {}
-    for index, (kind, parents) in enumerate(dag):
-        values = [found[str(parent)] for parent in parents]
-        if any(isinstance(one, str) for one in values):
-            found[str(index)] = "upstream_failed"
-        elif kind == "odd":
-            given = values[0] if values else index
-            found[str(index)] = given if given % 2 else "failed"
-        else:
-            found[str(index)] = 3 if kind == "map" else sum(values) + index
+    for index, (kind, parents, guard) in enumerate(dag):
+        above = [found[str(parent)] for parent in parents]
+        verdict = _verdict(kind, above, None if guard is None else (found[str(guard[0])], guard[1]))
+        found[str(index)] = verdict or _value(index, kind, above, len(parents))
     return found
+
+
+def _verdict(kind: str, above: list[Any], guard: tuple[Any, bool] | None) -> str | None:
+    ends = [one for one in [*above, *([guard[0]] if guard else [])] if isinstance(one, str)]
+    if FAILED in ends or UPSTREAM in ends:
+        return UPSTREAM
+    if guard is not None and guard[0] is not guard[1]:
+        return SKIPPED
+    return SKIPPED if SKIPPED in ends and kind != "merge" else None
+
+
+def _value(index: int, kind: str, above: list[Any], parents: int) -> Any:
+    given = above[0] if parents else index
+    if kind == "odd":
+        return given if given % 2 else FAILED
+    if kind == "branch":
+        return given > 20 or given == 3
+    if kind == "merge":
+        sides = above[1:]
+        taken = sides[:1] if given is True else sides[1:] if given is False else []
+        return taken[0] if taken else SKIPPED
+    return 3 if kind == "map" else sum(above) + index
 
 
 @settings(
@@ -83,12 +128,23 @@ def test_a_run_comes_to_what_a_sequential_interpreter_does(
     for node, end in expected.items():
         wanted = {end} if isinstance(end, str) else {"succeeded", "cached"}
         assert ends[node] in wanted, (node, end, ends)
+    assert {node: one for node, one in _values(world, run).items() if one is not None} == {
+        node: end for node, end in expected.items() if not isinstance(end, str)
+    }
     assert set(ends) == set(expected)
     finished = world.finished(run)
     assert finished["status"] == ("failed" if "failed" in expected.values() else "succeeded")
-    assert finished["counts"]["total"] == len(dag)
+    in_place = [str(at) for at, (kind, _, _) in enumerate(dag) if kind in ("branch", "merge")]
+    assert finished["counts"]["total"] == len(dag) - len([at for at in in_place if expected[at] != FAILED])
     assert len(world.executor.ran) == len(set(world.executor.ran))
     assert world.client.zcard(keys.INFLIGHT) == 0
+
+
+def _values(world: World, run: str) -> dict[str, Any]:
+    """What each step that succeeded made."""
+    settled = [event for event in world.events(run, "step.settled") if event["state"] in ("succeeded", "cached")]
+    outputs = {event["node"]: event["outcome"]["outputs"] for event in settled}
+    return {node: to_plain(made["result"], world.store) for node, made in outputs.items() if made}
 
 
 @pytest.mark.parametrize("width", [1, 17, 1_001])

@@ -7,7 +7,19 @@ from typing import Any
 
 import celesta
 
-SURFACE = ["Cache", "Directory", "File", "Resources", "Retry", "current", "launch", "task", "unmapped", "workflow"]
+SURFACE = [
+    "Cache",
+    "Directory",
+    "File",
+    "Resources",
+    "Retry",
+    "current",
+    "launch",
+    "task",
+    "unmapped",
+    "when",
+    "workflow",
+]
 
 
 def in_a_new_process(code: str) -> Any:

@@ -180,10 +180,10 @@ def test_a_single_task_is_a_workflow_of_one_step() -> None:
 @pytest.mark.parametrize(
     ("misuse", "told"),
     [
-        (lambda p: 1 if p else 2, "used in a condition; decide inside a task"),
-        (lambda p: p == 3, "used in a condition"),
-        (lambda p: p > 3, "used in a condition"),
-        (lambda p: 3 in p, "used in a condition"),
+        (lambda p: 1 if p else 2, "used in an `if`; write when(condition"),
+        (lambda p: p == 3, "list[int] cannot be compared so; compare inside a task that returns a bool"),
+        (lambda p: 1 if p == [3] else 2, "cannot be compared so"),
+        (lambda p: 3 in p, "used in an `if`"),
         (lambda p: list(p), "iterated over or unpacked; map a task over it"),
         (lambda p: range(len(p)), "iterated over"),
         (lambda p: p[0], "indexed; pick the item inside a task"),
@@ -353,3 +353,25 @@ def test_tracing_grows_with_the_steps_and_no_faster() -> None:
         return work
 
     assert growth(tracing, 1_000, 10_000) < 4
+
+
+def test_a_workflow_that_calls_itself_without_end_is_told() -> None:
+    @workflow
+    def again() -> None:
+        again()
+
+    with pytest.raises(SpecError, match="traced without end"):
+        again.graph()
+
+
+def test_what_a_workflow_returns_to_another_fits_its_hint() -> None:
+    @workflow
+    def inner() -> str:
+        return load()  # type: ignore[return-value]
+
+    @workflow
+    def outer() -> None:
+        inner()
+
+    with pytest.raises(SpecError, match='workflow "inner" returns what does not fit its hint'):
+        outer.graph()

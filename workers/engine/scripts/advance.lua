@@ -2,7 +2,7 @@
 -- appends the events, and tells whether the run is over. For the hook, the cascade, the reconciler and cancellation.
 --   settle: n node, s state, t token of the attempt (absent: settled in place), k token to record, need | g (waiting
 --           steps: how many parents, or whose item), due (only past its deadline), o outputs, e event, c counter,
---           x error, kids {child, need, asks}, retry {kind, max, delay_ms, factor, e}
+--           x error, kids {child, need, asks, join|off}, retry {kind, max, delay_ms, factor, e}
 --   admit:  {node, need | map's node, hold}   open: {n, need, width, e}   opened: node   roots: 1 when all are opened
 for _, s in ipairs(a.settle) do
   if type(s.n) ~= 'string' or type(s.e) ~= 'string' or type(s.kids) ~= 'table' or not TERMINAL[s.s] then
@@ -28,7 +28,8 @@ end
 local function count_child(kid, state)
   local node, need = kid[1], kid[2]
   if BAD[state] then redis.call('HINCRBY', cnt, node .. '!', 1) end
-  if state == 'skipped' then redis.call('HINCRBY', cnt, node .. '~', 1) end
+  -- A merge (1) runs with skipped parents too; what a branch did not choose (2) is skipped.
+  if kid[4] == 2 or (state == 'skipped' and kid[4] ~= 1) then redis.call('HINCRBY', cnt, node .. '~', 1) end
   if redis.call('HINCRBY', cnt, node, 1) < need or redis.call('HEXISTS', st, node) == 1 then return end
   local what = verdict(node)
   if what == 'run' and kid[3] == 0 then return make_ready(node, fresh('ready')) end

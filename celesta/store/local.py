@@ -31,6 +31,7 @@ _NAMELESS = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC
 _NO_NAMELESS = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}
 _MODE = 0o444
 _ATTEMPTS = 5
+_FLUSHERS = 8
 
 Result = TypeVar("Result")
 
@@ -75,13 +76,24 @@ class LocalStore(Store):
                 raise self._failure("stored", os.fspath(path), error) from error
 
     def flush(self, keys: Iterable[str]) -> None:
-        for key in keys:
-            path = self._path(key)
-            try:
-                _sync(path)
-                _sync(os.path.dirname(path))
-            except OSError as error:
-                self._certainly_absent(key, error)
+        paths = [self._path(key) for key in keys]
+        if len(paths) < _FLUSHERS:
+            for path in paths:
+                self._flush(path)
+            return
+        from concurrent.futures import ThreadPoolExecutor  # Here: threads and their locks burden each fork of a zygote.
+
+        # Those who wait for a file system's journal at the same time share one commit of it.
+        with ThreadPoolExecutor(_FLUSHERS) as flushers:
+            for _ in flushers.map(self._flush, paths):
+                """Raises what a flush raised."""
+
+    def _flush(self, path: str) -> None:
+        try:
+            _sync(path)
+            _sync(os.path.dirname(path))
+        except OSError as error:
+            self._certainly_absent(path, error)
 
     def open(self, key: str) -> BinaryIO | None:
         path = self._path(key)

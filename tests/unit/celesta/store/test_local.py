@@ -56,6 +56,29 @@ def test_a_write_is_flushed_before_it_has_its_name_and_its_folder_after(store: L
     assert folder == f"{store.root}/a"
 
 
+def test_many_objects_are_flushed_each_with_its_folder(store: LocalStore, flushed: list[str]) -> None:
+    keys = [f"runs/r/{number}/k" for number in range(40)]
+    for key in keys[:-1]:
+        store.create(key, b"x", flush=False)
+    store.flush(keys)
+    files = {f"{store.root}/{key}" for key in keys[:-1]}
+    assert sorted(flushed) == sorted(files | {file.removesuffix("/k") for file in files})
+
+
+def test_a_flush_that_fails_is_told(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [f"runs/r/{number}/k" for number in range(40)]
+    for key in keys:
+        store.create(key, b"x", flush=False)
+
+    def broken(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", broken)
+    for some in (keys, keys[:1]):
+        with pytest.raises(StoreError, match="Input/output error"):
+            store.flush(some)
+
+
 def test_an_object_that_waits_is_flushed_with_its_folder_when_asked(store: LocalStore, flushed: list[str]) -> None:
     store.create("a/k", b"x", flush=False)
     assert flushed == []

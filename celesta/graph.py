@@ -58,6 +58,8 @@ class Graph:
     interface: Interface
     steps: list[Traced]
     outputs: dict[str, Any]
+    options: dict[str, Any] = field(default_factory=dict)
+    """What its author said of whole runs, as in the spec."""
 
 
 @dataclass

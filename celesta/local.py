@@ -3,7 +3,7 @@
 Called by the CLI and from notebooks. The keys, the codecs, the step contract and the result documents are those of a
 server's run; the index of the cache, the store and the records of runs are this home's own. Steps run one after the
 other, in the order of the spec, each as soon as its own upstreams are done. What needs a process of its own is left to
-servers: a step's `timeout` and `resources` are not enforced here, and a step that kills the process ends the run.
+servers: no `timeout` and no `resources` are enforced here, and a step that kills the process ends the run.
 """
 
 import json
@@ -167,7 +167,9 @@ class _Run:
         return state
 
     def _verdict(self, step: Document) -> str | None:
-        """What becomes of a step that is not to run: for a failed or skipped parent, or a branch."""
+        """What becomes of a step that is not to run: in a run that was stopped, for its parents, or a branch."""
+        if self._stopped:
+            return "cancelled"
         states = {self.settled[parent] for parent in _parents(step)}
         if states & {"failed", "upstream_failed"}:
             return "upstream_failed"
@@ -215,6 +217,10 @@ class _Run:
         self._event("map.opened", node=node, path=step["path"], width=width, known=self.known)
         gathered: list[dict[str, Ref] | None] = []
         for item in range(width):
+            if self._stopped:
+                self._done(f"{node}.{item}", f"{step['path']}[{item}]", "cancelled")
+                gathered.append(None)
+                continue
             bound = whole | {name: refs[item] for name, refs in lists.items()}
             gathered.append(self._run_step(f"{node}.{item}", f"{step['path']}[{item}]", task, bound)[1])
         state = "failed" if None in gathered else "succeeded"
@@ -244,6 +250,11 @@ class _Run:
         self.index.keep(key, {name: result[name] for name in ("run", "path", "node", "token", "outputs")}, components)
         state = self._done(node, path, "succeeded", outcome=result, cache_key=key, components=components)
         return state, result["outputs"]
+
+    @property
+    def _stopped(self) -> bool:
+        """Whether a failure has ended the run, by its policy."""
+        return self.error is not None and self.spec.get("policy") == "fail_fast"
 
     def _key(self, task: Document, inputs: Mapping[str, Ref]) -> tuple[str | None, Document | None]:
         cache = task.get("cache")

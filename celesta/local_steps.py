@@ -12,10 +12,12 @@ import shutil
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from celesta import retries
 from celesta.runtime.call import call_step
 from celesta.runtime.context import StepContext
 from celesta.runtime.enter import load_function, secret_sources, secrets, variables
@@ -47,18 +49,22 @@ class LocalSteps:
     def run(self, node: str, path: str, task: Document, inputs: Mapping[str, Any], key: str | None) -> Document:
         """The result document of the step's last attempt."""
         policy = task.get("retry") or {}
-        most, pause = policy.get("max", 0), policy.get("backoff_seconds", 1.0)
+        used: Counter[str] = Counter()
         attempt = 1
         while True:
             document = self._document(node, path, task, inputs, key, attempt)
             self.on_event("step.running", node=node, path=path, token=document["token"], attempt=attempt)
             result = self._attempt(document)
-            if result["status"] == "succeeded" or attempt > most:
+            if result["status"] == "succeeded":
+                return result
+            kind, most = retries.budget(policy, result["error"])
+            if used[kind] >= most:
                 return result
             attempt += 1
+            pause = retries.wait_seconds(policy, kind, used[kind]) * retries.spread(policy)
+            used[kind] += 1
             self._tell_retry(document, result, attempt, pause)
             time.sleep(pause)
-            pause *= policy.get("factor", 2.0)
 
     def _document(
         self, node: str, path: str, task: Document, inputs: Mapping[str, Any], key: str | None, attempt: int

@@ -10,7 +10,7 @@ import datetime as dt
 import difflib
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,22 +57,62 @@ class Resources(_Checked):
 
 @dataclass(frozen=True)
 class Retry(_Checked):
-    """How often a failed attempt is repeated, and how long to wait: `backoff` (seconds) times `factor` each time."""
+    """How often a failed attempt is repeated, and how long to wait before: `backoff` seconds, times `factor` each time,
+    and a random part of that, up to `jitter`, more; at most a day.
+
+    max: attempts after failures of the step's own code. on: only after these exceptions, by class or by name; a name
+    stands for its subclasses too. timeout, out_of_memory: how many after the step took too long or too much; as `max`
+    when not given. system: how many after what is nobody's fault, such as a lost worker; these do not wait.
+    memory_factor: an attempt after one that ran out of memory may use so many times more of it.
+    """
 
     max: int = 0
     backoff: float | str | dt.timedelta = 1.0
     factor: float = 2.0
+    jitter: float = 0.0
+    on: Any = None
+    system: int = 3
+    timeout: int | None = None
+    out_of_memory: int | None = None
+    memory_factor: float = 1.0
 
     def problems(self) -> Iterable[Problem]:
-        if not _is_whole(self.max) or not 0 <= self.max <= 1000:
-            yield Problem("max", f"{self.max!r} is not a whole number from 0 to 1000")
+        for name in ("max", "system", "timeout", "out_of_memory"):
+            most = getattr(self, name)
+            if not (_is_whole(most) and 0 <= most <= 1000) and not (most is None and name in _AS_MAX):
+                yield Problem(name, f"{most!r} is not a whole number from 0 to 1000")
         if parse_seconds(self.backoff) is None:
             yield Problem("backoff", f'{self.backoff!r} is no duration: write seconds, or text such as "30s" or "5m"')
-        if not _is_number(self.factor) or not 1 <= self.factor < math.inf:
-            yield Problem("factor", f"{self.factor!r} is not a number of 1 or more")
+        for name in ("factor", "memory_factor"):
+            if not _is_number(getattr(self, name)) or not 1 <= getattr(self, name) <= 100:
+                yield Problem(name, f"{getattr(self, name)!r} is not a number from 1 to 100")
+        if not _is_number(self.jitter) or not 0 <= self.jitter <= 1:
+            yield Problem("jitter", f"{self.jitter!r} is not a part of the wait: write a number from 0 to 1")
+        if self.on is not None and not _exception_names(self.on):
+            yield Problem("on", f'{self.on!r} names no exceptions: write classes or names, as (OSError, "HTTPError")')
 
     def document(self) -> dict[str, Any]:
-        return {"max": self.max, "backoff_seconds": parse_seconds(self.backoff), "factor": float(self.factor)}
+        """What is as by default is left out, but for the first three."""
+        document = {"max": self.max, "backoff_seconds": parse_seconds(self.backoff), "factor": float(self.factor)}
+        more = {
+            "jitter": float(self.jitter),
+            "on": None if self.on is None else _exception_names(self.on),
+            "system": self.system,
+            "timeout": self.timeout,
+            "out_of_memory": self.out_of_memory,
+            "memory_factor": float(self.memory_factor),
+        }
+        return document | {name: value for name, value in more.items() if value != getattr(Retry, name)}
+
+
+_AS_MAX = ("timeout", "out_of_memory")
+
+
+def _exception_names(given: Any) -> list[str]:
+    """Names of exception classes, without their modules; empty when they are none."""
+    every = given if isinstance(given, tuple | list | set | frozenset) else [given]
+    names = [one.__name__ if isinstance(one, type) and issubclass(one, BaseException) else one for one in every]
+    return sorted(set(names)) if all(isinstance(name, str) and name.isidentifier() for name in names) else []
 
 
 @dataclass(frozen=True)
@@ -119,13 +159,32 @@ def read_options(given: dict[str, Any], where: str) -> dict[str, Any]:
     problems: list[Problem] = []
     for name, value in given.items():
         if name not in _READERS:
-            problems.append(Problem(name, _unknown(name)))
+            problems.append(Problem(name, _unknown(name, _READERS)))
             continue
         field, read = _READERS[name]
         try:
             document[field] = read(value)
         except ValueError as error:
             problems.append(Problem(name, str(error)))
+    if problems:
+        raise SpecError(f"{where} has options that are not valid", problems)
+    return document
+
+
+def read_run_options(given: dict[str, Any], where: str) -> dict[str, Any]:
+    """What `@workflow(...)` says of whole runs, as in the spec; defaults are left out. Raises `SpecError`."""
+    document: dict[str, Any] = {}
+    problems = [Problem(name, _unknown(name, _RUN_OPTIONS)) for name in given if name not in _RUN_OPTIONS]
+    try:
+        seconds = _timeout(given.get("timeout"))
+        document |= {} if seconds is None else {"timeout_seconds": seconds}
+    except ValueError as error:
+        problems.append(Problem("timeout", str(error)))
+    policy = given.get("policy", "continue")
+    if policy not in ("continue", "fail_fast"):
+        problems.append(Problem("policy", f'{policy!r} is not known: write "continue" or "fail_fast"'))
+    elif policy != "continue":
+        document["policy"] = policy
     if problems:
         raise SpecError(f"{where} has options that are not valid", problems)
     return document
@@ -230,9 +289,12 @@ _READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 }
 
 
-def _unknown(name: str) -> str:
-    near = difflib.get_close_matches(name, _READERS, n=1)
-    hint = f'did you mean "{near[0]}"?' if near else f"options are {', '.join(_READERS)}"
+_RUN_OPTIONS = ("timeout", "policy")
+
+
+def _unknown(name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f'did you mean "{near[0]}"?' if near else f"options are {', '.join(known)}"
     return f"there is no such option; {hint}"
 
 

@@ -15,6 +15,7 @@ from celesta.errors import SpecError
 from celesta.frames import place_of, user_line
 from celesta.graph import Graph, Step, checked_outputs, current_trace, trace
 from celesta.interface import Interface, interface_of
+from celesta.options import read_run_options
 from celesta.placing import place
 from celesta.promises import Promise
 from celesta.tasks import Task, checked_name, plain_workflow
@@ -26,11 +27,14 @@ R = TypeVar("R")
 class Workflow(Generic[P, R]):
     """A function with a name and an interface, that can be traced. Made by `@workflow`."""
 
-    def __init__(self, function: Callable[P, R], name: str) -> None:
+    def __init__(self, function: Callable[P, R], name: str, options: dict[str, Any] | None = None) -> None:
         functools.update_wrapper(self, function)
         self.function = function
         self.name = name
         self.interface: Interface = interface_of(function, f'workflow "{name}"')
+        self.options = (
+            options or {}
+        )  # of whole runs, as in the spec; they count where it is run, not where it is called
         self.step_name: str | None = None
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -50,7 +54,7 @@ class Workflow(Generic[P, R]):
 
     def with_options(self, *, name: str) -> Workflow[P, R]:
         """This workflow for one call inside another, with its steps under another name."""
-        changed: Workflow[P, R] = Workflow(self.function, self.name)
+        changed: Workflow[P, R] = Workflow(self.function, self.name, self.options)
         changed.step_name = checked_name(name, user_line())
         return changed
 
@@ -58,7 +62,9 @@ class Workflow(Generic[P, R]):
         """Traces it. Raises `SpecError` at the user's line for whatever cannot run."""
         if current_trace() is not None:
             raise SpecError(f'{user_line()}: workflow "{self.name}" cannot be traced inside another: call it')
-        return trace(self.name, self.function, self.interface)
+        graph = trace(self.name, self.function, self.interface)
+        graph.options = self.options
+        return graph
 
     def __repr__(self) -> str:
         return f"<workflow {self.name!r}>"
@@ -74,12 +80,18 @@ class Workflow(Generic[P, R]):
 @overload
 def workflow(function: Callable[P, R], /) -> Workflow[P, R]: ...
 @overload
-def workflow(*, name: str | None = None) -> Callable[[Callable[P, R]], Workflow[P, R]]: ...
-def workflow(function: Callable[..., Any] | None = None, /, *, name: str | None = None) -> Any:
-    """Makes a workflow of a function: `@workflow`, or `@workflow(name=...)`."""
+def workflow(
+    *, name: str | None = None, timeout: Any = None, policy: str = "continue"
+) -> Callable[[Callable[P, R]], Workflow[P, R]]: ...
+def workflow(function: Callable[..., Any] | None = None, /, *, name: str | None = None, **options: Any) -> Any:
+    """Makes a workflow of a function: `@workflow`, or `@workflow(timeout="2h", policy="fail_fast")`.
+
+    timeout: how long a run of it may take, from its start; then its steps are ended, and the run has failed.
+    policy: after a failed step, `"continue"` (the default) runs whatever does not need it, `"fail_fast"` ends the rest.
+    """
     if function is None:
-        return functools.partial(_make, name=name)
-    return _make(function, name)
+        return functools.partial(_make, name=name, options=options)
+    return _make(function, name, options)
 
 
 def graph_of(subject: Workflow[..., Any] | Task[..., Any]) -> Graph:
@@ -98,7 +110,7 @@ def graph_of(subject: Workflow[..., Any] | Task[..., Any]) -> Graph:
     return Graph(subject.name, doc, subject.function, interface, [step], dict(outputs))
 
 
-def _make(function: Callable[P, R], name: str | None) -> Workflow[P, R]:
+def _make(function: Callable[P, R], name: str | None, options: dict[str, Any]) -> Workflow[P, R]:
     if not inspect.isfunction(function):
         raise SpecError(f"{user_line()}: @workflow takes a function, and {function!r} is none")
     if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
@@ -106,4 +118,5 @@ def _make(function: Callable[P, R], name: str | None) -> Workflow[P, R]:
             f'{place_of(function)}: workflow "{function.__name__}" is async or a generator; write a plain function: '
             "its body only joins steps, and tasks may be async"
         )
-    return Workflow(function, checked_name(name or function.__name__, place_of(function)))
+    called = checked_name(name or function.__name__, place_of(function))
+    return Workflow(function, called, read_run_options(options, f'{place_of(function)}: workflow "{called}"'))

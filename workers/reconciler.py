@@ -12,7 +12,7 @@ import threading
 import uuid
 from itertools import islice
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from kombu.exceptions import OperationalError
 from redis import Redis
@@ -24,6 +24,7 @@ from app.services import cache_index, run_source
 from celesta.errors import CelestaError
 from workers import sources
 from workers.engine import control, keys, overdue
+from workers.engine.controlling import Action
 from workers.engine.core import CHUNK
 
 if TYPE_CHECKING:
@@ -104,18 +105,23 @@ class Reconciler:
     # Runs that Redis does not know
 
     def sweep_runs(self) -> None:
-        """Starts what was committed and never started, rebuilds what Redis lost, and passes on cancellations."""
+        """Starts what was committed and never started, rebuilds what Redis lost, and passes on what was decided."""
         with sources.database(self.app.config):
-            unfinished, cancelling = run_source.unfinished(), run_source.cancelling()
-        known = self._known(unfinished)
+            unfinished = run_source.unfinished()
+        known = self._known(list(unfinished))
         now = monotonic()
         self._unknown = {run: self._unknown.get(run, now) for run in unfinished if run not in known}
         for run, since in self._unknown.items():
             if now - since >= RUNS_EVERY_SECONDS:  # not in the moment between a commit and its message
                 self.ask_start(run)
-        for run in cancelling:
-            if run in known and known[run] != b"cancel":
-                control(self.engine, run, "cancel")
+        for run, decided in known.items():
+            if decided not in (unfinished[run], "cancel"):  # what the engine ended itself stays ended
+                self.apply_control(run)
+
+    def apply_control(self, run: str) -> None:
+        """A decision that did not reach the engine. Read again, since it may have changed since the sweep."""
+        with sources.database(self.app.config):
+            control(self.engine, run, cast(Action, run_source.control_of(run)))
 
     def ask_start(self, run: str) -> None:
         """Sends the start message: the run is begun, gone on with, or rebuilt, whatever it needs."""
@@ -125,11 +131,12 @@ class Reconciler:
             self._asked[run] = now
             self.app.send_task(TASK_START, args=[run], queue=QUEUE_CONTROL, argsrepr="-", kwargsrepr="-", reply_to="")
 
-    def _known(self, runs: list[str]) -> dict[str, bytes]:
+    def _known(self, runs: list[str]) -> dict[str, str]:
         pipe = self.client.pipeline(transaction=False)
         for run in runs:
             pipe.hget(keys.meta(run), "control")
-        return {run: control for run, control in zip(runs, pipe.execute(), strict=True) if control is not None}
+        found = zip(runs, pipe.execute(), strict=True)
+        return {run: control.decode() for run, control in found if control is not None}
 
     # A Redis that has forgotten everything
 

@@ -6,11 +6,13 @@ The start task and the reconciler come here; the engine itself knows no database
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
+from typing import cast
 
 from app.config import Config
 from app.db import standalone
 from app.services import run_source
 from workers.engine.cascade import Adopted
+from workers.engine.controlling import Action
 from workers.engine.source import Source
 
 TAKEN_OVER = frozenset({"succeeded", "failed", "cached"})
@@ -24,10 +26,10 @@ def database(config: Config) -> Iterator[None]:
         yield
 
 
-def load(run_id: str) -> tuple[Source, bool]:
-    """The run, and whether somebody asked to cancel it. Raises `NotFoundError`."""
+def load(run_id: str) -> Source:
+    """The run as it was committed. Raises `NotFoundError`."""
     found = run_source.load_run(run_id)
-    source = Source(
+    return Source(
         run=run_id,
         project=found.project,
         plan=found.plan_blob,
@@ -35,11 +37,12 @@ def load(run_id: str) -> tuple[Source, bool]:
         options=found.options,
         epoch=found.epoch,
         status=found.status,
+        control=cast(Action, found.control),
+        started_ms=found.started_ms,
         pinned=found.adopted,
         settled=partial(_settled, run_id),
         raise_epoch=partial(run_source.raise_epoch, run_id),
     )
-    return source, found.cancel_requested
 
 
 def _settled(run_id: str) -> Mapping[str, Adopted]:

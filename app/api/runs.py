@@ -1,4 +1,4 @@
-"""Runs: launch, list, look, wait, follow, cancel."""
+"""Runs: launch, list, look, wait, follow, cancel, pause, resume."""
 
 from time import monotonic
 
@@ -17,6 +17,7 @@ from app.models import ORIGIN_KINDS, RUN_STATUSES, Project, Run
 from app.services import run_query
 from app.services.run_cancel import cancel_run
 from app.services.run_launch import launch_run
+from app.services.run_pause import pause_run, resume_run
 from app.stores import store
 
 routes = Noun("runs", "Executions of workflows")
@@ -52,6 +53,7 @@ class RunDocument(Schema):
     created_by = fields.String()
     created_at = moment()
     started_at = moment()
+    paused_at = moment()
     finished_at = moment()
     recorded_at = moment()
     duration_seconds = fields.Float(allow_none=True)
@@ -130,6 +132,22 @@ def cancel(project: Project, run: str) -> Response:
     """Cancel a run; steps that have not ended are stopped. Harmless when it is over"""
     found = run_query.get(db.session, project, run)
     cancel_run(db.session, current_config(), principal(), project, found)
+    return answer_with(document(project, run_query.get(db.session, project, run)), 202)
+
+
+@routes.route("POST", "/projects/<project>/runs/<run>/pause", "editor", answer=RunDocument, status=202)
+def pause(project: Project, run: str) -> Response:
+    """Pause a run: no further step starts, those that run go on to their end"""
+    found = run_query.get(db.session, project, run)
+    pause_run(db.session, current_config(), principal(), project, found)
+    return answer_with(document(project, run_query.get(db.session, project, run)), 202)
+
+
+@routes.route("POST", "/projects/<project>/runs/<run>/resume", "editor", answer=RunDocument, status=202)
+def resume(project: Project, run: str) -> Response:
+    """Let a paused run go on"""
+    found = run_query.get(db.session, project, run)
+    resume_run(db.session, current_config(), principal(), project, found)
     return answer_with(document(project, run_query.get(db.session, project, run)), 202)
 
 

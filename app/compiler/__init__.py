@@ -12,6 +12,7 @@ from celesta.hashing import interface_digest
 from celesta.spec import spec_digest
 
 Document = dict[str, Any]
+RUN_OPTIONS = ("timeout_seconds", "policy")
 STEP_OPTIONS = ("retry", "timeout_seconds", "cache", "resources", "env", "secrets", "executor", "image", "labels")
 
 
@@ -28,7 +29,7 @@ def compile_plan(spec: Document) -> Document:
     for index, step in enumerate(steps):
         for parent in step["parents"]:
             steps[parent]["children"].append(index)
-    return {
+    return {name: spec[name] for name in RUN_OPTIONS if name in spec} | {
         "plan": 1,
         "workflow": spec["name"],
         "version": spec_digest(spec),

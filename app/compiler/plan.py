@@ -14,7 +14,18 @@ Document = dict[str, Any]
 class Plan:
     """One compiled version. Steps are named by their index; nodes are their addresses inside a run (`"7"`, `"7.3"`)."""
 
-    __slots__ = ("__dict__", "children", "chords", "document", "need", "parents", "roots", "steps", "tasks")
+    __slots__ = (
+        "__dict__",
+        "children",
+        "chords",
+        "document",
+        "fail_fast",
+        "need",
+        "parents",
+        "roots",
+        "steps",
+        "tasks",
+    )
 
     def __init__(self, document: Document) -> None:
         self.document = document
@@ -27,6 +38,8 @@ class Plan:
         """How many settled parents each step waits for."""
         self.chords: Mapping[int, Sequence[int]] = {chord["body"]: chord["header"] for chord in document["chords"]}
         """The header of each step that is the body of a chord."""
+        self.fail_fast: bool = document.get("policy") == "fail_fast"
+        """Whether the first failure ends the run; else what does not need the failed step goes on."""
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Plan":
@@ -52,6 +65,12 @@ class Plan:
     def interface(self) -> Document:
         interface: Document = self.document["interface"]
         return interface
+
+    @property
+    def timeout_seconds(self) -> float | None:
+        """How long a run may take, from its start."""
+        seconds: float | None = self.document.get("timeout_seconds")
+        return seconds
 
     @property
     def outputs(self) -> Document:

@@ -83,6 +83,8 @@ class SpecSchema(_Strict):
     tasks = _object(values=fields.Nested(TaskSchema), required=True)
     steps = Steps(required=True, metadata={"type": "array", "items": {"type": "object"}})
     outputs = _object(required=True)
+    timeout_seconds = fields.Float()
+    policy = fields.String()
 
 
 _schema = SpecSchema()

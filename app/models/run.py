@@ -54,6 +54,8 @@ class Run(Base):
     created_at: Mapped[Moment] = mapped_column(default=now)
     published_at: Mapped[MaybeMoment]
     cancel_requested_at: Mapped[MaybeMoment]
+    paused_at: Mapped[MaybeMoment]
+    """Set while somebody wants no further step to start."""
     started_at: Mapped[MaybeMoment]
     finished_at: Mapped[MaybeMoment]
     recorded_at: Mapped[MaybeMoment]

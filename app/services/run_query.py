@@ -104,6 +104,7 @@ def _document(project: Project, run: Run, live: Counter[str] | None, link: str, 
         "created_by": run.created_by,
         "created_at": iso(run.created_at),
         "started_at": iso(run.started_at),
+        "paused_at": iso(run.paused_at),
         "finished_at": iso(run.finished_at),
         "recorded_at": iso(run.recorded_at),
         # From launch accepted to the end durable in the database: what a user waits for.

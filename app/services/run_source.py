@@ -12,9 +12,11 @@ from sqlalchemy import select
 
 from app.db import db, writing
 from app.models import RUN_TERMINAL, STEP_TERMINAL, Project, Run, Step, Version
+from app.services.moments import milliseconds
 from celesta.errors import NotFoundError
 
 Document = dict[str, Any]
+DECISIONS = (Run.cancel_requested_at, Run.paused_at)
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,9 @@ class RunSource:
     options: Document
     epoch: int
     status: str
-    cancel_requested: bool
+    control: str
+    """What somebody decided: `run`, `pause` or `cancel`."""
+    started_ms: int | None
     adopted: Mapping[str, str]
     """Token by node: the results that earlier rebuilds took over. They win over any other manifest."""
 
@@ -47,7 +51,7 @@ class SettledStep:
 
 def load_run(run_id: str) -> RunSource:
     """Raises `NotFoundError`."""
-    columns = Run.inputs, Run.options, Run.epoch, Run.status, Run.cancel_requested_at, Run.adopted
+    columns = Run.inputs, Run.options, Run.epoch, Run.status, Run.started_at, Run.adopted, *DECISIONS
     row = db.session.execute(
         select(*columns, Project.name, Version.plan_blob)
         .join(Project, Run.project_id == Project.id)
@@ -65,19 +69,25 @@ def load_run(run_id: str) -> RunSource:
         options=row.options,
         epoch=row.epoch,
         status=row.status,
-        cancel_requested=row.cancel_requested_at is not None,
+        control=_control(row.cancel_requested_at, row.paused_at),
+        started_ms=milliseconds(row.started_at) if row.started_at else None,
         adopted=row.adopted,
     )
 
 
-def unfinished() -> list[str]:
-    """Runs that were launched and have not ended, oldest first: what a sweeper looks after."""
-    return _ids(Run.status.not_in(RUN_TERMINAL))
+def unfinished() -> dict[str, str]:
+    """Runs that were launched and have not ended, oldest first: what a sweeper looks after. With what was decided."""
+    query = select(Run.id, *DECISIONS).where(Run.status.not_in(RUN_TERMINAL)).order_by(Run.created_at, Run.id)
+    found = {run_id: _control(*decided) for run_id, *decided in db.session.execute(query)}
+    db.session.rollback()
+    return found
 
 
-def cancelling() -> list[str]:
-    """Runs that somebody cancelled and that have not ended: the decision may not have reached the engine."""
-    return _ids(Run.status.not_in(RUN_TERMINAL), Run.cancel_requested_at.is_not(None))
+def control_of(run_id: str) -> str:
+    """What somebody decided about the run, as of now."""
+    row = db.session.execute(select(*DECISIONS).where(Run.id == run_id)).one()
+    db.session.rollback()
+    return _control(*row)
 
 
 def settled_steps(run_id: str) -> dict[str, SettledStep]:
@@ -107,10 +117,8 @@ def raise_epoch(run_id: str, adopted: Mapping[str, str]) -> int:
         return int(run.epoch)
 
 
-def _ids(*conditions: Any) -> list[str]:
-    found = list(db.session.scalars(select(Run.id).where(*conditions).order_by(Run.created_at, Run.id)))
-    db.session.rollback()
-    return found
+def _control(cancel_requested_at: Any, paused_at: Any) -> str:
+    return "cancel" if cancel_requested_at else "pause" if paused_at else "run"
 
 
 def _outcome(run_id: str, row: Any) -> Document | None:

@@ -203,6 +203,36 @@ def cancel(run: str, project: str | None, as_json: bool) -> None:
     put(f"Cancelling {run}. See how it ends with `celesta runs watch {run}`.")
 
 
+@runs.command()
+@click.argument("run")
+@project_option
+@json_option
+def pause(run: str, project: str | None, as_json: bool) -> None:
+    """Pause a run: no further step starts, those that run go on to their end."""
+    from celesta.client import Client
+
+    with Client.from_env(project) as client:
+        document = client.pause(run)
+    if as_json:
+        return print_json(document)
+    put(f"Run {run} is paused. Let it go on with `celesta runs resume {run}`.")
+
+
+@runs.command()
+@click.argument("run")
+@project_option
+@json_option
+def resume(run: str, project: str | None, as_json: bool) -> None:
+    """Let a paused run go on."""
+    from celesta.client import Client
+
+    with Client.from_env(project) as client:
+        document = client.resume(run)
+    if as_json:
+        return print_json(document)
+    put(f"Run {run} goes on. See how it ends with `celesta runs watch {run}`.")
+
+
 def counts_text(counts: dict[str, int]) -> str:
     """`18 steps: 6 succeeded, 12 cached`."""
     states = [f"{counts[name]} {name}" for name in counts if name != "total" and counts[name]]

@@ -159,6 +159,12 @@ class Client:
     def cancel(self, run_id: str) -> Document:
         return self._post({}, "runs", run_id, "cancel")
 
+    def pause(self, run_id: str) -> Document:
+        return self._post({}, "runs", run_id, "pause")
+
+    def resume(self, run_id: str) -> Document:
+        return self._post({}, "runs", run_id, "resume")
+
     def steps(
         self, run_id: str, *, state: str | None = None, path: str | None = None, limit: int | None = None
     ) -> Iterator[Document]:

@@ -1,6 +1,6 @@
 """Error documents: what the run shows of an exception that ended a step.
 
-Owns how an exception becomes `{"type", "message", "traceback", "kind"}`. Our own frames are cut off, so that a
+Owns how an exception becomes `{"type", "message", "traceback", "kind", "bases"}`. Our own frames are cut off, so that a
 traceback begins in the user's code; paths inside the code bundle are shown relative to it.
 """
 
@@ -13,6 +13,7 @@ from celesta.errors import CelestaError
 
 MESSAGE_CHARACTERS = 50_000
 TRACEBACK_CHARACTERS = 200_000
+MAX_BASES = 20
 
 _CELESTA = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _ASYNCIO = os.path.join(os.path.dirname(os.__file__), "asyncio") + os.sep
@@ -29,6 +30,7 @@ def error_document(error: BaseException, kind: str, root: str | None = None) -> 
         "message": _message(error)[:MESSAGE_CHARACTERS],
         "traceback": _traceback(error, root)[-TRACEBACK_CHARACTERS:],
         "kind": kind,
+        "bases": [base.__name__ for base in type(error).__mro__[1:-1]][:MAX_BASES],
     }
 
 

@@ -13,10 +13,11 @@ from typing import Any
 
 from celesta.errors import Problem
 from celesta.spec.conditions import condition_problems
-from celesta.spec.shapes import DIGEST, interface_problems, option_problems, ref_problems, task_problems
+from celesta.spec.shapes import DIGEST, interface_problems, is_duration, option_problems, ref_problems, task_problems
 from celesta.types import TypeDoc, accepts, inside
 
 PATH = re.compile(r"\w[\w.\- ]*(#\d+)?(/\w[\w.\- ]*(#\d+)?)*")
+POLICIES = ("continue", "fail_fast")
 MAX_PROBLEMS = 100
 _MAX_PATH = 400
 _MAX_DEPTH = 40
@@ -37,6 +38,10 @@ def _head(spec: dict[str, Any]) -> Iterator[Problem]:
         yield Problem("celesta", f"{spec.get('celesta')!r} is not a version of the spec that is known here: 1")
     if not isinstance(spec.get("name"), str) or not PATH.fullmatch(spec["name"]):
         yield Problem("name", "is no name of a workflow")
+    if spec.get("policy", "continue") not in POLICIES:
+        yield Problem("policy", f"{spec['policy']!r} is not one of {', '.join(POLICIES)}")
+    if "timeout_seconds" in spec and not is_duration(spec["timeout_seconds"]):
+        yield Problem("timeout_seconds", "is not a number of seconds above 0")
     bundle = spec.get("bundle")
     if bundle is not None and not (isinstance(bundle, str) and DIGEST.fullmatch(bundle)):
         yield Problem("bundle", "is neither null nor a SHA-256 in hex")

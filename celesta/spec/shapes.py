@@ -177,8 +177,13 @@ def _number(value: Any, least: float) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and least <= value < float("inf")
 
 
+def is_duration(value: Any) -> bool:
+    """Whether it is a number of seconds above 0."""
+    return _number(value, 0) and value > 0
+
+
 def _seconds_or_null(value: Any) -> bool:
-    return value is None or (_number(value, 0) and value > 0)
+    return value is None or is_duration(value)
 
 
 def _text_or_null(value: Any) -> bool:
@@ -213,7 +218,22 @@ def _retry(value: Any) -> bool:
         and _number(value["max"], 0)
         and _number(value.get("backoff_seconds"), 0)
         and _number(value.get("factor"), 1)
+        and all(name not in value or check(value[name]) for name, check in _RETRY_MORE.items())
     )
+
+
+def _count_or_null(value: Any) -> bool:
+    return value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0)
+
+
+_RETRY_MORE: dict[str, Callable[[Any], bool]] = {
+    "jitter": lambda value: _number(value, 0) and value <= 1,
+    "on": lambda value: value is None or _texts(value),
+    "system": lambda value: value is not None and _count_or_null(value),
+    "timeout": _count_or_null,
+    "out_of_memory": _count_or_null,
+    "memory_factor": lambda value: _number(value, 1) and value <= 100,
+}
 
 
 def _resources(value: Any) -> bool:

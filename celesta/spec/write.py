@@ -68,7 +68,7 @@ class _Writer:
         calls = [step for step in graph.steps if isinstance(step, Step)]
         tasks = {step.task.name: step.task for step in calls}
         by_code = {step.task.name for step in calls if _is_keyed_by_code(step)}
-        return {
+        return graph.options | {
             "celesta": 1,
             "name": graph.name,
             "doc": graph.doc,

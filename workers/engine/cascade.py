@@ -20,6 +20,7 @@ from celesta.spec.conditions import decide
 from workers.engine import caching, events, keys, settling
 from workers.engine.bindings import Ref, parents_of
 from workers.engine.core import CHUNK, Engine, Kept
+from workers.engine.remaining import remaining
 from workers.engine.settling import Entry, Finding
 from workers.engine.views import Frame, View, index_of, map_of
 
@@ -70,6 +71,12 @@ class Cascade:
                 self.asks.append(ask)
         return self
 
+    def stop(self) -> "Cascade":
+        """The run has been cancelled, or is ended by a failure: all that waits is cancelled."""
+        self.admits.clear()
+        self.settles += remaining(self.engine, self.view)
+        return self
+
     def begin(self) -> None:
         """The first calls of the script, with what becomes ready by them as far as that is known here.
 
@@ -107,6 +114,8 @@ class Cascade:
         self.over = self.over or bool(reply.get("over"))
         self.engine.publish(self.view.run, reply.get("send") or [], self.keep)
         self.add(reply.get("asks") or [])
+        if reply.get("stop"):
+            self.stop()
 
     def _is_decided_here(self, node: str) -> bool:
         """A mapped step opens, a branch decides: neither is ever sent."""

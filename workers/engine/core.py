@@ -16,8 +16,6 @@ from workers.engine.bindings import Resolver
 from workers.engine.pace import Pace
 from workers.engine.views import Views
 
-SYSTEM_RETRIES = 3
-"""Lost attempts of one step that are repaired before the step fails."""
 CHUNK = 1_000
 """Most steps in one script call; one of 50,000 would freeze Redis for 0.2 s."""
 

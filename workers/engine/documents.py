@@ -3,15 +3,25 @@
 from collections.abc import Mapping
 from typing import Any
 
+from celesta import retries
 from celesta.runtime.enter import secret_sources
 from workers.engine.bindings import Ref
 from workers.engine.views import View
 
 
 def step_document(
-    view: View, node: str, token: str, inputs: Mapping[str, Ref], cache_key: str | None, store_url: str
+    view: View,
+    node: str,
+    token: str,
+    inputs: Mapping[str, Ref],
+    cache_key: str | None,
+    store_url: str,
+    ran_out: int = 0,
 ) -> dict[str, Any]:
-    """Made of the plan, the token and the bound inputs; the same for every executor."""
+    """Made of the plan, the token and the bound inputs; the same for every executor.
+
+    `ran_out` attempts ran out of memory before this one, which may use more of it when its author said so.
+    """
     step, task, path = view.step(node), view.task(node), view.path(node)
     return {
         "step_document": 1,
@@ -29,10 +39,17 @@ def step_document(
         "inputs": dict(inputs),
         "env": step.get("env") or {},
         "secrets": secret_sources(step.get("secrets") or ()),
-        "resources": step.get("resources"),
+        "resources": _resources(step, ran_out),
         "timeout_seconds": step.get("timeout_seconds"),
         "executor": step.get("executor"),
         "image": step.get("image"),
         "store_url": store_url,
         "cache_key": cache_key,
     }
+
+
+def _resources(step: Mapping[str, Any], ran_out: int) -> dict[str, Any] | None:
+    asked: dict[str, Any] | None = step.get("resources")
+    if asked is None or not ran_out:
+        return asked
+    return asked | {"memory_bytes": retries.memory_bytes(step.get("retry"), asked.get("memory_bytes"), ran_out)}

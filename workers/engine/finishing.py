@@ -20,13 +20,13 @@ COUNTED = ("succeeded", "cached", "failed", "skipped", "cancelled")
 
 def finish(engine: Engine, view: View) -> bool:
     """Emits `run.finished`, once however often it is called. False: done before, or the store cannot answer now."""
-    facts = engine.client.hmget(keys.meta(view.run), ["control", "error", *(f"n_{name}" for name in COUNTED)])
-    control, error_text, *numbers = facts
+    facts = engine.client.hmget(keys.meta(view.run), ["control", "cause", "error", *(f"n_{name}" for name in COUNTED)])
+    control, cause, error_text, *numbers = facts
     counts = {name: int(number or 0) for name, number in zip(COUNTED, numbers, strict=True)}
     counts = {"total": sum(counts.values()), **counts}
     error = json.loads(error_text) if error_text else None
     outputs: dict[str, Any] = {}
-    if control == b"cancel":
+    if control == b"cancel" and cause is None:
         status = "cancelled"
     elif error is not None:
         status = "failed"
@@ -52,7 +52,7 @@ def forget(engine: Engine, run: str) -> None:
     pipe = engine.client.pipeline(transaction=False)
     for start in range(0, len(states), CHUNK):
         pipe.zrem(keys.INFLIGHT, *(keys.member(run, node.decode()) for node in states[start : start + CHUNK]))
-    pipe.zrem(keys.INFLIGHT, keys.member(run, ""))
+    pipe.zrem(keys.INFLIGHT, keys.member(run, ""), keys.member(run, keys.TIMEOUT))
     pipe.unlink(*keys.of_run(run)[3:])
     pipe.execute()
 

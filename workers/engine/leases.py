@@ -16,7 +16,8 @@ from workers.engine.running import Batch, Runner
 
 log = logging.getLogger(__name__)
 
-TICK_SECONDS = 1.0
+TICK_SECONDS = 0.5
+"""How soon a step hears that its run was cancelled, or took too long."""
 SLOW_SECONDS = 0.5
 """A step of a batch that takes longer than this no longer keeps the others waiting."""
 

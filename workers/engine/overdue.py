@@ -16,6 +16,7 @@ from celesta.errors import CelestaError, StoreError
 from workers.engine import keys, settling
 from workers.engine.cascade import Cascade
 from workers.engine.completing import complete, promote
+from workers.engine.controlling import cancel_rest, time_out
 from workers.engine.core import Engine
 from workers.engine.external import ask
 from workers.engine.finishing import finish
@@ -71,7 +72,10 @@ def _sweep_run(
     for node, record in zip(nodes, records, strict=True):
         state, token, *_, owner = record.decode().split("|") if record else ("", "", "")
         by_state[state].append((node, token, owner))
-    if "" in by_state:
+    of_run = [node for node, *_ in by_state[""]]
+    if keys.TIMEOUT in of_run:
+        time_out(engine, view)
+    if "" in of_run:
         _look_after(engine, view, begin)
     if "sent" in by_state:
         _resend(engine, view, [node for node, *_ in by_state["sent"]], backlog)
@@ -87,11 +91,13 @@ def _sweep_run(
 
 
 def _look_after(engine: Engine, view: View, begin: Callable[[str], None]) -> None:
-    """The run's own deadline: its roots are not all opened, or its end was not told."""
-    opening, over = engine.client.hmget(keys.meta(view.run), ["opening", "over"])
+    """The run's own deadline: its roots are not all opened, it is not cancelled yet, or its end was not told."""
+    opening, over, decided = engine.client.hmget(keys.meta(view.run), ["opening", "over", "control"])
     engine.call("bump", view.run, epoch=view.epoch, steps=[["", "", engine.lease_ms, True]])
     if over == b"1":
         finish(engine, view)
+    elif decided == b"cancel":
+        cancel_rest(engine, view)
     elif opening == b"1":
         begin(view.run)
 

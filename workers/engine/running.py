@@ -51,6 +51,8 @@ class Batch:
     waiting: deque[tuple[str, str]]
     outcomes: dict[str, dict[str, Ref]]
     report: Report
+    ran_out: dict[str, int] = field(default_factory=dict)
+    """How often a step ran out of memory before this attempt."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     current: tuple[str, str] | None = None
     since: float = field(default_factory=monotonic)
@@ -148,7 +150,7 @@ class Runner:
         engine.publish(run, reply["send"] or [])
         granted = [(node, token) for node, token in zip(nodes, reply["steps"], strict=True) if token]
         found = {node: scripts.loads(text) for node, text in zip(parents, outcomes, strict=True) if text}
-        return Batch(view, deque(granted), found, report) if granted else None
+        return Batch(view, deque(granted), found, report, dict(reply["ran_out"])) if granted else None
 
     # One step
 
@@ -164,7 +166,8 @@ class Runner:
             return
         if finding.key and view.reads_cache(node) and not self._may_compute(batch, node, token, finding):
             return
-        document = step_document(view, node, token, inputs, finding.key, self.store_url)
+        ran_out = batch.ran_out.get(node, 0)
+        document = step_document(view, node, token, inputs, finding.key, self.store_url, ran_out)
         result = self.executor.submit(document)
         if result is None and node not in batch.stopped:
             self._launched(batch, document)

@@ -8,13 +8,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from celesta import retries
 from workers.engine import events
-from workers.engine.core import SYSTEM_RETRIES
 from workers.engine.views import View, index_of, map_of
 
 Entry = dict[str, Any]
-
-USER_KINDS = frozenset({"user", "timeout", "out_of_memory"})
 
 
 @dataclass(frozen=True)
@@ -121,6 +119,8 @@ def _entry(view: View, node: str, state: str, event: str, taken: bool | None = N
     parent = map_of(node)
     entry: Entry = {"n": node, "s": state, "e": event, "c": _counter(view, node, state), "need": need_of(view, node)}
     entry["kids"] = view.children(node, taken)
+    if state == "failed" and view.plan.fail_fast:
+        entry["stop"] = True
     if parent:
         entry["g"] = parent
     return entry
@@ -153,15 +153,14 @@ def _error_text(view: View, node: str, error: dict[str, Any]) -> str:
 
 
 def _retry(view: View, node: str, token: str, error: dict[str, Any]) -> dict[str, Any]:
-    kind = error.get("kind", "user")
-    event = events.retry(view, node, token, "lost" if error.get("type") == "Lost" else kind, error)
-    if kind not in USER_KINDS:
-        return {"kind": "lost", "max": SYSTEM_RETRIES, "delay_ms": 0, "factor": 1, "e": event}
-    policy = view.step(node).get("retry") or {}
+    policy = view.step(node).get("retry")
+    kind, most = retries.budget(policy, error)
+    reason = "lost" if error.get("type") == "Lost" else kind
     return {
-        "kind": "user",
-        "max": policy.get("max", 0),
-        "delay_ms": policy.get("backoff_seconds", 1.0) * 1000,
-        "factor": policy.get("factor", 2.0),
-        "e": event,
+        "kind": kind,
+        "max": most,
+        "delay_ms": retries.wait_seconds(policy, kind, 0) * retries.spread(policy) * 1000,
+        "factor": (policy or {}).get("factor", 2.0),
+        "longest_ms": retries.LONGEST_SECONDS * 1000,
+        "e": events.retry(view, node, token, reason, error),
     }

@@ -11,6 +11,7 @@ from typing import Any
 
 from celesta.store.base import Store
 from workers.engine.cascade import Adopted
+from workers.engine.controlling import Action
 from workers.engine.manifests import order_of, successes
 
 
@@ -26,6 +27,10 @@ class Source:
     options: dict[str, Any] = field(default_factory=dict)
     epoch: int = 1
     status: str = "queued"
+    control: Action = "run"
+    """What somebody decided about the run."""
+    started_ms: int | None = None
+    """When it was first started; None before that."""
     pinned: Mapping[str, str] = field(default_factory=dict)
     """Tokens by node that an earlier rebuild took over; they win over any other manifest."""
     settled: Callable[[], Mapping[str, Adopted]] = dict

@@ -8,10 +8,13 @@ import json
 import logging
 from collections.abc import Mapping
 
+from app.compiler.plan import Plan
 from workers.engine import events, keys
 from workers.engine.cascade import Adopted, Cascade, admission
+from workers.engine.controlling import cancel_rest, control
 from workers.engine.core import CHUNK, Engine
 from workers.engine.finishing import finish
+from workers.engine.overdue import now_ms
 from workers.engine.source import Source, recover
 from workers.engine.views import View
 
@@ -19,11 +22,17 @@ log = logging.getLogger(__name__)
 
 
 def start(engine: Engine, source: Source) -> None:
-    """Begins a run that was committed; one that left traces in the store or the database is rebuilt."""
+    """Begins a run that was committed; one that left traces in the store or the database is rebuilt.
+
+    What was decided about it is applied, also to a run that is under way.
+    """
     engine.views.forget(source.run)  # this process may have met the run before Redis lost it
     if engine.views.of(source.run) is not None:
-        if engine.client.hget(keys.meta(source.run), "opening") == b"1":
+        opening, decided = engine.client.hmget(keys.meta(source.run), ["opening", "control"])
+        if opening == b"1":
             resume(engine, source)
+        if decided is not None and decided.decode() != source.control:
+            control(engine, source.run, source.control)
     elif source.status == "queued" and next(iter(engine.store.list(f"runs/{source.run}/")), None) is None:
         _open(engine, source, source.epoch, {})
     elif source.status in ("queued", "running"):
@@ -62,13 +71,27 @@ def _open(engine: Engine, source: Source, epoch: int, adopted: Mapping[str, Adop
         epoch=epoch,
         known=len(plan),
         rebuilt=int(rebuilt),
+        control=source.control,
+        timeout_ms=_timeout_ms(engine, plan, source),
         lease=engine.lease_ms,
         started=events.run_started(source.run, source.project, len(plan)),
     )
     engine.views.forget(source.run)
     view = engine.views.of(source.run)
-    if view is not None:
+    if view is None:
+        return
+    if source.control == "cancel":
+        cancel_rest(engine, view)
+    else:
         _open_roots(engine, view, adopted)
+
+
+def _timeout_ms(engine: Engine, plan: Plan, source: Source) -> float | None:
+    """How long the run may still take; a rebuild does not give it more time."""
+    if plan.timeout_seconds is None:
+        return None
+    passed = 0 if source.started_ms is None else max(0, now_ms(engine.client) - source.started_ms)
+    return max(0.0, plan.timeout_seconds * 1000 - passed)
 
 
 def _open_roots(engine: Engine, view: View, adopted: Mapping[str, Adopted]) -> None:

@@ -174,7 +174,7 @@ class TestLaunch:
         monkeypatch.setattr(run_launch, "send_start", lambda *_: False)
         run = launch()
         assert run.published_at is None
-        assert run_source.unfinished() == [run.id]
+        assert run_source.unfinished() == {run.id: "run"}
 
     def test_all_problems_of_the_inputs_come_at_once(self, launch):
         with pytest.raises(InputError) as caught:
@@ -265,7 +265,7 @@ class TestSource:
         assert source.project == "default"
         assert source.inputs == run.inputs
         assert source.options == {"no_cache": True}
-        assert (source.epoch, source.status, source.cancel_requested) == (1, "queued", False)
+        assert (source.epoch, source.status, source.control) == (1, "queued", "run")
         assert len(Plan.from_bytes(store.get_blob(source.plan_blob))) == 4
 
     def test_an_unknown_run_is_told(self, context):
@@ -284,9 +284,8 @@ class TestSource:
         run, other = launch(), launch()
         cancel_run(db.session, context, ROOT, project, run)
         cancel_run(db.session, context, ROOT, project, run)
-        assert run_source.load_run(run.id).cancel_requested
-        assert run_source.cancelling() == [run.id]
-        assert set(run_source.unfinished()) == {run.id, other.id}
+        assert run_source.load_run(run.id).control == run_source.control_of(run.id) == "cancel"
+        assert run_source.unfinished() == {run.id: "cancel", other.id: "run"}
         assert _count(Audit) == 4
 
     def test_cancelling_what_has_ended_changes_nothing(self, launch, context, project):
@@ -294,8 +293,8 @@ class TestSource:
         with writing(db.session):
             run.status = "succeeded"
         cancel_run(db.session, context, ROOT, project, run)
-        assert run_source.load_run(run.id).cancel_requested is False
-        assert run_source.unfinished() == []
+        assert run_source.load_run(run.id).control == "run"
+        assert run_source.unfinished() == {}
 
 
 def test_the_message_is_small_and_says_the_run_id_only(launch, context, project, store, redis_url):

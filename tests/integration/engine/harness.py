@@ -34,6 +34,8 @@ class Planned:
 
     steps: list[dict[str, Any]] = field(default_factory=list)
     tasks: list[dict[str, Any]] = field(default_factory=list)
+    options: dict[str, Any] = field(default_factory=dict)
+    """What is said of the whole run: `policy`, `timeout_seconds`."""
 
     def add(
         self,
@@ -44,11 +46,14 @@ class Planned:
         cache: bool = False,
         retries: int = 0,
         guard: tuple[int, bool] | None = None,
+        retry: dict[str, Any] | None = None,
+        resources: dict[str, Any] | None = None,
         **inputs: Binding,
     ) -> int:
         cached = {"version": None, "ignore": [], "environment": False, "ttl_seconds": None} if cache else None
         document = _task(task, list(inputs), cached)
-        more = {"cache": cached, "retry": {"max": retries, "backoff_seconds": 0.05, "factor": 2.0}, "map": map_over}
+        policy = {"max": retries, "backoff_seconds": 0.05, "factor": 2.0, **(retry or {})}
+        more = {"cache": cached, "retry": policy, "resources": resources, "map": map_over}
         return self._append(task, document, inputs, after, guard, **more)
 
     def branch(self, test: Any, guard: tuple[int, bool] | None = None, **inputs: Binding) -> int:
@@ -93,7 +98,7 @@ class Planned:
         return index
 
     def document(self, **outputs: Binding) -> dict[str, Any]:
-        return {
+        return self.options | {
             "plan": 1,
             "workflow": "test",
             "version": "v" * 64,
@@ -165,7 +170,9 @@ class TestExecutor:
             answer = self.functions[document["entrypoint"].partition(":")[2]](**given)
             result["outputs"] = {"result": encode(answer, ANY, self.store)}
         except Exception as error:
-            told = {"type": type(error).__name__, "message": str(error), "traceback": "", "kind": "user"}
+            bases = [base.__name__ for base in type(error).__mro__[1:]]
+            told = {"type": type(error).__name__, "message": str(error), "traceback": "", "bases": bases}
+            told["kind"] = getattr(error, "kind", "user")
             result |= {"status": "failed", "error": told}
         prefix = step_prefix(document["run"], document["path"], document["token"])
         self.store.create(f"{prefix}result.json", json.dumps(result).encode())

@@ -57,7 +57,7 @@ def test_a_cancelled_run_stops_the_step_at_work(world: World, batch: Batch) -> N
 
 
 def test_a_superseded_attempt_is_stopped(world: World, batch: Batch) -> None:
-    world.client.hset(keys.states("r1"), "1", "running|1.2|0|1|1|there:2")
+    world.client.hset(keys.states("r1"), "1", "running|1.2|system:1;|1|there:2")
     Leases(world.worker).tick()
     assert batch.stopped == {"1": "stale"}
 

@@ -199,7 +199,7 @@ def test_a_dead_childs_leases_end_at_once_and_a_live_ones_do_not(world: World) -
     before = world.client.zscore(keys.INFLIGHT, "r1|0")
     expire(world.engine, "r1", ["0"])
     assert world.client.zscore(keys.INFLIGHT, "r1|0") == before
-    world.client.hset(keys.states("r1"), "0", f"running|1.1|0|0|1|{host}:4194399")
+    world.client.hset(keys.states("r1"), "0", f"running|1.1||1|{host}:4194399")
     expire(world.engine, "r1", ["0"])
     assert world.client.zscore(keys.INFLIGHT, "r1|0") < before - 5_000
 
@@ -306,7 +306,7 @@ def test_a_heartbeat_that_comes_before_the_rebuild_is_through_is_not_told_to_sto
     plan.add("double", x=step(first))
     digest = world.plan(plan, result=step(1))
     facts = {"project": "p", "plan": digest, "inputs": "{}", "options": "{}", "started": '{"kind":"s"'}
-    world.engine.call("load", "r1", epoch=2, known=2, rebuilt=1, lease=10_000, **facts)
+    world.engine.call("load", "r1", epoch=2, known=2, rebuilt=1, lease=10_000, control="run", **facts)
     reply = world.engine.call("renew", "r1", steps=[["0", "1.1"], ["0", "2.1"]], owner="there:2", lease=10_000)
     assert reply["answers"] == ["ok", "stale"]
 

@@ -46,7 +46,7 @@ CASES: dict[str, Callable[[View], Call]] = {
     "open a map": lambda v: _advance(
         [], open={"n": "6", "need": {"node": "6", "parents": 0}, "width": 3, "e": '{"k":1'}
     ),
-    "control": lambda v: ("control", {"control": "cancel"}),
+    "control": lambda v: ("control", {"control": "cancel", "lease": 10_000}),
     "bump": lambda v: ("bump", {"steps": [["0", "running", 60_000, False]]}),
     "promote": lambda v: ("promote", {"steps": ["4"], "lease": 10_000, "force": True}),
     "resend": lambda v: ("resend", {"steps": ["1"], "empty": True, "grace": 5_000}),
@@ -65,7 +65,14 @@ def view(world: World) -> View:
     plan.add("one", cache=True)
     plan.add("double", map_over=["x"], x=value([1, 2, 3]))
     digest = world.plan(plan)
-    facts = {"project": "p", "plan": digest, "inputs": "{}", "options": "{}", "started": '{"kind":"s"'}
+    facts = {
+        "project": "p",
+        "plan": digest,
+        "inputs": "{}",
+        "options": "{}",
+        "started": '{"kind":"s"',
+        "control": "run",
+    }
     arguments = {"epoch": 1, "known": 7, "rebuilt": 0, "lease": 10_000, **facts}
     assert world.engine.call("load", "r1", **arguments)["status"] == "ok"
     found = world.engine.views.of("r1")
@@ -106,7 +113,7 @@ def test_another_epoch_is_not_written(world: World, view: View, case: str) -> No
 
 def test_a_run_is_loaded_once(world: World, view: View) -> None:
     before = world.dump()
-    facts = {"project": "q", "plan": "x", "inputs": "{}", "options": "{}", "started": '{"kind":"s"'}
+    facts = {"project": "q", "plan": "x", "inputs": "{}", "options": "{}", "started": '{"kind":"s"', "control": "run"}
     reply = world.engine.call("load", "r1", epoch=5, known=9, rebuilt=0, lease=1, **facts)
     assert (reply["status"], reply["epoch"]) == ("exists", 1)
     assert world.dump() == before

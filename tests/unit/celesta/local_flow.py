@@ -35,6 +35,7 @@ class Flow:
         self.steps: list[Document] = []
         self.outputs: dict[str, Document] = {}
         self.inputs: list[Document] = []
+        self.options: dict[str, Any] = {}  # of the whole run
 
     def task(
         self, function: Callable[..., Any], takes: str = "", code: str = "1", gives: str = "result", **options: Any
@@ -73,7 +74,7 @@ class Flow:
 
     def spec(self) -> Document:
         interface = {"inputs": self.inputs, "outputs": [{"name": name, "type": ANY} for name in self.outputs]}
-        return {
+        return self.options | {
             "celesta": 1, "name": "flow", "doc": "", "interface": interface, "bundle": None,
             "python": "3.11", "git": None,
             "tasks": self.tasks, "steps": self.steps, "outputs": self.outputs,

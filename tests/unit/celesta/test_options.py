@@ -6,7 +6,17 @@ from typing import Any
 import pytest
 
 from celesta.errors import SpecError
-from celesta.options import DEFAULTS, Cache, Resources, Retry, parse_bytes, parse_seconds, read_options
+from celesta.options import (
+    DEFAULTS,
+    Cache,
+    Resources,
+    Retry,
+    parse_bytes,
+    parse_seconds,
+    read_options,
+    read_run_options,
+)
+from celesta.spec.shapes import _retry
 
 
 @pytest.mark.parametrize(
@@ -82,3 +92,40 @@ def test_every_wrong_option_is_told_with_what_to_write() -> None:
     assert told.keys() == {"cache", "retrys", "timeout", "env", "resources", "secrets"}
     assert 'did you mean "retries"?' in told["retrys"]
     assert "Resources(cpu=1" in told["resources"]
+
+
+def test_a_retry_writes_only_what_is_not_as_by_default() -> None:
+    policy = Retry(3, backoff="2s", jitter=0.5, on=(OSError, "HTTPError"), timeout=0, memory_factor=2)
+    assert policy.document() == {
+        "max": 3,
+        "backoff_seconds": 2.0,
+        "factor": 2.0,
+        "jitter": 0.5,
+        "on": ["HTTPError", "OSError"],
+        "timeout": 0,
+        "memory_factor": 2.0,
+    }
+    assert _retry(policy.document())
+
+
+def test_all_that_is_wrong_with_a_retry_is_told_at_once() -> None:
+    with pytest.raises(SpecError) as caught:
+        Retry(2000, factor=0, jitter=2, on=3, system=None, timeout=-1, out_of_memory="1", memory_factor=0.5)  # type: ignore[arg-type]
+    told = {problem.where: problem.message for problem in caught.value.problems}
+    assert told.keys() == {
+        "max", "factor", "jitter", "on", "system", "timeout", "out_of_memory", "memory_factor"
+    }  # fmt: skip
+    assert "from 0 to 1000" in told["max"]
+    assert "(OSError," in told["on"]
+
+
+def test_what_a_workflow_says_of_its_runs_is_checked() -> None:
+    assert read_run_options({"timeout": "2h", "policy": "fail_fast"}, "flow") == {
+        "timeout_seconds": 7200.0,
+        "policy": "fail_fast",
+    }
+    with pytest.raises(SpecError) as caught:
+        read_run_options({"timeout": -1, "policy": "stop", "timeot": 3}, "flow")
+    told = {problem.where: problem.message for problem in caught.value.problems}
+    assert told.keys() == {"timeout", "policy", "timeot"}
+    assert 'did you mean "timeout"?' in told["timeot"]

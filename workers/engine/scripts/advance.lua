@@ -2,7 +2,8 @@
 -- appends the events, and tells whether the run is over. For the hook, the cascade, the reconciler and cancellation.
 --   settle: n node, s state, t token of the attempt (absent: settled in place), k token to record, need | g (waiting
 --           steps: how many parents, or whose item), due (only past its deadline), o outputs, e event, c counter,
---           x error, kids {child, need, asks, join|off}, retry {kind, max, delay_ms, factor, e}
+--           x error, stop (a failure ends the run), kids {child, need, asks, join|off},
+--           retry {kind, max, delay_ms, factor, longest_ms, e}
 --   admit:  {node, need | map's node, hold}   open: {n, need, width, e}   opened: node   roots: 1 when all are opened
 for _, s in ipairs(a.settle) do
   if type(s.n) ~= 'string' or type(s.e) ~= 'string' or type(s.kids) ~= 'table' or not TERMINAL[s.s] then
@@ -14,6 +15,7 @@ local IN_PLACE = {asking = true, ready = true, open = true, recovering = true}
 local CANCELLABLE = {asking = true, ready = true, recovering = true, sent = true, backoff = true, flight_wait = true}
 local reply = {status = 'ok', ok = {}, asks = {}, send = {}}
 local counts = {}
+local stop = false
 
 -- A waiting step may leave that state only when its rule holds: all parents settled, or its map open.
 local function may_begin(need)
@@ -48,11 +50,12 @@ local function count_item(s, state)
 end
 
 local function try_again(s, r)
-  local used = tonumber(r[s.retry.kind])
+  local used = spent(r, s.retry.kind)
   if control == 'cancel' or used >= s.retry.max then return false end
-  local delay = math.floor(s.retry.delay_ms * s.retry.factor ^ used)
+  local delay = math.floor(math.min(s.retry.delay_ms * s.retry.factor ^ used, s.retry.longest_ms))
   local attempt = attempt_of(r.token) + 1
-  r[s.retry.kind], r.token, r.owner = used + 1, epoch .. '.' .. attempt, ''
+  spend(r, s.retry.kind)
+  r.token, r.owner = epoch .. '.' .. attempt, ''
   emit(s.retry.e, string.format(',"next_attempt":%d,"at_or_after_ms":%.0f', attempt, now + delay))
   if delay <= 0 then
     make_ready(s.n, r)
@@ -91,6 +94,7 @@ local function settle(s)
   redis.call('ZREM', inflight, member(s.n))
   if s.o then redis.call('HSET', out, s.n, s.o) end
   if s.x and state == 'failed' then redis.call('HSETNX', meta, 'error', s.x) end
+  if s.stop and state == 'failed' then stop = true end
   emit(s.e, string.format(',"state":"%s"', state))
   settled = settled + 1
   if counter ~= '' then counts[counter] = (counts[counter] or 0) + 1 end
@@ -113,13 +117,18 @@ if a.open then
 end
 
 for i, s in ipairs(a.settle) do reply.ok[i] = settle(s) end
+if stop and control ~= 'cancel' then
+  control, reply.stop = 'cancel', true
+  redis.call('HSET', meta, 'control', control, 'cause', 'fail_fast')
+  deadline('', a.lease)
+end
 
 for _, entry in ipairs(a.admit) do
   local node, r = entry.n, get(entry.n)
   if control ~= 'cancel' and ((r and r.state == 'asking') or (not r and may_begin(entry.need))) then
     if entry.hold then
       -- A step that may still be running somewhere: its live attempt has one lease to say so.
-      put(node, {state = 'recovering', token = epoch .. '.0', user = 0, lost = 0, seq = 0, owner = ''})
+      put(node, {state = 'recovering', token = epoch .. '.0', used = '', seq = 0, owner = ''})
       deadline(node, a.lease)
     else
       make_ready(node, r or fresh('ready'))
@@ -134,7 +143,7 @@ if a.opened then
 end
 if a.roots == 1 then
   redis.call('HSET', meta, 'opening', 0)
-  redis.call('ZREM', inflight, member(''))
+  if control ~= 'cancel' then redis.call('ZREM', inflight, member('')) end
 end
 admit(reply.send)
 for name, n in pairs(counts) do redis.call('HINCRBY', meta, 'n_' .. name, n) end

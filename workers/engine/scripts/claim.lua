@@ -1,7 +1,7 @@
 -- Takes sent steps for one worker: whoever comes first with the attempt that was sent. Tops up what is published.
 --   steps: {n node, attempt, e event}   parents: nodes whose outcomes the claimer needs
--- Returns the verdicts as JSON, followed by the outcomes of `parents` in their order.
-local reply = {status = 'ok', epoch = tonumber(epoch), control = control, steps = {}, send = {}}
+-- Returns the verdicts as JSON (`ran_out`: attempts that ran out of memory, of steps that were retried), followed by the outcomes of `parents` in their order.
+local reply = {status = 'ok', epoch = tonumber(epoch), control = control, steps = {}, send = {}, ran_out = {}}
 for _, s in ipairs(a.steps) do
   if type(s.n) ~= 'string' or type(s.attempt) ~= 'number' or type(s.e) ~= 'string' then
     return cjson.encode({status = 'invalid', node = s.n})
@@ -20,6 +20,7 @@ for i, s in ipairs(a.steps) do
       deadline(s.n, a.lease)
       emit(s.e, string.format(',"token":"%s"', r.token))
       reply.steps[i] = r.token
+      if r.used ~= '' then reply.ran_out[s.n] = spent(r, 'out_of_memory') end
     elseif control == 'pause' then
       make_ready(s.n, r)
     else

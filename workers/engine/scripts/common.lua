@@ -16,20 +16,28 @@ local TERMINAL = {
 
 local function member(node) return run .. '|' .. node end
 
--- A step that has no record is waiting.
+-- A step that has no record is waiting. `used` tells how much of which budget of retries is spent, as "user:2;timeout:1":
+-- nothing for most steps.
 local function get(node)
   local text = redis.call('HGET', st, node)
   if not text then return nil end
   local r = {}
-  r.state, r.token, r.user, r.lost, r.seq, r.owner = string.match(text, '^(.-)|(.-)|(%d+)|(%d+)|(%d+)|(.*)$')
+  r.state, r.token, r.used, r.seq, r.owner = string.match(text, '^(.-)|(.-)|(.-)|(%d+)|(.*)$')
   return r
 end
 
 local function put(node, r)
-  redis.call('HSET', st, node, table.concat({r.state, r.token, r.user, r.lost, r.seq, r.owner}, '|'))
+  redis.call('HSET', st, node, table.concat({r.state, r.token, r.used, r.seq, r.owner}, '|'))
 end
 
-local function fresh(state) return {state = state, token = epoch .. '.1', user = 0, lost = 0, seq = 0, owner = ''} end
+local function fresh(state) return {state = state, token = epoch .. '.1', used = '', seq = 0, owner = ''} end
+
+local function spent(r, kind) return tonumber(string.match(r.used, kind .. ':(%d+)') or 0) end
+
+local function spend(r, kind)
+  local n = spent(r, kind)
+  r.used = n > 0 and string.gsub(r.used, kind .. ':%d+', kind .. ':' .. n + 1) or r.used .. kind .. ':1;'
+end
 
 local function attempt_of(token) return tonumber(string.match(token, '%.(%d+)$')) end
 

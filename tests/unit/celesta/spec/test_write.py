@@ -201,3 +201,12 @@ def test_a_commit_is_recorded_with_whether_files_differ(tmp_path: Path, flow: An
     assert (len(found["commit"]), found["dirty"]) == (40, False)
     (tmp_path / "sdk_helpers.py").write_text("def scale(x): return x\n")
     assert workflow_spec(flow.find("search"))[0]["git"]["dirty"] is True
+
+
+def test_what_is_said_of_whole_runs_is_part_of_the_spec(flow: Any) -> None:
+    search = flow.find("search")
+    search.options = {"timeout_seconds": 60.0, "policy": "fail_fast"}
+    spec, _ = workflow_spec(search)
+    assert (spec["timeout_seconds"], spec["policy"]) == (60.0, "fail_fast")
+    assert validate(spec) == []
+    assert [p.where for p in validate(spec | {"timeout_seconds": 0, "policy": "stop"})] == ["policy", "timeout_seconds"]

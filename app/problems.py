@@ -46,7 +46,6 @@ log = logging.getLogger(__name__)
 
 
 def init_app(app: Flask) -> None:
-    app.before_request(_take_request_id)
     app.after_request(_give_request_id)
     app.register_error_handler(CelestaError, _celesta_error)
     app.register_error_handler(HTTPException, _http_error)
@@ -58,12 +57,11 @@ def init_app(app: Flask) -> None:
 
 
 def request_id() -> str:
-    return str(g.get("request_id", ""))
-
-
-def _take_request_id() -> None:
-    given = request.headers.get("X-Request-ID", "")
-    g.request_id = given if REQUEST_ID.match(given) else secrets.token_hex(8)
+    """The id that the request came with, or one that it gets when it is first asked for: there always is one."""
+    if "request_id" not in g:
+        given = request.headers.get("X-Request-ID", "")
+        g.request_id = given if REQUEST_ID.match(given) else secrets.token_hex(8)
+    return str(g.request_id)
 
 
 def _give_request_id(response: Response) -> Response:

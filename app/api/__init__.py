@@ -22,7 +22,7 @@ FORM_MEMORY_BYTES = 16 << 20
 
 
 def register(app: Flask) -> None:
-    """Adds the routes and the hooks; the order of hooks is request id, then permission."""
+    """Adds the routes and the hooks; the order of hooks is body type, then permission."""
     app.config |= {
         "API_TITLE": "Celesta",
         "API_VERSION": "v1",

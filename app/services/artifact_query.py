@@ -152,7 +152,10 @@ def _spooled(data: bytes = b"") -> BinaryIO:
 def _zip(ref: Document, store: Store) -> tuple[BinaryIO, int]:
     stream = _spooled()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path, entry in sorted(json.loads(store.get_blob(ref["blob"]))["files"].items()):
+        listing = json.loads(store.get_blob(ref["blob"]))
+        for folder in listing.get("folders", ()):
+            archive.mkdir(folder)
+        for path, entry in sorted(listing["files"].items()):
             with store.open_blob(entry["digest"]) as source, archive.open(path, "w", force_zip64=True) as target:
                 while chunk := source.read(1 << 20):
                     target.write(chunk)

@@ -1,8 +1,8 @@
 """Files and folders in the store.
 
-Called by `celesta.codecs.values`. A file's blob is its bytes; a folder's blob is the list of its files, so that equal
-files are stored once. Refuses what is not there, what is neither file nor folder, links that lead out of a folder,
-and, on the way back, names that would.
+Called by `celesta.codecs.values`. A file's blob is its bytes; a folder's blob is the list of its files and of the
+folders in it that are empty, so that equal files are stored once. Refuses what is not there, what is neither file nor
+folder, links that lead out of a folder or to another one, and, on the way back, names that lead out.
 
 A received file is a copy of its own, read-only: a hard link would share the blob's content with the step, and whoever
 owns a file can make it writable again.
@@ -10,6 +10,7 @@ owns a file can make it writable again.
 
 import json
 import mimetypes
+import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -59,36 +60,54 @@ def _decode_file(ref: Ref, store: Store, into: Path) -> File:
 def _encode_directory(folder: Directory, store: Store) -> Ref:
     if not folder.path.is_dir():
         raise Unstorable(f"{folder!r} is not there (or not a folder); write it before returning it")
-    files, total = {}, 0
-    for relative, path in _files_below(folder.path):
+    files: dict[str, Ref] = {}
+    empty: list[str] = []
+    for path in _below(folder.path):
+        relative = path.relative_to(folder.path).as_posix()
+        if path.is_dir():
+            empty.append(relative)
+            continue
         digest, size = store.put_blob_file(path)
         files[relative] = {"digest": digest, "size": size, "mode": 0o755 if path.stat().st_mode & 0o100 else 0o644}
-        total += size
-    blob = store.put_blob(canonical({"files": files}))
-    return {"type": "directory", "digest": blob, "size": total, "blob": blob}
+    blob = store.put_blob(canonical({"files": files} | ({"folders": sorted(empty)} if empty else {})))
+    return {"type": "directory", "digest": blob, "size": sum(file["size"] for file in files.values()), "blob": blob}
 
 
-def _files_below(root: Path) -> Iterator[tuple[str, Path]]:
+def _below(root: Path) -> Iterator[Path]:
+    """All files, and the folders that have nothing in them."""
     real_root = root.resolve()
-    for path in sorted(root.rglob("*")):
-        relative = path.relative_to(root).as_posix()
-        if path.is_symlink() and not path.resolve().is_relative_to(real_root):
-            raise Unstorable(f"the link {relative} leads out of the folder; put the file itself there").inside(
-                str(root)
-            )
-        if path.is_dir():
-            continue
-        if not path.is_file():
-            raise Unstorable(f"{relative} is neither a file nor a folder; remove it").inside(str(root))
-        yield relative, path
+    for place, folders, names in os.walk(root, onerror=_unreadable):
+        folders.sort()
+        for name in (*folders, *sorted(names)):
+            path = Path(place, name)
+            if reason := _refused(path, real_root):
+                raise Unstorable(f"{path.relative_to(root).as_posix()} {reason}").inside(str(root))
+            if name not in folders:
+                yield path
+        if not folders and not names and Path(place) != root:
+            yield Path(place)
+
+
+def _refused(path: Path, real_root: Path) -> str:
+    if path.is_symlink() and not path.resolve().is_relative_to(real_root):
+        return "is a link that leads out of the folder; put the file itself there"
+    if path.is_symlink() and path.is_dir():
+        return "is a link to another folder; put that folder itself there"
+    return "" if path.is_dir() or path.is_file() else "is neither a file nor a folder; remove it"
+
+
+def _unreadable(error: OSError) -> None:
+    raise Unstorable(f"the folder {error.filename} cannot be read ({error.strerror})") from error
 
 
 def _decode_directory(ref: Ref, store: Store, into: Path) -> Directory:
     path = into / ref["digest"] / "directory"
     if not path.exists():
-        files = json.loads(store.get_blob(ref["blob"]))["files"]
-        targets = {path / _safe_relative(relative): entry for relative, entry in files.items()}
-        path.mkdir(parents=True)
+        listing = json.loads(store.get_blob(ref["blob"]))
+        targets = {path / _safe_relative(relative): entry for relative, entry in listing["files"].items()}
+        empty = [path / _safe_relative(relative) for relative in listing.get("folders", ())]
+        for folder in (path, *empty):
+            folder.mkdir(parents=True, exist_ok=True)
         for target, entry in targets.items():
             target.parent.mkdir(parents=True, exist_ok=True)
             _lay(store, entry["digest"], target, 0o555 if entry["mode"] & 0o111 else 0o444)

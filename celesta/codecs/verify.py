@@ -101,6 +101,9 @@ class _Checks:
         if not isinstance(files, dict) or not all(isinstance(entry, dict) for entry in files.values()):
             yield Problem(where, "the blob of a directory is the list of its files")
             return
+        folders = listing.get("folders", [])
+        if not isinstance(folders, list) or not all(isinstance(name, str) for name in folders):
+            yield Problem(where, "the empty folders of a directory are a list of names")
         for name, entry in files.items():
             yield from self._blob(entry.get("digest"), f"{where}[{name!r}]")
 

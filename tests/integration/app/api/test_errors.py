@@ -19,6 +19,7 @@ def is_problem(answer: Answer, status: int, code: str) -> dict[str, object]:
     document = answer.json
     assert set(document) == {"code", "message", "errors", "request_id"}
     assert document["code"] == code
+    assert document["request_id"]
     assert document["request_id"] == answer.headers["x-request-id"]
     return document
 

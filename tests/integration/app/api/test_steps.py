@@ -143,7 +143,8 @@ def test_an_artifact_is_a_download_that_no_browser_runs(flow: Playground, run: s
 
 def test_files_keep_their_bytes_and_name_and_directories_are_zips(flow: Playground, run: str) -> None:
     page = flow.store.put_blob(b"<script>alert(1)</script>")
-    listing = {"files": {"a/b.txt": {"digest": flow.store.put_blob(b"deep"), "size": 4, "mode": 0o644}}}
+    deep = {"digest": flow.store.put_blob(b"deep"), "size": 4, "mode": 0o644}
+    listing = {"files": {"a/b.txt": deep}, "folders": ["b"]}
     folder = flow.store.put_blob(json.dumps(listing).encode())
     refs = {
         "page": {"type": "file", "digest": page, "size": 25, "blob": page, "name": "p.html", "media_type": "text/html"},
@@ -157,6 +158,7 @@ def test_files_keep_their_bytes_and_name_and_directories_are_zips(flow: Playgrou
     assert "p.html" in answer.headers["content-disposition"]
     with zipfile.ZipFile(io.BytesIO(flow.call("GET", f"artifacts/{ids['folder']}/content").body)) as archive:
         assert archive.read("a/b.txt") == b"deep"
+        assert archive.getinfo("b/").is_dir()
 
 
 def test_five_pages_of_a_run_of_two_thousand_steps_stay_quick(flow: Playground, run: str) -> None:

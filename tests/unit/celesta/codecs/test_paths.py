@@ -1,3 +1,5 @@
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -100,6 +102,41 @@ def test_an_empty_directory_is_a_directory(store: LocalStore, into: Path, tmp_pa
     assert back.files() == []
 
 
+def test_empty_folders_come_back_and_count_in_the_digest(store: LocalStore, into: Path, folder: Path) -> None:
+    without = encode(Directory(folder), None, store)
+    (folder / "sub" / "empty" / "er").mkdir(parents=True)
+    (folder / "bare").mkdir()
+    ref = encode(Directory(folder), None, store)
+    assert json.loads(store.get_blob(ref["blob"]))["folders"] == ["bare", "sub/empty/er"]
+    assert (ref["digest"] != without["digest"], ref["size"]) == (True, without["size"])
+    back = decode(ref, None, store, into)
+    assert (back.path / "bare").is_dir()
+    assert (back.path / "sub/empty/er").is_dir()
+    assert encode(back, None, store) == ref
+
+
+def test_the_digest_of_a_directory_stays_what_it_is(store: LocalStore, tmp_path: Path) -> None:
+    (tmp_path / "tree" / "sub").mkdir(parents=True)
+    (tmp_path / "tree" / "sub" / "a.txt").write_text("a")
+    full = encode(Directory(tmp_path / "tree"), None, store)
+    (tmp_path / "tree" / "empty").mkdir()
+    assert full["digest"] == "3bfe2d6d59e0c7650dd093b22d45c3bbdfec5880a34648b3b182a2fd422c072e"
+    assert (
+        encode(Directory(tmp_path / "tree"), None, store)["digest"]
+        == "d74e762e8c8e7bdce3fec85d8b4d840279c159cb1f6bef6980cec4c505b1795d"
+    )
+
+
+def test_a_folder_that_cannot_be_stored_whole_is_refused(store: LocalStore, folder: Path) -> None:
+    (folder / "link").symlink_to("sub")
+    with pytest.raises(CodecError, match="link is a link to another folder"):
+        encode(Directory(folder), None, store)
+    (folder / "link").unlink()
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(CodecError, match="pipe is neither a file nor a folder"):
+        encode(Directory(folder), None, store)
+
+
 def test_a_link_inside_a_directory_is_stored_as_what_it_shows(store: LocalStore, into: Path, folder: Path) -> None:
     (folder / "link").symlink_to("a.txt")
     back = decode(encode(Directory(folder), None, store), None, store, into)
@@ -124,9 +161,10 @@ def test_what_is_not_there_is_refused(store: LocalStore, folder: Path, tmp_path:
 def test_a_name_that_leads_out_of_the_scratch_folder_is_refused(store: LocalStore, into: Path, name: str) -> None:
     blob = store.put_blob(b"evil")
     file = {"type": "file", "digest": blob, "size": 4, "blob": blob, "name": name}
-    listing = store.put_blob(canonical({"files": {name: {"digest": blob, "size": 4, "mode": 420}}}))
-    folder = {"type": "directory", "digest": listing, "size": 4, "blob": listing}
-    for ref in (file, folder):
+    entries = ({"files": {name: {"digest": blob, "size": 4, "mode": 420}}}, {"files": {}, "folders": [name]})
+    listings = [store.put_blob(canonical(entry)) for entry in entries]
+    folders = [{"type": "directory", "digest": one, "size": 4, "blob": one} for one in listings]
+    for ref in (file, *folders):
         with pytest.raises(CodecError, match="not a name inside a folder"):
             decode(ref, None, store, into)
     assert not [path for path in into.rglob("*") if path.is_file()]

@@ -106,6 +106,8 @@ def test_blobs_that_are_not_what_a_reference_needs_are_told(store: LocalStore) -
     assert "is no value reference" in told({**ref, "type": "list", "blob": numbers}, store)
     listing = {"type": "directory", "size": 1, "digest": numbers, "blob": numbers}
     assert "the list of its files" in told(listing, store)
+    odd = store.put_blob(b'{"files": {}, "folders": [7]}')
+    assert "a list of names" in told({"type": "directory", "size": 0, "digest": odd, "blob": odd}, store)
 
 
 def test_a_value_past_the_limit_may_not_be_inline(store: LocalStore) -> None:

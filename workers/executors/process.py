@@ -18,6 +18,7 @@ thread in `submit`, only for attempts that run longer than a second.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 from collections import OrderedDict
@@ -37,6 +38,8 @@ from workers.executors.lanes import Lane, LaneEnded, Refused
 from workers.executors.zygote import Zygote, running_zygote, start_zygote
 
 __all__ = ["ProcessExecutor", "start_zygote"]
+
+log = logging.getLogger(__name__)
 
 KEEP_LANES = 4
 _LANE_TRIES = 4
@@ -66,6 +69,9 @@ class ProcessExecutor(Executor):
             return self._run(attempt, wanted, envelope)
         except CelestaError as error:
             return attempt.fail(error_document(error, kind_of(error)))
+        except Exception as error:  # A mistake of ours. Let through it would be a lost lease, told later and as no more.
+            log.exception("the executor failed at step %s of run %s", document["path"], document["run"])
+            return attempt.fail(error_document(error, "system"))
         finally:
             self._attempts.pop(attempt.key, None)
 

@@ -224,3 +224,16 @@ def test_an_executor_made_before_a_fork_works_in_the_parent_and_in_the_child(hos
         os._exit(0 if host.bench.submit(document)["status"] == "succeeded" else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert host.bench.value(host.bench.run("add", a=1, b=1)) == 2
+
+
+def test_a_mistake_of_the_executor_fails_the_attempt_at_once_in_its_own_words(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: lanes.Lane, *_: object) -> None:
+        raise RuntimeError("no lane to be had")
+
+    monkeypatch.setattr(lanes.Lane, "take", broken)
+    error = host.bench.error(host.bench.run("add", a=1, b=1))
+    assert (error["type"], error["message"], error["kind"]) == ("RuntimeError", "no lane to be had", "system")
+    monkeypatch.undo()
+    assert host.bench.value(host.bench.run("add", a=1, b=1)) == 2

@@ -21,11 +21,13 @@ def create_app(config: "Config") -> "Flask":
 
     from app import api, dispatch, sessions, web
     from app.db import configure
+    from app.links import RowNumber
     from app.secret import secret_key
 
     app = Flask("celesta", static_folder=str(ROOT / "static"), template_folder=str(ROOT / "templates"))
     app.config["SECRET_KEY"] = secret_key(config)
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
+    app.url_map.converters["int"] = RowNumber
     configure(app, config)
     sessions.init_app(app)
     dispatch.prepare(config.celery_broker_url)

@@ -1,9 +1,20 @@
-"""The addresses of pages that REST documents point to. Called by `app.api` and `app.web`."""
+"""Addresses: those of pages that REST documents point to, and the numbers in them. Called by `app.api` and `app.web`."""
+
+from typing import Any
 
 from flask import url_for
+from werkzeug.routing import IntegerConverter, Map
 
 from app.db import current_config
 from app.models import Project
+from app.models.columns import MAX_KEY
+
+
+class RowNumber(IntegerConverter):
+    """`<int:…>` in a path: the number of a row. One that no row can have is not found."""
+
+    def __init__(self, map: Map, **options: Any) -> None:
+        super().__init__(map, **{"max": MAX_KEY, **options})
 
 
 def run_link(project: Project) -> str:

@@ -116,7 +116,7 @@ def _http_error(error: HTTPException) -> Response:
     status = error.code or 500
     found = list(_flat(getattr(error, "data", {}).get("messages", {})))
     code = CODES.get(status) or error.name.lower().replace(" ", "_")
-    message = "; ".join(f"{item['where']}: {item['message']}" for item in found) or str(error.description)
+    message = "; ".join(str(Problem(**item)) for item in found) or str(error.description)
     response = answer(status, code, message, found)
     for name, value in error.get_headers(request.environ):
         if name in ("Allow", "Location"):

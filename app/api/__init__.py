@@ -31,7 +31,9 @@ def register(app: Flask) -> None:
     }
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.json.compact = True  # type: ignore[attr-defined]
-    api = Api(app, spec_kwargs={"info": {"description": "Workflows, runs, steps and artifacts of a Celesta server"}})
+    api = Described(
+        app, spec_kwargs={"info": {"description": "Workflows, runs, steps and artifacts of a Celesta server"}}
+    )
     for noun in NOUNS:
         api.register_blueprint(noun.routes.blueprint, url_prefix=PREFIX)
     app.add_url_rule(f"{PREFIX}/openapi.json", "openapi", openapi)
@@ -41,6 +43,12 @@ def register(app: Flask) -> None:
     app.before_request(_refuse_other_bodies)
     problems.init_app(app)
     guard.init_app(app)
+
+
+class Described(Api):  # type: ignore[misc]
+    """Its errors are ours, also those of its own argument checks."""
+
+    ERROR_SCHEMA = Error
 
 
 def _refuse_other_bodies() -> None:
@@ -61,9 +69,8 @@ def openapi() -> Response:
 def _document(api: Api) -> dict[str, Any]:
     """Every operation may answer with the error payload, and takes a token or the operating-system user on loopback."""
     api.spec.components.security_scheme("token", {"type": "http", "scheme": "bearer"})
-    api.spec.components.schema("Problem", schema=Error)
     document: dict[str, Any] = api.spec.to_dict()
-    problem = {"schema": {"$ref": "#/components/schemas/Problem"}}
+    problem = {"schema": {"$ref": "#/components/schemas/Error"}}
     answer = {"description": "an error", "content": {"application/json": problem}}
     for operations in document["paths"].values():
         for operation in operations.values():

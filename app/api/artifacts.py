@@ -144,9 +144,7 @@ def lineage(given: Json, project: Project, artifact: int) -> Response:
     return answer_with(lineage_query.walk(db.session, store(), principal(), found, down=down, depth=given["depth"]))
 
 
-@routes.route(
-    "GET", "/projects/<project>/artifacts/<int:artifact>/content", "viewer", answer="application/octet-stream"
-)
+@routes.route("GET", "/projects/<project>/artifacts/<int:artifact>/content", "viewer", answer="*/*")
 def content(project: Project, artifact: int) -> Response:
     """The bytes of an artifact, always as a download: files as they are, values as JSON, a directory as a zip"""
     found = artifact_query.content(artifact_query.get(db.session, project, artifact), store())

@@ -58,7 +58,8 @@ class Noun:
         by: Authenticate = authenticate,
     ) -> Callable[[View], View]:
         """`role` as in `app.guard.allow`; a `query` or `body` is the view's first argument; an `answer` that is no
-        schema is a media type. A `raw` route takes bytes. `by` tells by what the caller is known."""
+        schema is a media type (`*/*`: whatever was stored). A `raw` route takes bytes. `by` tells by what the caller
+        is known."""
 
         def declare(view: View) -> View:
             wrapped: Callable[..., Any] = allow(role, raw=raw, by=by)(view)
@@ -72,8 +73,14 @@ class Noun:
 
     def _answers(self, answer: Answer, status: int) -> Callable[[Any], Any]:
         if isinstance(answer, str):
-            plain = {"type": "string"} if answer.startswith("text/") else {"type": "string", "format": "binary"}
-            made: Callable[[Any], Any] = self.blueprint.response(status, plain, content_type=answer)
+            made: Callable[[Any], Any] = self.blueprint.response(status, _plain(answer), content_type=answer)
         else:
             made = self.blueprint.response(status, answer)
         return made
+
+
+def _plain(media_type: str) -> dict[str, Any]:
+    """The schema of a body of this type that no schema of ours describes."""
+    if media_type == "*/*":
+        return {"description": "bytes as they were stored"}
+    return {"type": "string"} if media_type.startswith("text/") else {"type": "string", "format": "binary"}

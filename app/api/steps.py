@@ -79,7 +79,7 @@ class StepsArguments(PageArguments):
 
 
 class LogArguments(Schema):
-    token = fields.String(load_default="", validate=validate.Regexp(r"(\d+\.\d+)?\Z"))
+    token = fields.String(load_default="", validate=validate.Regexp(r"([0-9]+\.[0-9]+)?\Z"))
     offset = fields.Integer(load_default=0, validate=validate.Range(0, 2**63 - 1))
 
 

@@ -6,6 +6,7 @@ connection while it waits.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,7 @@ from app.services import event_query
 HEARTBEAT_SECONDS = 10.0
 CLOCK_SLACK = timedelta(seconds=60)  # clocks of workers and of Redis may differ by this much
 RETRY_MS = 1_000
+STREAM_ID = re.compile(r"([0-9]{1,14})-")
 RUN_KINDS = frozenset({"run.started", "run.finished", "run.recorded"})
 LAST_KIND = "run.recorded"
 HEAVY = ("outcome", "components", "input_digests", "outputs")
@@ -138,5 +140,5 @@ def _text(event: Event, brief: bool) -> Document | str:
 
 def _moment(stream_id: str) -> datetime | None:
     """When a client last heard of us, with slack; None for one that knows nothing."""
-    moment = stream_id.partition("-")[0]
-    return datetime.fromtimestamp(int(moment) / 1000, UTC) - CLOCK_SLACK if moment.isdigit() else None
+    moment = STREAM_ID.match(stream_id)
+    return datetime.fromtimestamp(int(moment[1]) / 1000, UTC) - CLOCK_SLACK if moment else None

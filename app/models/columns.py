@@ -13,6 +13,9 @@ Json = JSON(none_as_null=True)
 # SQLite numbers rows by itself only in a column of exactly the type INTEGER.
 Big = BigInteger().with_variant(Integer, "sqlite")
 
+MAX_KEY = 2**63 - 1
+"""No row has a higher number; SQLite cannot even be asked for one."""
+
 Document = dict[str, Any]
 BigKey = Annotated[int, mapped_column(Big, primary_key=True)]
 Moment = Annotated[datetime, mapped_column(UtcDateTime)]

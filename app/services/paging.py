@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
+from app.models.columns import MAX_KEY
 from celesta.errors import InputError, Problem
 
 T = TypeVar("T")
@@ -41,8 +42,15 @@ def decode(cursor: str, *types: type) -> Key:
     try:
         plain = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
         key = tuple(datetime.fromtimestamp(part["at"], UTC) if isinstance(part, dict) else part for part in plain)
-        if [type(part) for part in key] != list(types):
+        if [type(part) for part in key] != list(types) or not all(map(_is_storable, key)):
             raise ValueError("parts of other types")
-    except (binascii.Error, ValueError, TypeError, KeyError, OverflowError, OSError) as error:
+    except (binascii.Error, ValueError, TypeError, KeyError, OverflowError, OSError, RecursionError) as error:
         raise InputError([Problem("cursor", "is not one that this listing gave; start without a cursor")]) from error
     return key
+
+
+def _is_storable(part: Any) -> bool:
+    """Whether a database can be asked for it: numbers of 64 bits, and text that is text."""
+    if isinstance(part, str):
+        return "\0" not in part and part == part.encode().decode()
+    return not isinstance(part, int) or abs(part) <= MAX_KEY

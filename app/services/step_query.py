@@ -4,6 +4,7 @@ A step has a row once something happened to it; those of a running run that stil
 Writes nothing. Six statements for a page of any size.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -23,6 +24,7 @@ from celesta.store import Store, step_prefix
 
 Document = dict[str, Any]
 LOG_BYTES = 1 << 20
+INDEX = re.compile(r"[0-9]{1,9}\Z")
 NodeKey = tuple[str, str]
 
 
@@ -91,7 +93,7 @@ def get(session: Session, run: Run, plan: Plan, node: str) -> Step:
     )
     if step is not None:
         return step
-    index = int(node) if node.isdigit() and int(node) < len(plan) else plan.paths.get(node)
+    index = int(node) if INDEX.match(node) and int(node) < len(plan) else plan.paths.get(node)
     if index is None:
         raise NotFoundError(f'the run {run.id} has no step "{node}"; see: celesta runs show {run.id}')
     return waiting_step(run, plan, index)

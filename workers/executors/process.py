@@ -69,7 +69,9 @@ class ProcessExecutor(Executor):
             return self._run(attempt, wanted, envelope)
         except CelestaError as error:
             return attempt.fail(error_document(error, kind_of(error)))
-        except Exception as error:  # A mistake of ours. Let through it would be a lost lease, told later and as no more.
+        except (
+            Exception
+        ) as error:  # A mistake of ours. Let through it would be a lost lease, told later and as no more.
             log.exception("the executor failed at step %s of run %s", document["path"], document["run"])
             return attempt.fail(error_document(error, "system"))
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import socket
@@ -150,3 +151,37 @@ def test_half_a_request_leaves_the_server_well(playground: Playground) -> None:
     with socket.create_connection((parts.hostname, parts.port)) as client:  # type: ignore[arg-type]
         client.sendall(b"POST /api/v1/projects/default/runs HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
     assert json.loads(playground.call("GET", "/healthz").body)["status"] == "ok"
+
+
+def cursor(*parts: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(parts).encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        (f"artifacts/{'9' * 30}", 404, "not_found"),
+        (f"artifacts?cursor={cursor(10**30)}", 422, "invalid_input"),
+        (f"artifacts?cursor={base64.urlsafe_b64encode(b'[' * 3000).decode()}", 422, "invalid_input"),
+        (f"workflows?cursor={cursor(chr(0))}", 422, "invalid_input"),
+        (f"workflows?cursor={cursor(chr(0xD800))}", 422, "invalid_input"),
+        ("runs/RUN/steps/%C2%B2", 404, "not_found"),
+        (f"runs/RUN/steps/{'9' * 5000}", 404, "not_found"),
+        ("runs/RUN/steps/0/log?token=%D9%A1.%D9%A1", 422, "invalid_input"),
+    ],
+)
+def test_numbers_and_names_that_nothing_can_have_are_not_found_or_refused(
+    playground: Playground, path: str, status: int, code: str
+) -> None:
+    playground.register(diamond())
+    run = playground.launch(inputs={"n": 1})
+    is_problem(playground.call("GET", path.replace("RUN", run)), status, code)
+
+
+def test_a_stream_takes_any_last_event_id(playground: Playground) -> None:
+    playground.register(diamond())
+    run = playground.launch(inputs={"n": 1})
+    playground.finish(run, "succeeded", succeeded=4)
+    for heard in (f"{'9' * 30}-0", "\xb2-0", "-"):
+        with playground.events(f"runs/{run}/events", Last_Event_ID=heard) as frames:
+            assert [frame["kind"] for frame in frames][-1] == "run.recorded"

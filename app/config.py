@@ -7,6 +7,7 @@ looks at the environment. Refuses what it cannot use before anything is opened.
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,15 @@ T = TypeVar("T")
 DATABASE_SCHEMES = ("sqlite", "postgresql", "postgresql+psycopg")
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 STORE_SCHEMES = ("file", "s3")
+
+
+def _host_memory() -> int:
+    """Bytes of memory of this host, or what its container is limited to."""
+    sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with suppress(OSError, ValueError):
+            sizes.append(int(Path(limit).read_text()))
+    return min(sizes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +57,8 @@ class Config:
     """How long a silent attempt is believed to live; a lost worker delays its steps by about this much."""
     slots: int = 2
     """Steps that run at a time in one worker."""
+    memory_bytes: int = field(default_factory=_host_memory)
+    """What the steps of this host that ask for memory may ask for together; all that the host or the container has."""
     shards: int = 1
     """Event streams and run shards in Redis; 16 on a cluster."""
     runtime_image: str = "celesta:latest"
@@ -82,6 +94,7 @@ class Config:
             "loopback_auth": read("CELESTA_LOOPBACK_AUTH", cls.loopback_auth, _boolean),
             "lease_seconds": read("CELESTA_LEASE_SECONDS", cls.lease_seconds, _number(float, 1.0)),
             "slots": read("CELESTA_SLOTS", max(2, os.cpu_count() or 2), _number(int, 1)),
+            "memory_bytes": read("CELESTA_MEMORY", _host_memory(), _size),
             "shards": read("CELESTA_SHARDS", cls.shards, _number(int, 1)),
             "runtime_image": read("CELESTA_RUNTIME_IMAGE", cls.runtime_image, str),
             "step_image": read("CELESTA_STEP_IMAGE", None, str),
@@ -170,6 +183,15 @@ def _boolean(text: str) -> bool:
     if text.lower() not in known:
         raise ValueError("wants on or off")
     return known[text.lower()]
+
+
+def _size(text: str) -> int:
+    from celesta.options import parse_bytes
+
+    size = parse_bytes(text)
+    if size is None:
+        raise ValueError(f"wants a size such as 8Gi, not {text!r}")
+    return size
 
 
 def _number(kind: Callable[[str], float], least: float) -> Callable[[str], float]:

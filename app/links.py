@@ -1,4 +1,4 @@
-"""Addresses: those of pages that REST documents point to, and the numbers in them. Called by `app.api` and `app.web`."""
+"""Addresses: of pages that REST documents point to, and the numbers in them. Called by `app.api` and `app.web`."""
 
 from typing import Any
 

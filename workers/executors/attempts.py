@@ -40,18 +40,19 @@ class Attempt:
         self._worker = worker
         self._timeout: float | None = document.get("timeout_seconds")
         self._started = time.monotonic()
-        self._cancelled = False
+        self.cancelled = threading.Event()
         self._lock = threading.Lock()
         self._lane: Lane | None = None
         self._child: Child | None = None
         self._sent_bytes = 0
+        self._notes = b""
 
     # From other threads
 
     def cancel(self) -> None:
         """Has the attempt end soon."""
         with self._lock:
-            self._cancelled = True
+            self.cancelled.set()
             if self._lane is not None:
                 self._lane.wake()
 
@@ -61,6 +62,11 @@ class Attempt:
             return b"" if self._child is None else os.pread(self._child.log, 1 << 20, offset)
 
     # From the thread that submitted it
+
+    def note(self, text: str) -> None:
+        """Tells whoever follows the log something before the step begins; the log begins with it."""
+        self._notes += text.encode()
+        self._tell(text.encode())
 
     def fail(self, error: Document) -> Document:
         """The result document of an attempt that ends without one of its own."""
@@ -77,7 +83,7 @@ class Attempt:
         try:
             child = self._obtain(lane)
             if child is None:
-                error = verdicts.cancelled() if self._cancelled else self._not_obtained()
+                error = verdicts.cancelled() if self.cancelled.is_set() else self._not_obtained()
                 return self.fail(error)
             try:
                 return self._run_on(lane, child, envelope)
@@ -91,7 +97,7 @@ class Attempt:
 
     def _obtain(self, lane: Lane) -> Child | None:
         deadline = time.monotonic() + (self._timeout or _OBTAIN_SECONDS)
-        while not self._cancelled and (left := deadline - time.monotonic()) > 0:
+        while not self.cancelled.is_set() and (left := deadline - time.monotonic()) > 0:
             child = lane.take(left)
             if child is not None:
                 return child
@@ -105,6 +111,7 @@ class Attempt:
     def _run_on(self, lane: Lane, child: Child, envelope: bytes) -> Document:
         with self._lock:
             self._child = child
+        os.write(child.log, self._notes)
         try:
             lane.give(child, envelope)
         except OSError as gone:
@@ -128,8 +135,8 @@ class Attempt:
         look_at_log = None if self._on_log is None else now + LIVE_LOG_AFTER_SECONDS
         error: Document | None = None
         while True:
-            if error is None and (self._cancelled or (deadline is not None and now >= deadline)):
-                error = verdicts.cancelled() if self._cancelled else verdicts.timed_out(self._timeout or 0)
+            if error is None and (self.cancelled.is_set() or (deadline is not None and now >= deadline)):
+                error = verdicts.cancelled() if self.cancelled.is_set() else verdicts.timed_out(self._timeout or 0)
                 lane.kill(child)
                 deadline = now + KILL_GRACE_SECONDS + 1.0
             elif error is not None and deadline is not None and now >= deadline:
@@ -147,10 +154,15 @@ class Attempt:
         """Hands out what was written since the last time. At the end only when there was a first time."""
         if self._on_log is None or (final and not self._sent_bytes):
             return
+        while self._on_log is not None and (data := os.pread(child.log, _LOG_CHUNK_BYTES, self._sent_bytes)):
+            self._tell(data)
+
+    def _tell(self, data: bytes) -> None:
+        if self._on_log is None:
+            return
         try:
-            while data := os.pread(child.log, _LOG_CHUNK_BYTES, self._sent_bytes):
-                self._on_log(*self.key, data)
-                self._sent_bytes += len(data)
+            self._on_log(*self.key, data)
+            self._sent_bytes += len(data)
         except Exception:  # The live log is a convenience; whoever takes it must not be able to break the step.
             self._on_log = None
 

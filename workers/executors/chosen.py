@@ -5,6 +5,7 @@ A worker child gives this to its runner, and the reconciler asks it where launch
 
 from __future__ import annotations
 
+import logging
 import time
 
 from celesta.errors import CelestaError
@@ -12,6 +13,8 @@ from celesta.runtime import verdicts
 from celesta.runtime.failures import error_document
 from celesta.store import open_store
 from workers.executors.base import Document, Executor, ExecutorConfig, OnLog, get
+
+log = logging.getLogger(__name__)
 
 
 class ChosenExecutor(Executor):
@@ -30,14 +33,19 @@ class ChosenExecutor(Executor):
         return found
 
     def submit(self, document: Document) -> Document | None:
-        """Runs the attempt, or launches it; one whose executor cannot be had fails."""
+        """Runs the attempt, or launches it; one whose executor cannot be had, or makes a mistake, fails."""
         try:
-            executor = self.of(document.get("executor") or self.name)
+            return self.of(document.get("executor") or self.name).submit(document)
         except CelestaError as error:
-            store = open_store(self.config.store_url, self.config.s3_endpoint_url)
-            failure = error_document(error, "user")
-            return verdicts.conclude(document, store, failure, None, time.monotonic(), "")
-        return executor.submit(document)
+            return self._failed(document, error_document(error, "user"))
+        except Exception as error:
+            # Let through it would be a lost lease: told forty seconds later, and as no more than that.
+            log.exception("the executor failed at step %s of run %s", document["path"], document["run"])
+            return self._failed(document, error_document(error, "system"))
+
+    def _failed(self, document: Document, failure: Document) -> Document:
+        store = open_store(self.config.store_url, self.config.s3_endpoint_url)
+        return verdicts.conclude(document, store, failure, None, time.monotonic(), "")
 
     def cancel(self, run: str, node: str, token: str) -> bool:
         """Ends this attempt, wherever it runs."""

@@ -18,9 +18,9 @@ thread in `submit`, only for attempts that run longer than a second.
 from __future__ import annotations
 
 import json
-import logging
 import os
 import threading
+import time
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any, ClassVar
@@ -35,13 +35,14 @@ from celesta.store import open_store
 from workers.executors.attempts import Attempt
 from workers.executors.base import Capabilities, Document, Executor, ExecutorConfig, OnLog
 from workers.executors.lanes import Lane, LaneEnded, Refused
+from workers.executors.slots import MILLI, Ask, Claim, Slots
 from workers.executors.zygote import Zygote, running_zygote, start_zygote
 
 __all__ = ["ProcessExecutor", "start_zygote"]
 
-log = logging.getLogger(__name__)
-
 KEEP_LANES = 4
+ASK_AGAIN_SECONDS = 0.05
+TELL_AFTER_SECONDS = 1.0
 _LANE_TRIES = 4
 
 
@@ -66,14 +67,15 @@ class ProcessExecutor(Executor):
         self._attempts[attempt.key] = attempt
         try:
             wanted, envelope = self._prepare(document)
-            return self._run(attempt, wanted, envelope)
+            claim = self._slots.claim(Ask.of(document["resources"]))
+            try:
+                if not self._admit(claim, attempt):
+                    return attempt.fail(verdicts.cancelled())
+                return self._run(attempt, wanted, envelope)
+            finally:
+                claim.leave()
         except CelestaError as error:
             return attempt.fail(error_document(error, kind_of(error)))
-        except (
-            Exception
-        ) as error:  # A mistake of ours. Let through it would be a lost lease, told later and as no more.
-            log.exception("the executor failed at step %s of run %s", document["path"], document["run"])
-            return attempt.fail(error_document(error, "system"))
         finally:
             self._attempts.pop(attempt.key, None)
 
@@ -99,6 +101,7 @@ class ProcessExecutor(Executor):
             self._lanes.clear()
         for lane in lanes:
             lane.close()
+        self._slots.close()
         if self._own_zygote is not None:
             self._own_zygote.close()
 
@@ -112,6 +115,17 @@ class ProcessExecutor(Executor):
         wanted = Wanted(folder, module, tuple(sorted((document.get("env") or {}).items())))
         told = {"document": document, "secrets": secrets(document, os.environ), "worker": self._worker}
         return wanted, json.dumps(told, separators=(",", ":")).encode()
+
+    def _admit(self, claim: Claim, attempt: Attempt) -> bool:
+        """Waits for a part of the host, and says so in the attempt's log; False when it was cancelled meanwhile."""
+        told_at = time.monotonic() + TELL_AFTER_SECONDS
+        while not claim.is_admitted():
+            if attempt.cancelled.wait(ASK_AGAIN_SECONDS):
+                return False
+            if time.monotonic() > told_at:
+                told_at = float("inf")
+                attempt.note(f"waiting for {claim.ask}: {self._slots.held()} of {self._slots.capacity} are taken\n")
+        return True
 
     def _run(self, attempt: Attempt, wanted: Wanted, envelope: bytes) -> Document:
         for _ in range(_LANE_TRIES):
@@ -166,3 +180,6 @@ class ProcessExecutor(Executor):
         self._attempts: dict[tuple[str, str, str], Attempt] = {}
         self._lanes: OrderedDict[Wanted, list[Lane]] = OrderedDict()
         self._folders: dict[Any, str | None] = {}
+        capacity = Ask(self.config.slots * MILLI, self.config.memory_bytes)
+        zygote = running_zygote()
+        self._slots = Slots(Path(self.config.home) / "run", capacity, zygote.owner if zygote else self._pid)

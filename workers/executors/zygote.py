@@ -33,7 +33,8 @@ class Zygote:
 
     def __init__(self, config: ExecutorConfig) -> None:
         self._config = config
-        self._owner = os.getpid()
+        self.owner = os.getpid()
+        """The worker's main process."""
         self._mark: Mark | None = None
         self._closing = threading.Event()
         self._starting = threading.Lock()
@@ -50,7 +51,7 @@ class Zygote:
 
     def close(self) -> None:
         """Ends the base server and everything below it."""
-        if os.getpid() != self._owner or self._closing.is_set():
+        if os.getpid() != self.owner or self._closing.is_set():
             return
         with self._starting:
             self._closing.set()
@@ -70,7 +71,7 @@ class Zygote:
             os.close(self._control)
 
     def _start(self) -> tuple[subprocess.Popen[bytes], int]:
-        mark = Mark.of(self._owner, next(_incarnations))
+        mark = Mark.of(self.owner, next(_incarnations))
         end_orphans(mark, before=self._mark)
         self._mark = mark
         read, write = os.pipe()

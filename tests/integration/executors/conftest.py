@@ -36,6 +36,8 @@ class Config:
     store_url: str
     s3_endpoint_url: str | None = None
     executor: str = "process"
+    slots: int = 2
+    memory_bytes: int = 2**30
 
 
 @dataclass

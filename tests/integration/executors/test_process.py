@@ -14,6 +14,7 @@ import pytest
 from celesta.runtime.processes import descendants, family, kill_all
 from tests.fixtures.processes import wait_until
 from workers.executors import lanes, orphans
+from workers.executors.chosen import ChosenExecutor
 from workers.executors.process import ProcessExecutor
 from workers.executors.zygote import Zygote
 
@@ -226,14 +227,58 @@ def test_an_executor_made_before_a_fork_works_in_the_parent_and_in_the_child(hos
     assert host.bench.value(host.bench.run("add", a=1, b=1)) == 2
 
 
-def test_a_mistake_of_the_executor_fails_the_attempt_at_once_in_its_own_words(
+def test_a_mistake_of_an_executor_fails_the_attempt_at_once_in_its_own_words(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(self: lanes.Lane, *_: object) -> None:
         raise RuntimeError("no lane to be had")
 
+    bench = replace(host.bench, executor=ChosenExecutor(host.bench.config))
     monkeypatch.setattr(lanes.Lane, "take", broken)
-    error = host.bench.error(host.bench.run("add", a=1, b=1))
+    error = bench.error(bench.run("add", a=1, b=1))
     assert (error["type"], error["message"], error["kind"]) == ("RuntimeError", "no lane to be had", "system")
     monkeypatch.undo()
-    assert host.bench.value(host.bench.run("add", a=1, b=1)) == 2
+    assert bench.value(bench.run("add", a=1, b=1)) == 2
+    bench.executor.close()
+
+
+# Parts of the host
+
+
+def test_a_step_that_asks_for_more_than_the_worker_has_is_told_so_at_its_start(host: Host) -> None:
+    document = host.bench.document("add", a=1, b=1) | {"resources": {"cpu": 3.0, "memory_bytes": None}}
+    error = host.bench.error(host.bench.submit(document))
+    assert error["kind"] == "user"
+    assert "resources.cpu: the step asks for 3, and its worker has 2 slots" in error["message"]
+
+
+def test_a_step_that_needs_all_slots_waits_for_them_and_says_why(host: Host, tmp_path: Path) -> None:
+    thread, _, pid = start(host, tmp_path)
+    document = host.bench.document("add", a=1, b=1) | {"resources": {"cpu": 2.0, "memory_bytes": 2**20}}
+    results: list[Any] = []
+    logged = host.bench.logged
+    host.bench.executor.on_log = lambda *piece: logged.append(piece)
+    waits = threading.Thread(target=lambda: results.append(host.bench.submit(document)))
+    waits.start()
+    wait_until(lambda: logged, what="a word on why it waits")
+    assert logged[-1][3] == b"waiting for 2 cpu and 1 MiB: 1 cpu of 2 cpu and 1,024 MiB are taken\n"
+    assert not results
+    os.kill(pid, signal.SIGKILL)
+    thread.join()
+    waits.join()
+    assert host.bench.value(results[0]) == 2
+    assert host.bench.kept(document, "log.txt").startswith(b"waiting for 2 cpu")
+
+
+def test_a_step_that_waits_for_slots_can_be_cancelled(host: Host, tmp_path: Path) -> None:
+    thread, _, pid = start(host, tmp_path)
+    document = host.bench.document("add", a=1, b=1) | {"resources": {"cpu": 2.0, "memory_bytes": None}}
+    results: list[Any] = []
+    waits = threading.Thread(target=lambda: results.append(host.bench.executor.submit(document)))
+    waits.start()
+    wait_until(lambda: host.bench.executor.cancel("run1", document["node"], "1.1"), what="the attempt")
+    waits.join()
+    assert host.bench.error(results[0])["type"] == "Cancelled"
+    os.kill(pid, signal.SIGKILL)
+    thread.join()
+    assert host.bench.value(host.bench.submit({**document, "token": "1.2", "attempt": 2})) == 2

@@ -38,7 +38,7 @@ def test_a_wrong_method_is_a_405_that_names_the_right_ones(playground: Playgroun
 def test_a_body_that_is_not_json_is_told_so(playground: Playground) -> None:
     answer = playground.call("POST", "runs", data=b"{oops", Content_Type="application/json")
     document = is_problem(answer, 400, "bad_request")
-    assert "JSON" in str(document["message"])
+    assert document["message"] == "Invalid JSON body."
 
 
 @pytest.mark.parametrize(

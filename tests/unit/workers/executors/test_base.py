@@ -12,7 +12,9 @@ from workers.executors import Executor, get
 
 @pytest.fixture
 def config(tmp_path: Path) -> Any:
-    return SimpleNamespace(home=tmp_path, store_url=f"file://{tmp_path}/store", s3_endpoint_url=None)
+    return SimpleNamespace(
+        home=tmp_path, slots=2, memory_bytes=2**30, store_url=f"file://{tmp_path}/store", s3_endpoint_url=None
+    )
 
 
 def test_a_known_name_and_a_dotted_path_find_the_same(config: Any) -> None:

@@ -39,6 +39,16 @@ def test_what_the_zygote_preloads_is_the_standard_library_only() -> None:
     assert added_by(statements) == ["celesta"]
 
 
+def test_the_zygote_loads_nothing_that_burdens_each_fork() -> None:
+    statements = (
+        "import importlib, celesta.runtime.zygote.base as base\n"
+        "for name in base.PRELOADED: importlib.import_module(name)\n"
+        "burden = {'threading', 'logging', 'random', 'asyncio', 'http', 'ssl'} & set(sys.modules)\n"
+        "assert not burden, burden"
+    )
+    assert added_by(statements) == ["celesta"]
+
+
 def test_a_plain_step_imports_nothing_after_the_zygote_is_warm() -> None:
     statements = (
         "import importlib, celesta.runtime.zygote.base as base\n"

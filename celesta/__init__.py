@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from celesta.branching import when
     from celesta.client import launch
+    from celesta.containers import container_task
     from celesta.files import Directory, File
     from celesta.graph import unmapped
     from celesta.options import Cache, Resources, Retry
@@ -24,6 +25,7 @@ _HOMES = {
     "File": "celesta.files",
     "Resources": "celesta.options",
     "Retry": "celesta.options",
+    "container_task": "celesta.containers",
     "current": "celesta.runtime.context",
     "launch": "celesta.client",
     "task": "celesta.tasks",
@@ -32,7 +34,8 @@ _HOMES = {
     "workflow": "celesta.workflows",
 }
 __all__ = [
-    "Cache", "Directory", "File", "Resources", "Retry", "current", "launch", "task", "unmapped", "when", "workflow",
+    "Cache", "Directory", "File", "Resources", "Retry", "container_task", "current", "launch", "task", "unmapped",
+    "when", "workflow",
 ]  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 _HERE = str(Path(__file__).parent) + os.sep
@@ -20,10 +21,16 @@ _NOT_THEIRS = (_HERE, "<frozen importlib", importlib.__file__)
 
 def user_line() -> str:
     """`file:line` of the nearest frame that is not Celesta's: the line that the user has to look at."""
+    frame = user_frame()
+    return f"{shown_path(frame.f_code.co_filename)}:{frame.f_lineno}"
+
+
+def user_frame() -> FrameType:
+    """The nearest frame that is not Celesta's."""
     frame = sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_HERE):
         frame = frame.f_back
-    return f"{shown_path(frame.f_code.co_filename)}:{frame.f_lineno}"
+    return frame
 
 
 def place_of(function: Callable[..., Any]) -> str:

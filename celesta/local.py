@@ -87,10 +87,19 @@ def run_local(
     problems = validate(spec)
     if problems:
         raise SpecError("the workflow cannot run", problems)
+    _refuse_commands(spec)
     store = store or local_store(home)
     given = _complete_inputs(spec, inputs)
     index = _Index(Path(home), store.url, reads=not (no_cache or refresh), writes=not no_cache)
     return _Run(spec, given, store, index, Path(home), on_event or _ignore).run()
+
+
+def _refuse_commands(spec: Document) -> None:
+    commands = {name for name, task in spec["tasks"].items() if task["kind"] == "container"}
+    steps = [step["path"] for step in spec["steps"] if step.get("task") in commands]
+    if steps:
+        told = [Problem(f"steps.{path}", "is a command in a container") for path in steps[:20]]
+        raise SpecError("a local run has no containers; run this on a server whose executor has them", told)
 
 
 def _complete_inputs(spec: Document, inputs: Mapping[str, Ref]) -> dict[str, Ref]:

@@ -32,7 +32,8 @@ class TaskSchema(_Strict):
 
     name = fields.String(required=True)
     kind = fields.String(required=True)
-    entrypoint = fields.String(required=True)
+    entrypoint = fields.String(required=True, allow_none=True)
+    command = fields.List(fields.String())
     code_digest = fields.String(required=True)
     interface = _object(required=True)
     doc = fields.String(allow_none=True)

@@ -98,7 +98,11 @@ def show(workflow: str, project: str | None, as_json: bool) -> None:
     for title, headings, rows in (
         ("inputs", ["input", "type", "default"], inputs),
         ("outputs", ["output", "type"], [(o["name"], spell(o["type"])) for o in interface["outputs"]]),
-        ("tasks", ["task", "", ""], [(t["name"], t["entrypoint"], short(t["doc"] or "")) for t in document["tasks"]]),
+        (
+            "tasks",
+            ["task", "", ""],
+            [(t["name"], t["entrypoint"] or t["source"], short(t["doc"] or "")) for t in document["tasks"]],
+        ),
     ):
         put()
         table(headings, rows, empty=f"It has no {title}.")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from celesta.errors import Problem
+from celesta.spec.container import container_problems
 from celesta.types import TypeDoc, accepts, spell
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -95,13 +96,17 @@ def task_problems(name: str, doc: Any, where: str) -> Iterator[Problem]:
         return
     if doc.get("name") != name:
         yield Problem(where, "its name is not the one it is listed under")
-    if doc.get("kind") != "python":
-        yield Problem(f"{where}.kind", f'{doc.get("kind")!r} is not known: a task is "python"')
-    if not _matches(ENTRYPOINT, doc.get("entrypoint")):
-        yield Problem(f"{where}.entrypoint", 'is not "module:function"')
+    wrong = list(interface_problems(doc.get("interface"), f"{where}.interface"))
+    yield from wrong
+    if doc.get("kind") == "python":
+        if not _matches(ENTRYPOINT, doc.get("entrypoint")):
+            yield Problem(f"{where}.entrypoint", 'is not "module:function"')
+    elif doc.get("kind") != "container":
+        yield Problem(f"{where}.kind", f'{doc.get("kind")!r} is not known: a task is "python" or "container"')
+    elif not wrong:
+        yield from container_problems(doc, where)
     if not _matches(DIGEST, doc.get("code_digest")):
         yield Problem(f"{where}.code_digest", "is not a SHA-256 in hex")
-    yield from interface_problems(doc.get("interface"), f"{where}.interface")
     yield from option_problems({key: doc.get(key) for key in OPTIONS}, where)
 
 

@@ -18,6 +18,7 @@ from celesta.blobs import MemoryBlobs
 from celesta.branching import Branch, Merge
 from celesta.bundle import pack, reached_files
 from celesta.codecs import encode
+from celesta.containers import ContainerTask
 from celesta.environment import environment_lock
 from celesta.errors import CodecError, NotFoundError, SpecError
 from celesta.frames import place_of
@@ -84,15 +85,20 @@ class _Writer:
     def _task(self, task: Task[..., Any], *, strict: bool) -> dict[str, Any]:
         return {
             "name": task.name,
-            "kind": "python",
-            "entrypoint": self._entrypoint(task),
-            "code_digest": code_digest(task.function, strict=strict),
+            **self._program(task, strict=strict),
             "interface": self._interface(task.interface, place_of(task.function)),
             "doc": inspect.getdoc(task.function) or "",
             "source": _source_text(task),
             **DEFAULTS,
             **task.options,
         }
+
+    def _program(self, task: Task[..., Any], *, strict: bool) -> dict[str, Any]:
+        """What runs: a function of the bundle, or a command."""
+        if isinstance(task, ContainerTask):
+            return task.program()
+        digest = code_digest(task.function, strict=strict)
+        return {"kind": "python", "entrypoint": self._entrypoint(task), "code_digest": digest}
 
     def _guarded(self, step: Step | Branch | Merge) -> dict[str, Any]:
         if isinstance(step, Branch):
@@ -207,6 +213,8 @@ def _is_keyed_by_code(step: Step) -> bool:
 
 
 def _source_text(task: Task[..., Any]) -> str:
+    if isinstance(task, ContainerTask):
+        return task.source()
     try:
         return inspect.getsource(task.function)
     except (OSError, TypeError):

@@ -34,6 +34,7 @@ def step_document(
         "idempotency_key": f"{view.run}/{path}",
         "kind": task["kind"],
         "entrypoint": task["entrypoint"],
+        "command": task.get("command"),
         "bundle": view.frame(node).plan.bundle,
         "interface": task["interface"],
         "inputs": dict(inputs),

@@ -25,7 +25,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any, ClassVar
 
-from celesta.errors import CelestaError
+from celesta.errors import CelestaError, InputError
 from celesta.runtime import verdicts
 from celesta.runtime.bundles import unpacked
 from celesta.runtime.enter import secrets
@@ -107,6 +107,10 @@ class ProcessExecutor(Executor):
 
     def _prepare(self, document: Document) -> tuple[Wanted, bytes]:
         """Which zygote the step wants, and what its child is told. Secrets go to the child alone."""
+        if document["kind"] != "python":
+            raise InputError(
+                f"step {document['path']!r} is a command in a container, and this executor runs Python only"
+            )
         digest = document["bundle"]
         folder = self._folders.get(digest)
         if folder is None and digest is not None:

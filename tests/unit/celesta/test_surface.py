@@ -13,6 +13,7 @@ SURFACE = [
     "File",
     "Resources",
     "Retry",
+    "container_task",
     "current",
     "launch",
     "task",

@@ -15,7 +15,7 @@ from app.api.runs import RunDocument
 from app.api.steps import StepDocument
 from app.api.workflows import VersionDocument, WholeWorkflow, WorkflowDocument
 from tests.fixtures.playground import Playground
-from tests.unit.app.specs import diamond, output, spec, step, task
+from tests.unit.app.specs import diamond, output, spec, step, task, value
 
 COUNTS = ("total", "succeeded", "cached", "failed", "skipped", "cancelled")
 
@@ -241,3 +241,12 @@ def test_documents_are_as_they_are_described(flow: Playground) -> None:
         for item in flow.get(path)["items"]:
             assert schema().validate(item) == {}
     assert CacheStats().validate(flow.get("cache/stats")) == {}
+
+
+def test_a_launch_that_nothing_here_can_run_is_refused_and_leaves_no_run(playground: Playground) -> None:
+    command = task("a", kind="container", entrypoint=None, command=["true"], image="image:1")
+    playground.register(spec([command], [step("a", inputs={"x": value(1)})]))
+    answer = playground.call("POST", "runs", {"workflow": "flow"})
+    assert answer.status == 422
+    assert 'its executor is "process"' in answer.json["message"]
+    assert playground.get("runs")["items"] == []

@@ -11,8 +11,8 @@ from typing import cast
 from app.config import Config
 from app.db import standalone
 from app.services import run_source
-from workers.engine.cascade import Adopted
 from workers.engine.controlling import Action
+from workers.engine.settling import Adopted
 from workers.engine.source import Source
 
 TAKEN_OVER = frozenset({"succeeded", "failed", "cached"})
@@ -41,8 +41,14 @@ def load(run_id: str) -> Source:
         started_ms=found.started_ms,
         pinned=found.adopted,
         settled=partial(_settled, run_id),
+        reusable=partial(_reusable, found.origin) if found.origin else None,
         raise_epoch=partial(run_source.raise_epoch, run_id),
     )
+
+
+def _reusable(origin: str) -> Iterator[tuple[str, str, Adopted]]:
+    for node, path, step in run_source.reusable_steps(origin):
+        yield node, path, Adopted(step.state, None, step.outcome or {}, step.source, step.cache_key)
 
 
 def _settled(run_id: str) -> Mapping[str, Adopted]:

@@ -25,6 +25,8 @@ class Origin(NamedTuple):
 
     run_id: str
     kind: str
+    options: dict[str, Any] | None = None
+    """What the new run takes over: `again` and `changed`, the steps and inputs that it does not. None: nothing."""
 
 
 def launch_run(
@@ -60,7 +62,7 @@ def launch_run(
             workflow_id=chosen.workflow_id,
             version_id=chosen.id,
             inputs=refs,
-            options=options or {},
+            options=(options or {}) | ((origin and origin.options) or {}),
             idempotency_key=idempotency_key,
             schedule_id=schedule_id,
             origin_run_id=origin.run_id if origin else None,

@@ -4,7 +4,7 @@ Called in the workers, inside `app.db.standalone`. The only write here is the ra
 that a rebuild adopts before anything of the new epoch happens.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,8 @@ class RunSource:
     control: str
     """What somebody decided: `run`, `pause` or `cancel`."""
     started_ms: int | None
+    origin: str | None
+    """The run that this one takes results over from."""
     adopted: Mapping[str, str]
     """Token by node: the results that earlier rebuilds took over. They win over any other manifest."""
 
@@ -51,7 +53,7 @@ class SettledStep:
 
 def load_run(run_id: str) -> RunSource:
     """Raises `NotFoundError`."""
-    columns = Run.inputs, Run.options, Run.epoch, Run.status, Run.started_at, Run.adopted, *DECISIONS
+    columns = Run.inputs, Run.options, Run.epoch, Run.status, Run.started_at, Run.adopted, Run.origin_run_id, *DECISIONS
     row = db.session.execute(
         select(*columns, Project.name, Version.plan_blob)
         .join(Project, Run.project_id == Project.id)
@@ -70,6 +72,7 @@ def load_run(run_id: str) -> RunSource:
         epoch=row.epoch,
         status=row.status,
         control=_control(row.cancel_requested_at, row.paused_at),
+        origin=row.origin_run_id if "again" in row.options else None,
         started_ms=milliseconds(row.started_at) if row.started_at else None,
         adopted=row.adopted,
     )
@@ -90,16 +93,26 @@ def control_of(run_id: str) -> str:
     return _control(*row)
 
 
+def reusable_steps(run_id: str) -> Iterator[tuple[str, str, SettledStep]]:
+    """Node, path and result of what another run may take over: what succeeded, and failed items of maps that did.
+
+    Its source is the attempt that computed it, also when this run had it from another.
+    """
+    rows = _settled_rows(run_id)
+    good = {row.node for row in rows if row.state in ("succeeded", "cached")}
+    for row in rows:
+        whole = row.node.rpartition(".")[0]
+        if row.node in good or (row.state == "failed" and whole in good):
+            own = {"run": run_id, "path": row.path, "node": row.node, "token": row.token}
+            state = "failed" if row.state == "failed" else "cached"
+            yield row.node, row.path, SettledStep(state, None, row.cache_key, row.source or own, _outcome(run_id, row))
+
+
 def settled_steps(run_id: str) -> dict[str, SettledStep]:
     """What is recorded as ended, by node."""
-    query = select(
-        Step.node, Step.state, Step.token, Step.cache_key, Step.source, Step.outputs, Step.error, Step.input_digests,
-        Step.path, Step.report, Step.log_bytes,
-    ).where(Step.run_id == run_id, Step.state.in_(STEP_TERMINAL))  # fmt: skip
-    rows = db.session.execute(query).all()
-    db.session.rollback()
     return {
-        row.node: SettledStep(row.state, row.token, row.cache_key, row.source, _outcome(run_id, row)) for row in rows
+        row.node: SettledStep(row.state, row.token, row.cache_key, row.source, _outcome(run_id, row))
+        for row in _settled_rows(run_id)
     }
 
 
@@ -115,6 +128,16 @@ def raise_epoch(run_id: str, adopted: Mapping[str, str]) -> int:
         run.epoch += 1
         run.adopted = {**adopted, **run.adopted}
         return int(run.epoch)
+
+
+def _settled_rows(run_id: str) -> Sequence[Any]:
+    query = select(
+        Step.node, Step.state, Step.token, Step.cache_key, Step.source, Step.outputs, Step.error, Step.input_digests,
+        Step.path, Step.report, Step.log_bytes,
+    ).where(Step.run_id == run_id, Step.state.in_(STEP_TERMINAL))  # fmt: skip
+    rows = db.session.execute(query).all()
+    db.session.rollback()
+    return rows
 
 
 def _control(cancel_requested_at: Any, paused_at: Any) -> str:

@@ -66,8 +66,6 @@ def send(
     options: dict[str, Any],
 ) -> None:
     """Launch a version with these inputs and tell how it goes."""
-    from celesta.cli.progress import announce, follow
-    from celesta.cli.result import finish, summary, tell_traceback
     from celesta.cli.values import split
     from celesta.client.blobs import ServerBlobs
 
@@ -75,14 +73,22 @@ def send(
     run = client.launch(
         workflow, inputs, refs, version=version, no_cache=options["no_cache"], refresh=options["refresh"]
     )
-    if options["wait"]:
+    tell(client, run, options["wait"], options["as_json"])
+
+
+def tell(client: Client, run: dict[str, Any], wait: bool, as_json: bool) -> None:
+    """How a run goes that was just launched; with `wait`, to its end."""
+    from celesta.cli.progress import announce, follow
+    from celesta.cli.result import finish, summary, tell_traceback
+
+    if wait:
         announce(run)
         ended = follow(client, run["run_id"])
         tell_traceback(_first_error(client, ended))
-        return finish(ended, options["as_json"])
-    if options["as_json"]:
+        return finish(ended, as_json)
+    if as_json:
         return print_json(summary(run))
-    put(f"Run {run['run_id']} of {workflow} is launched: {run['url']}")
+    put(f"Run {run['run_id']} of {run['workflow']} is launched: {run['url']}")
     put(f"Follow it with `celesta runs watch {run['run_id']}`.")
 
 

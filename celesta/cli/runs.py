@@ -22,6 +22,7 @@ from celesta.cli.output import (
     short,
     table,
 )
+from celesta.cli.runs_again import recover, rerun
 from celesta.cli.runs_compared import compare, diff, reproduce
 from celesta.cli.terminal import Log
 from celesta.errors import InputError, Problem, RunFailed
@@ -34,10 +35,10 @@ STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
 
 @click.group()
 def runs() -> None:
-    """List, show, watch, cancel and compare runs."""
+    """List, show, watch, control, repeat and compare runs."""
 
 
-for command in (diff, compare, reproduce):
+for command in (recover, rerun, diff, compare, reproduce):
     runs.add_command(command)
 
 

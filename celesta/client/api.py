@@ -159,6 +159,30 @@ class Client:
     def cancel(self, run_id: str) -> Document:
         return self._post({}, "runs", run_id, "cancel")
 
+    def recover(self, run_id: str, *, dry_run: bool = False, idempotency_key: str | None = None) -> Document:
+        """A new run that goes on where this one failed; with `dry_run` what it would do."""
+        asked = {"dry_run": dry_run, "idempotency_key": idempotency_key or uuid4().hex}
+        return self._post(asked, "runs", run_id, "recover")
+
+    def rerun(
+        self,
+        run_id: str,
+        inputs: Document | None = None,
+        input_refs: Document | None = None,
+        *,
+        steps: list[str] | None = None,
+        options: Document | None = None,
+        dry_run: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Document:
+        """A new run of the same version: whole, from `steps` on, or with other inputs.
+
+        With `dry_run` what it would do.
+        """
+        asked: Document = {"inputs": inputs or {}, "input_refs": input_refs or {}, "from": steps or []}
+        asked |= {"options": options or {}, "dry_run": dry_run, "idempotency_key": idempotency_key or uuid4().hex}
+        return self._post(asked, "runs", run_id, "rerun")
+
     def pause(self, run_id: str) -> Document:
         return self._post({}, "runs", run_id, "pause")
 

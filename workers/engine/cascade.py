@@ -21,24 +21,14 @@ from workers.engine import caching, events, keys, settling
 from workers.engine.bindings import Ref, parents_of
 from workers.engine.core import CHUNK, Engine, Kept
 from workers.engine.remaining import remaining
-from workers.engine.settling import Entry, Finding
+from workers.engine.reusing import reusable
+from workers.engine.settling import Adopted, Entry, Finding
 from workers.engine.views import Frame, View, index_of, map_of
 
 log = logging.getLogger(__name__)
 
 Ask = list[Any]
 """[node, verdict, ..] as the scripts answer it."""
-
-
-@dataclass(frozen=True)
-class Adopted:
-    """A result of an earlier epoch that a rebuild takes over: with the attempt's token, or a hit with its source."""
-
-    state: str
-    token: str | None
-    outcome: dict[str, Any]
-    source: dict[str, Any] | None = None
-    key: str | None = None
 
 
 @dataclass
@@ -141,11 +131,14 @@ class Cascade:
 
     def _look_up(self, nodes: list[str]) -> None:
         """Plain steps and items: adopted, answered from the cache, or let through to be sent."""
-        self._fetch(parents_of(self.view, [node for node in nodes if node not in self.adopted]))
+        known = {node: self.adopted[node] for node in nodes if node in self.adopted}
+        if self.view.root.reuses:
+            known = reusable(self.engine, self.view, nodes) | known
+        self._fetch(parents_of(self.view, [node for node in nodes if node not in known]))
         found: dict[str, Finding] = {}
         for node in nodes:
-            if node in self.adopted:
-                self._adopt(node, self.adopted[node])
+            if node in known:
+                self._adopt(node, known[node])
                 continue
             try:
                 reads = self.view.reads_cache(node)
@@ -234,7 +227,7 @@ class Cascade:
         for start in range(0, width, CHUNK):
             items = [f"{node}.{item}" for item in range(start, min(start + CHUNK, width))]
             self.seen.update(f"{item} " for item in items)
-            if self.view.reads_cache(node) or self.adopted:
+            if self.view.reads_cache(node) or self.adopted or self.view.root.reuses:
                 self._look_up(items)
             else:
                 self.admits.extend(admission(self.view, item, self.hold) for item in items)

@@ -53,7 +53,7 @@ def forget(engine: Engine, run: str) -> None:
     for start in range(0, len(states), CHUNK):
         pipe.zrem(keys.INFLIGHT, *(keys.member(run, node.decode()) for node in states[start : start + CHUNK]))
     pipe.zrem(keys.INFLIGHT, keys.member(run, ""), keys.member(run, keys.TIMEOUT))
-    pipe.unlink(*keys.of_run(run)[3:])
+    pipe.unlink(*keys.of_run(run)[3:], keys.reuse(run))
     pipe.execute()
 
 

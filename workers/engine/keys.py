@@ -32,6 +32,11 @@ def states(run: str) -> str:
     return f"celesta:{SHARD}:{run}:st"
 
 
+def reuse(run: str) -> str:
+    """Hash path -> result of an earlier run that this one takes over."""
+    return f"celesta:{SHARD}:{run}:reuse"
+
+
 def outcomes(run: str) -> str:
     return f"celesta:{SHARD}:{run}:out"
 

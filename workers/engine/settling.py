@@ -45,6 +45,18 @@ class Ended:
         return "cached" if self.source is not None else str(self.outcome["status"])
 
 
+@dataclass(frozen=True)
+class Adopted:
+    """A result of an earlier epoch that a rebuild takes over (with its token, or a hit with its source), or one of an
+    earlier run."""
+
+    state: str
+    token: str | None
+    outcome: dict[str, Any]
+    source: dict[str, Any] | None = None
+    key: str | None = None
+
+
 def attempt(view: View, ended: Ended) -> Entry:
     """The entry of an attempt that ran, failed, was lost or was cancelled."""
     node, outcome, state = ended.node, ended.outcome, ended.state

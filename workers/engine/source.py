@@ -5,14 +5,14 @@ manifests in the store. A recorded result is preferred, then one that an earlier
 the highest attempt.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from celesta.store.base import Store
-from workers.engine.cascade import Adopted
 from workers.engine.controlling import Action
 from workers.engine.manifests import order_of, successes
+from workers.engine.settling import Adopted
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Source:
     pinned: Mapping[str, str] = field(default_factory=dict)
     """Tokens by node that an earlier rebuild took over; they win over any other manifest."""
     settled: Callable[[], Mapping[str, Adopted]] = dict
+    reusable: Callable[[], Iterable[tuple[str, str, Adopted]]] | None = None
+    """Node, path and result of each step of another run that this one may take over."""
     raise_epoch: Callable[[Mapping[str, str]], int] = lambda adopted: 2
 
 

@@ -10,11 +10,13 @@ from collections.abc import Mapping
 
 from app.compiler.plan import Plan
 from workers.engine import events, keys
-from workers.engine.cascade import Adopted, Cascade, admission
+from workers.engine.cascade import Cascade, admission
 from workers.engine.controlling import cancel_rest, control
 from workers.engine.core import CHUNK, Engine
 from workers.engine.finishing import finish
 from workers.engine.overdue import now_ms
+from workers.engine.reusing import take_over
+from workers.engine.settling import Adopted
 from workers.engine.source import Source, recover
 from workers.engine.views import View
 
@@ -60,6 +62,7 @@ def resume(engine: Engine, source: Source) -> None:
 
 def _open(engine: Engine, source: Source, epoch: int, adopted: Mapping[str, Adopted]) -> None:
     plan = engine.views.plan(source.plan)
+    take_over(engine, source, plan)
     rebuilt = epoch > 1
     engine.call(
         "load",

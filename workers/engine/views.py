@@ -39,6 +39,10 @@ class Frame:
     no_cache: bool = False
     refresh: bool = False
     rebuilt: bool = False
+    reuses: bool = False
+    """The run takes results over from another."""
+    again: frozenset[str] = frozenset()
+    """Paths of steps that run although the cache may know them."""
     prefix: str = ""
     path_prefix: str = ""
     _kids: dict[int, list[Kid]] = field(default_factory=dict, compare=False)
@@ -48,14 +52,14 @@ class Frame:
 
     def asks(self, index: int) -> bool:
         """Whether the step is looked at before it is sent: it may be cached, is mapped, or settles in place."""
-        plan = self.plan
-        return plan.mapped(index) is not None or self.caches(index) or self.rebuilt or plan.in_place(index) is not None
+        plan, looks = self.plan, self.rebuilt or self.reuses
+        return looks or plan.mapped(index) is not None or self.caches(index) or plan.in_place(index) is not None
 
     def caches(self, index: int) -> bool:
         return not self.no_cache and self.plan.steps[index].get("cache") is not None
 
     def reads_cache(self, index: int) -> bool:
-        return not self.refresh and self.caches(index)
+        return not self.refresh and self.caches(index) and self.plan.steps[index]["path"] not in self.again
 
     def children(self, index: int, taken: bool | None = None) -> list[Kid]:
         """What `advance.lua` counts a settled step into. `taken` is how a branch came out."""
@@ -207,6 +211,8 @@ class Views:
             no_cache=bool(chosen.get("no_cache")),
             refresh=bool(chosen.get("refresh")),
             rebuilt=rebuilt == b"1",
+            reuses="again" in chosen,
+            again=frozenset(chosen.get("again", ())),
         )
         return View(run=run, epoch=int(epoch), project=project.decode(), root=root)
 

@@ -1,0 +1,139 @@
+"""Runs a version again on the ground of an earlier run, and tells before what that would do.
+
+`recover` goes on where the run failed; `rerun` begins anew: whole, from chosen steps, or with other inputs.
+
+The new run is a run of its own, which tells its origin. What it takes over is settled at its start, as answered by the
+step of the earlier run.
+"""
+
+import difflib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.access import Principal, require
+from app.config import Config
+from app.models import Project, Run
+from app.services.run_inputs import bind_inputs
+from app.services.run_launch import Origin, launch_run
+from app.services.run_reuse import preview
+from app.services.workflow_query import load_plan
+from celesta.errors import ConflictError, InputError, Problem
+from celesta.store import Store
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Again:
+    """What is asked of the new run."""
+
+    kind: str
+    inputs: Document = field(default_factory=dict)
+    """Plain values, and references, that take the place of the earlier run's."""
+    input_refs: Document = field(default_factory=dict)
+    steps: Collection[str] = ()
+    """Paths of steps that run anew, and do not look into the cache; what is below them runs too."""
+    options: Mapping[str, bool] = field(default_factory=dict)
+
+
+def recover() -> Again:
+    """The same version and inputs; what succeeded is taken over, even when it is not cached."""
+    return Again("recover")
+
+
+def rerun(
+    inputs: Document | None = None,
+    input_refs: Document | None = None,
+    steps: Collection[str] = (),
+    options: Mapping[str, bool] | None = None,
+) -> Again:
+    """The same version; what neither a changed input nor a chosen step affects is taken over. Without any: nothing."""
+    return Again("rerun", inputs or {}, input_refs or {}, steps, options or {})
+
+
+def preview_again(
+    session: Any, store: Store, principal: Principal, project: Project, run: Run, asked: Again
+) -> Document:
+    """What the new run would do, without making it. Raises as `run_again`."""
+    require(principal, "viewer", project)
+    _, options = _decided(store, run, asked)
+    return preview(session, run, load_plan(store, run.version.plan_blob), asked.kind, options)
+
+
+def run_again(
+    session: Any,
+    config: Config,
+    store: Store,
+    principal: Principal,
+    project: Project,
+    run: Run,
+    asked: Again,
+    idempotency_key: str | None = None,
+) -> Run:
+    """The new run, queued.
+
+    Raises `ConflictError` while the earlier run has not ended (or, to be recovered, when it succeeded), and
+    `InputError` for inputs that are wrong or not changed, and for steps that it does not have.
+    """
+    refs, options = _decided(store, run, asked)
+    return launch_run(
+        session,
+        config,
+        store,
+        principal,
+        project,
+        workflow=run.workflow.name,
+        version=run.version.digest,
+        input_refs=refs,
+        options={name: options[name] for name in ("no_cache", "refresh") if name in options},
+        idempotency_key=idempotency_key,
+        origin=Origin(run.id, asked.kind, {name: options[name] for name in ("again", "changed") if name in options}),
+    )
+
+
+def _decided(store: Store, run: Run, asked: Again) -> tuple[Document, Document]:
+    """The inputs and the options of the new run."""
+    _require_end(run, asked.kind)
+    options: Document = {name: run.options[name] for name in ("no_cache", "refresh") if name in run.options}
+    options |= asked.options
+    if asked.kind == "recover":
+        return run.inputs, options | {"again": []}
+    problems = list(
+        _unknown_steps(asked.steps, [step["path"] for step in load_plan(store, run.version.plan_blob).steps])
+    )
+    refs = dict(run.inputs)
+    try:
+        kept = {name: ref for name, ref in run.inputs.items() if name not in {**asked.inputs, **asked.input_refs}}
+        refs = bind_inputs(run.version.interface, asked.inputs, {**kept, **asked.input_refs}, {}, store)
+    except InputError as error:
+        problems += error.problems
+    changed = sorted(name for name in refs if refs[name]["digest"] != run.inputs.get(name, {}).get("digest"))
+    if (asked.inputs or asked.input_refs) and not (changed or asked.steps or problems):
+        names = ", ".join(sorted({**asked.inputs, **asked.input_refs}))
+        problems.append(Problem(names, "is what the run had already; change it, or name the steps to run from"))
+    if problems:
+        raise InputError(f"the run {run.id} cannot be run again like this", problems)
+    if asked.steps or changed:
+        options |= {"again": sorted(asked.steps), "changed": changed}
+    return refs, options
+
+
+def _require_end(run: Run, kind: str) -> None:
+    if run.recorded_at is None:
+        raise ConflictError(
+            f"run {run.id} is still {run.status}: wait for its end (celesta runs watch {run.id}), or cancel it before"
+        )
+    if kind == "recover" and run.status == "succeeded":
+        raise ConflictError(
+            f"run {run.id} succeeded, so there is nothing to recover; run it again with celesta runs rerun {run.id}"
+        )
+
+
+def _unknown_steps(paths: Collection[str], known: list[str]) -> Any:
+    for path in paths:
+        if path not in known:
+            whole = path.partition("[")[0]
+            near = [whole] if whole in known else difflib.get_close_matches(path, known, 1)
+            advice = f'did you mean "{near[0]}"?' if near else f"its steps are: {', '.join(known[:20])}"
+            yield Problem("from", f'there is no step "{path}" to run from; {advice}')

@@ -1,0 +1,93 @@
+"""`celesta runs recover | rerun`: a run once more, with what an earlier one came to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import rich_click as click
+
+from celesta.cli.output import json_option, print_json, project_option, put, table
+
+if TYPE_CHECKING:
+    from celesta.client import Client
+
+Document = dict[str, Any]
+wait_option = click.option("--wait/--no-wait", default=True, help="Wait for the end, or return once it is launched.")
+dry_option = click.option("--dry-run", is_flag=True, help="Only show what would run and what would be taken over.")
+
+
+@click.command()
+@click.argument("run")
+@dry_option
+@wait_option
+@project_option
+@json_option
+def recover(run: str, dry_run: bool, wait: bool, project: str | None, as_json: bool) -> None:
+    """Go on where a run failed, in a new run: what succeeded is taken over, even when it is not cached.
+
+    Of a map only the items that did not succeed run again.
+    """
+    from celesta.client import Client
+
+    with Client.from_env(project) as client:
+        _tell(client, client.recover(run, dry_run=dry_run), dry_run, wait, as_json)
+
+
+@click.command()
+@click.argument("run")
+@click.option("--from", "steps", multiple=True, metavar="PATH", help="Run this step anew, and all below it.")
+@click.option("--input", "pairs", multiple=True, metavar="NAME=VALUE", help="Another value for an input.")
+@click.option("--no-cache", is_flag=True, help="Look nothing up in the cache, and keep nothing for later.")
+@click.option("--refresh", is_flag=True, help="Look nothing up in the cache, and keep the new results.")
+@dry_option
+@wait_option
+@project_option
+@json_option
+def rerun(
+    run: str,
+    steps: tuple[str, ...],
+    pairs: tuple[str, ...],
+    no_cache: bool,
+    refresh: bool,
+    dry_run: bool,
+    wait: bool,
+    project: str | None,
+    as_json: bool,
+) -> None:
+    """Run the same version again: whole, from chosen steps (--from), or with other inputs (--input).
+
+    With --from or --input, what these do not affect is taken over from the earlier run.
+    """
+    from celesta.client import Client
+
+    with Client.from_env(project) as client:
+        inputs, refs = _changes(client, run, pairs)
+        options = {name: True for name, chosen in (("no_cache", no_cache), ("refresh", refresh)) if chosen}
+        answer = client.rerun(run, inputs, refs, steps=list(steps), options=options, dry_run=dry_run)
+        _tell(client, answer, dry_run, wait, as_json)
+
+
+def _changes(client: Client, run: str, pairs: tuple[str, ...]) -> tuple[Document, Document]:
+    """The values of `--input`, by the interface of the run's version; files are uploaded."""
+    if not pairs:
+        return {}, {}
+    from celesta.cli.inputs import collect
+    from celesta.cli.values import split
+    from celesta.client.blobs import ServerBlobs
+
+    document = client.run(run)
+    interface = client.version(document["workflow"], document["version"])["interface"]
+    interface = interface | {"inputs": [one | {"required": False} for one in interface["inputs"]]}
+    return split(collect(interface, {}, pairs), interface, ServerBlobs(client))
+
+
+def _tell(client: Client, answer: Document, dry_run: bool, wait: bool, as_json: bool) -> None:
+    from celesta.cli.launch import tell
+
+    if not dry_run:
+        return tell(client, answer, wait, as_json)
+    if as_json:
+        return print_json(answer)
+    rows = [(step["path"], step["run"], step["reuse"], step["why"]) for step in answer["steps"]]
+    table(["step", "runs", "taken over", "why"], rows, empty="No steps.")
+    put(f"\n{answer['run']} would run, {answer['reuse']} would be taken over from {answer['run_id']}.")

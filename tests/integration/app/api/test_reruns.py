@@ -1,0 +1,149 @@
+"""Recover, rerun, pause and resume through the REST interface: previews, new runs, and what is refused."""
+
+from typing import Any
+
+import pytest
+
+from app.api.reruns import Preview
+from app.services import run_source
+from tests.fixtures.playground import Playground
+from tests.unit.app.specs import diamond
+
+PATHS = {"3": "a", "1": "b", "2": "c", "0": "d"}
+
+
+@pytest.fixture
+def flow(playground: Playground) -> Playground:
+    playground.register(diamond())
+    return playground
+
+
+@pytest.fixture
+def failed(flow: Playground) -> str:
+    """a and b succeeded, c failed, and so d did not run."""
+    run = flow.launch(inputs={"n": 3})
+    flow.start(run)
+    for node in ("3", "1"):
+        flow.settle(run, node, PATHS[node], outputs={"result": 5}, input_digests={"x": "d" * 64})
+    error = {"type": "ValueError", "message": "no", "kind": "user", "traceback": ""}
+    flow.settle(run, "2", "c", "failed", error=error)
+    flow.settle(run, "0", "d", "upstream_failed")
+    flow.finish(run, "failed", {"path": "c"} | error, succeeded=2, failed=1, skipped=1)
+    return run
+
+
+@pytest.fixture
+def succeeded(flow: Playground) -> str:
+    run = flow.launch(inputs={"n": 3})
+    flow.start(run)
+    for node, path in PATHS.items():
+        flow.settle(run, node, path, outputs={"result": 5})
+    flow.finish(run, succeeded=4)
+    return run
+
+
+def wills(document: dict[str, Any]) -> dict[str, str]:
+    assert Preview().validate(document) == {}
+    return {step["path"]: step["will"] for step in document["steps"]}
+
+
+def test_a_recovery_is_previewed_and_makes_nothing_by_that(flow: Playground, failed: str) -> None:
+    answer = flow.call("POST", f"runs/{failed}/recover", {"dry_run": True})
+    assert answer.status == 200
+    assert wills(answer.json) == {"a": "reuse", "b": "reuse", "c": "run", "d": "run"}
+    assert (answer.json["run"], answer.json["reuse"]) == (2, 2)
+    assert {step["path"]: step["why"] for step in answer.json["steps"]}["d"] == "it was upstream failed"
+    assert len(flow.get("runs")["items"]) == 1
+
+
+def test_a_recovery_is_a_run_of_its_own_that_tells_its_origin(flow: Playground, failed: str) -> None:
+    made = flow.call("POST", f"runs/{failed}/recover", {"idempotency_key": "k"})
+    assert made.status == 201
+    assert made.json["origin"] == {"run_id": failed, "kind": "recover"}
+    assert made.json["inputs"] == {"n": 3}
+    assert flow.call("POST", f"runs/{failed}/recover", {"idempotency_key": "k"}).json["run_id"] == made.json["run_id"]
+    with flow.app.app_context():
+        assert run_source.load_run(made.json["run_id"]).origin == failed
+        kept = {path: step for _, path, step in run_source.reusable_steps(failed)}
+    assert set(kept) == {"a", "b"}
+    assert kept["a"].source == {"run": failed, "path": "a", "node": "3", "token": "1.1"}
+    assert (kept["a"].state, kept["a"].outcome["input_digests"]) == ("cached", {"x": "d" * 64})
+
+
+def test_what_goes_on_cannot_be_run_again_yet(flow: Playground) -> None:
+    run = flow.launch(inputs={"n": 3})
+    for verb in ("recover", "rerun"):
+        answer = flow.call("POST", f"runs/{run}/{verb}", {})
+        assert (answer.status, answer.json["code"]) == (409, "conflict")
+        assert "wait for its end" in answer.json["message"]
+
+
+def test_what_succeeded_needs_no_recovery(flow: Playground, succeeded: str) -> None:
+    answer = flow.call("POST", f"runs/{succeeded}/recover", {})
+    assert answer.status == 409
+    assert f"celesta runs rerun {succeeded}" in answer.json["message"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "will_run"),
+    [
+        ({}, {"a", "b", "c", "d"}),
+        ({"from": ["b"]}, {"b", "d"}),
+        ({"from": ["b", "c"]}, {"b", "c", "d"}),
+        ({"inputs": {"n": 4}}, {"a", "b", "c", "d"}),
+    ],
+)
+def test_a_rerun_runs_what_is_asked_and_all_below_it(
+    flow: Playground, succeeded: str, asked: dict[str, Any], will_run: set[str]
+) -> None:
+    answer = flow.call("POST", f"runs/{succeeded}/rerun", asked | {"dry_run": True})
+    assert answer.status == 200, answer.text
+    assert {path for path, will in wills(answer.json).items() if will == "run"} == will_run
+    made = flow.call("POST", f"runs/{succeeded}/rerun", asked)
+    assert made.status == 201
+    assert made.json["origin"]["kind"] == "rerun"
+    assert made.json["inputs"] == {"n": 3} | asked.get("inputs", {})
+    with flow.app.app_context():
+        assert (run_source.load_run(made.json["run_id"]).origin is None) is (asked == {})
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"from": ["e"]}, "its steps are: d, b, c, a"),
+        ({"from": ["a[3]"]}, 'did you mean "a"?'),
+        ({"inputs": {"m": 1}}, "is no input of this workflow"),
+        ({"inputs": {"n": "x"}}, "n"),
+        ({"inputs": {"n": 3}}, "is what the run had already"),
+        ({"inputs": {"m": 1}, "from": ["e"]}, "there is no step"),
+    ],
+)
+def test_a_rerun_of_what_is_not_there_is_told_what_is(
+    flow: Playground, succeeded: str, asked: dict[str, Any], told: str
+) -> None:
+    for more in ({}, {"dry_run": True}):
+        answer = flow.call("POST", f"runs/{succeeded}/rerun", asked | more)
+        assert answer.status == 422
+        assert told in answer.json["message"]
+    assert len(flow.get("runs")["items"]) == 1
+
+
+def test_a_run_is_paused_and_goes_on(flow: Playground) -> None:
+    run = flow.launch(inputs={"n": 3})
+    paused = flow.call("POST", f"runs/{run}/pause")
+    assert (paused.status, paused.json["paused_at"] is None) == (202, False)
+    assert flow.call("POST", f"runs/{run}/pause").json["paused_at"] == paused.json["paused_at"]
+    with flow.app.app_context():
+        assert run_source.control_of(run) == "pause"
+    assert flow.call("POST", f"runs/{run}/resume").json["paused_at"] is None
+    with flow.app.app_context():
+        assert run_source.control_of(run) == "run"
+
+
+def test_what_has_ended_or_is_cancelled_is_not_paused(flow: Playground, succeeded: str) -> None:
+    answer = flow.call("POST", f"runs/{succeeded}/pause")
+    assert (answer.status, "has succeeded already" in answer.json["message"]) == (409, True)
+    run = flow.launch(inputs={"n": 3})
+    flow.call("POST", f"runs/{run}/cancel")
+    for verb in ("pause", "resume"):
+        assert flow.call("POST", f"runs/{run}/{verb}").status == 409

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from celesta.files import Directory, File
     from celesta.graph import unmapped
     from celesta.options import Cache, Resources, Retry
+    from celesta.references import reference
     from celesta.runtime.context import current
     from celesta.tasks import task
     from celesta.workflows import workflow
@@ -28,14 +29,15 @@ _HOMES = {
     "container_task": "celesta.containers",
     "current": "celesta.runtime.context",
     "launch": "celesta.client",
+    "reference": "celesta.references",
     "task": "celesta.tasks",
     "unmapped": "celesta.graph",
     "when": "celesta.branching",
     "workflow": "celesta.workflows",
 }
 __all__ = [
-    "Cache", "Directory", "File", "Resources", "Retry", "container_task", "current", "launch", "task", "unmapped",
-    "when", "workflow",
+    "Cache", "Directory", "File", "Resources", "Retry", "container_task", "current", "launch", "reference", "task",
+    "unmapped", "when", "workflow",
 ]  # fmt: skip
 
 

@@ -24,9 +24,10 @@ from celesta.types import TypeDoc
 
 if TYPE_CHECKING:
     from celesta.branching import Branch, Merge
+    from celesta.references import Referenced
     from celesta.tasks import Task
 
-    Traced: TypeAlias = "Step | Branch | Merge"
+    Traced: TypeAlias = "Step | Branch | Merge | Referenced"
 
 STEP_NAME = re.compile(r"\w[\w.\- ]*")
 MOST_NESTED = 32
@@ -124,7 +125,7 @@ class Trace:
         if known.function is not task.function:
             where = f"{place_of(known.function)} and {place_of(task.function)}"
             problems.append(Problem("", f'two tasks are named "{task.name}" ({where}): give one @task(name=...)'))
-        after = _paths_of(task.after, problems, self)
+        after = paths_of(task.after, problems, self)
         if problems:
             call = f"{task.name}.map(...)" if mapped is not None else f"{task.name}(...)"
             raise SpecError(f"{line}: {call} cannot run", problems)
@@ -257,7 +258,7 @@ def _widths(mapped: Mapping[str, int | None]) -> list[Problem]:
     return []
 
 
-def _paths_of(after: Any, problems: list[Problem], going: Trace) -> list[str]:
+def paths_of(after: Any, problems: list[Problem], going: Trace) -> list[str]:
     """Steps that a call waits for without taking their outputs, in the order given and each once."""
     paths: list[str] = []
     for one in after if isinstance(after, list | tuple) else [after]:

@@ -9,7 +9,7 @@ servers: no `timeout` and no `resources` are enforced here, and a step that kill
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from celesta.ids import new_run_id
 from celesta.local_steps import LocalSteps
 from celesta.spec import validate
 from celesta.spec.conditions import decide
+from celesta.spec.steps import in_order, parents_of
 from celesta.store import Store, step_prefix
 from celesta.store.local import LocalStore
 
@@ -84,7 +85,11 @@ def run_local(
     `refresh` fills it only. `on_event` gets the events of the contracts. A failed step is a run that failed; what is
     wrong with the spec or the inputs raises `SpecError` or `InputError` before anything runs.
     """
-    problems = validate(spec)
+    problems = validate(spec) or [
+        Problem(f"steps.{step['path']}", f"{step['reference']} is registered on a server: run the workflow there")
+        for step in spec["steps"]
+        if "reference" in step
+    ]
     if problems:
         raise SpecError("the workflow cannot run", problems)
     _refuse_commands(spec)
@@ -134,7 +139,7 @@ class _Run:
         started = time.perf_counter()
         self._event("run.started", known=self.known)
         with self.steps:
-            for node, step in _in_order(self.spec["steps"]):
+            for node, step in in_order(self.spec["steps"]):
                 self.settled[step["path"]] = self._settle(str(node), step)
         status = "failed" if self.error else "succeeded"
         outputs = {} if self.error else {name: self._output(one) for name, one in self.spec["outputs"].items()}
@@ -179,7 +184,7 @@ class _Run:
         """What becomes of a step that is not to run: in a run that was stopped, for its parents, or a branch."""
         if self._stopped:
             return "cancelled"
-        states = {self.settled[parent] for parent in _parents(step)}
+        states = {self.settled[parent] for parent in parents_of(step)}
         if states & {"failed", "upstream_failed"}:
             return "upstream_failed"
         guard = step.get("guard")
@@ -344,40 +349,6 @@ class _Index:
 
     def _name(self, key: str) -> str:
         return f"cache/{key[:2]}/{key}.json"
-
-
-def _in_order(steps: list[Document]) -> Iterator[tuple[int, Document]]:
-    """The steps with their index, parents first, and otherwise as they are written. There is no cycle (validated)."""
-    number = {step["path"]: index for index, step in enumerate(steps)}
-    done: set[int] = set()
-    for first in range(len(steps)):
-        waiting = [first]
-        while waiting:
-            index = waiting[-1]
-            missing = [number[parent] for parent in _parents(steps[index]) if number[parent] not in done]
-            if missing:
-                waiting.append(missing[0])
-                continue
-            waiting.pop()
-            if index not in done:
-                done.add(index)
-                yield index, steps[index]
-
-
-def _parents(step: Document) -> list[str]:
-    """The paths of the steps that this one waits for, each once."""
-    found = dict.fromkeys(step.get("after") or ())
-    if step.get("guard"):
-        found[step["guard"]["step"]] = None
-    if "merge" in step:
-        found[step["merge"]] = None
-    bindings = list(step["inputs"].values())
-    while bindings:
-        binding = bindings.pop()
-        if "step" in binding:
-            found[binding["step"]] = None
-        bindings += binding.get("list") or (binding.get("dict") or {}).values()
-    return list(found)
 
 
 def _settles_in_place(step: Document) -> bool:

@@ -15,7 +15,9 @@ from celesta.spec import validate as spec_problems
 
 Document = dict[str, Any]
 MOST_STEPS = 200_000
-STEP_FIELDS = frozenset(("path", "task", "inputs", "map", "after", "options", "guard", "branch", "merge", "outputs"))
+STEP_FIELDS = frozenset(
+    ("path", "task", "inputs", "map", "after", "options", "guard", "branch", "merge", "outputs", "reference")
+)
 
 
 class _Strict(Schema):
@@ -47,6 +49,7 @@ class TaskSchema(_Strict):
     executor = fields.String(required=True, allow_none=True)
     image = fields.String(required=True, allow_none=True)
     labels = _object(required=True)
+    bundle = fields.String(allow_none=True)
 
 
 class Steps(fields.Field[list[Document]]):
@@ -86,6 +89,7 @@ class SpecSchema(_Strict):
     outputs = _object(required=True)
     timeout_seconds = fields.Float()
     policy = fields.String()
+    references = _object()
 
 
 _schema = SpecSchema()

@@ -19,6 +19,7 @@ from app.models import Project, Version, Workflow
 from app.services.audit import record
 from app.services.refs import values_in
 from app.services.version_activate import is_chosen, mark_active
+from app.services.version_link import link_references
 from celesta.codecs import verify
 from celesta.codecs.reach import blobs_of
 from celesta.errors import ConflictError, Problem, SpecError
@@ -70,6 +71,9 @@ def register_version(
     """
     require(principal, "editor", project)
     load_spec(spec)
+    linked = link_references(session, store, principal, project, spec)
+    if linked is not spec:
+        spec = load_spec(linked)
     digest = spec_digest(spec)
     known = session.scalars(_of_digest(project, digest)).one_or_none()
     if known is None:
@@ -190,8 +194,8 @@ def _require_true_constants(store: Store, spec: Document) -> None:
 
 
 def _blobs(spec: Document) -> Iterator[str]:
-    if spec["bundle"]:
-        yield spec["bundle"]
+    bundles = {spec["bundle"], *(task.get("bundle") for task in spec["tasks"].values())}
+    yield from (bundle for bundle in bundles if bundle)
     for _, ref in _constants(spec):
         yield from blobs_of(ref)
 

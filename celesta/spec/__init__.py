@@ -24,7 +24,7 @@ def spec_digest(spec: Spec) -> str:
     That is `doc`, and what tells where it was registered from: `git` and `environment`. Steps run in the environment of
     their worker or image, and the image is an option of the task.
     """
-    kept = {key: value for key, value in spec.items() if key not in ("git", "doc", "environment")}
+    kept = {key: value for key, value in spec.items() if key not in ("git", "doc", "references", "environment")}
     text = json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 

@@ -13,7 +13,15 @@ from typing import Any
 
 from celesta.errors import Problem
 from celesta.spec.conditions import condition_problems
-from celesta.spec.shapes import DIGEST, interface_problems, is_duration, option_problems, ref_problems, task_problems
+from celesta.spec.shapes import (
+    DIGEST,
+    REFERENCE,
+    interface_problems,
+    is_duration,
+    option_problems,
+    ref_problems,
+    task_problems,
+)
 from celesta.types import TypeDoc, accepts, inside
 
 PATH = re.compile(r"\w[\w.\- ]*(#\d+)?(/\w[\w.\- ]*(#\d+)?)*")
@@ -74,6 +82,8 @@ class _Checks:
                 continue
             if "branch" in step or "merge" in step:
                 yield from self._in_place(step, f"steps.{path}")
+            elif "reference" in step:
+                yield from self._reference(step, f"steps.{path}")
             elif isinstance(step.get("task"), str) and step["task"] in self.tasks:
                 yield from self._step(step, f"steps.{path}")
             yield from self._guard(step.get("guard"), f"steps.{path}.guard", self.parents[path])
@@ -95,6 +105,8 @@ class _Checks:
             if "branch" in step or "merge" in step:
                 self.outputs[path] = _ports_of(step)
                 self.branches |= {path} if "branch" in step else set()
+                continue
+            if "reference" in step:  # what it gives is known when the version is linked
                 continue
             name = step.get("task")
             task = self.tasks.get(name) if isinstance(name, str) else None
@@ -148,6 +160,17 @@ class _Checks:
                 yield Problem(f"{where}.inputs.{name}", "is neither then.OUTPUT nor otherwise.OUTPUT of its outputs")
             else:
                 yield from self._binding(binding, wanted, f"{where}.inputs.{name}", parents)
+        yield from self._after(step.get("after"), f"{where}.after", parents)
+
+    def _reference(self, step: dict[str, Any], where: str) -> Iterator[Problem]:
+        parents, text, inputs = self.parents[step["path"]], step["reference"], step.get("inputs")
+        if not isinstance(text, str) or not REFERENCE.fullmatch(text):
+            yield Problem(f"{where}.reference", 'is not "project/name@version"')
+        if not isinstance(inputs, dict):
+            yield Problem(f"{where}.inputs", "is not an object")
+            return
+        for name, binding in inputs.items():
+            yield from self._binding(binding, {"kind": "any"}, f"{where}.inputs.{name}", parents)
         yield from self._after(step.get("after"), f"{where}.after", parents)
 
     def _guard(self, guard: Any, where: str, parents: list[str]) -> Iterator[Problem]:

@@ -15,6 +15,7 @@ from celesta.spec.container import container_problems
 from celesta.types import TypeDoc, accepts, spell
 
 DIGEST = re.compile(r"[0-9a-f]{64}")
+REFERENCE = re.compile(r"((?P<project>[^/@\s]+)/)?(?P<name>\w[\w.\- ]*)(@(?P<version>[^/@]+))?")
 ENTRYPOINT = re.compile(r"[^\s:]+:[^\s:]+")
 _SIMPLE = {
     "any", "none", "bool", "int", "float", "str", "bytes", "datetime", "date", "file", "directory", "ndarray", "table",
@@ -94,8 +95,10 @@ def task_problems(name: str, doc: Any, where: str) -> Iterator[Problem]:
     if not isinstance(doc, dict):
         yield Problem(where, "is not a task document")
         return
-    if doc.get("name") != name:
+    if doc.get("name") != (name.rpartition(":")[2] if "bundle" in doc else name):
         yield Problem(where, "its name is not the one it is listed under")
+    if doc.get("bundle") is not None and not _matches(DIGEST, doc["bundle"]):
+        yield Problem(f"{where}.bundle", "is neither null nor a SHA-256 in hex")
     wrong = list(interface_problems(doc.get("interface"), f"{where}.interface"))
     yield from wrong
     if doc.get("kind") == "python":

@@ -28,6 +28,7 @@ from celesta.layout import Layout, is_local, main_name, module_path
 from celesta.options import DEFAULTS
 from celesta.placing import holds_promise
 from celesta.promises import Promise
+from celesta.references import Referenced
 from celesta.source import code_digest
 from celesta.spec.checks import validate
 from celesta.tasks import Task
@@ -100,11 +101,13 @@ class _Writer:
         digest = code_digest(task.function, strict=strict)
         return {"kind": "python", "entrypoint": self._entrypoint(task), "code_digest": digest}
 
-    def _guarded(self, step: Step | Branch | Merge) -> dict[str, Any]:
+    def _guarded(self, step: Step | Branch | Merge | Referenced) -> dict[str, Any]:
         if isinstance(step, Branch):
             document = self._branch(step)
         elif isinstance(step, Merge):
             document = self._merge(step)
+        elif isinstance(step, Referenced):
+            document = self._referenced(step)
         else:
             document = self._step(step)
         if step.guard is not None:
@@ -124,6 +127,10 @@ class _Writer:
         }
         outputs = [{"name": name, "type": doc} for name, doc in step.outputs.items()]
         return {"path": step.path, "merge": step.branch, "inputs": inputs, "outputs": outputs, "after": step.after}
+
+    def _referenced(self, step: Referenced) -> dict[str, Any]:
+        inputs = {n: self._untyped(v, step.line, f'{step.path}: input "{n}"') for n, v in step.inputs.items()}
+        return {"path": step.path, "reference": step.reference, "inputs": inputs, "after": step.after}
 
     def _untyped(self, value: Any, line: str, what: str) -> dict[str, Any]:
         wanted = ANY if holds_promise(value) else _own_type(value)

@@ -35,7 +35,7 @@ def step_document(
         "kind": task["kind"],
         "entrypoint": task["entrypoint"],
         "command": task.get("command"),
-        "bundle": view.frame(node).plan.bundle,
+        "bundle": task["bundle"] if "bundle" in task else view.frame(node).plan.bundle,
         "interface": task["interface"],
         "inputs": dict(inputs),
         "env": step.get("env") or {},

@@ -16,6 +16,7 @@ SURFACE = [
     "container_task",
     "current",
     "launch",
+    "reference",
     "task",
     "unmapped",
     "when",

@@ -6,7 +6,6 @@ other, in the order of the spec, each as soon as its own upstreams are done. Wha
 servers: no `timeout` and no `resources` are enforced here, and a step that kills the process ends the run.
 """
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +18,7 @@ from celesta.environment import environment_digest
 from celesta.errors import CelestaError, InputError, Problem, SpecError
 from celesta.hashing import cache_components, cache_key
 from celesta.ids import new_run_id
+from celesta.local_cache import Chosen, LocalCache, require_steps
 from celesta.local_steps import LocalSteps
 from celesta.spec import validate
 from celesta.spec.conditions import decide
@@ -75,15 +75,16 @@ def run_local(
     home: str | os.PathLike[str],
     *,
     store: Store | None = None,
-    no_cache: bool = False,
-    refresh: bool = False,
+    no_cache: Chosen = False,
+    refresh: Chosen = False,
     on_event: OnEvent | None = None,
 ) -> LocalRun:
     """Runs a workflow to its end; the modules of its tasks must be importable here.
 
     `inputs` are references in `store` (by default `local_store(home)`). `no_cache` neither asks nor fills the cache,
-    `refresh` fills it only. `on_event` gets the events of the contracts. A failed step is a run that failed; what is
-    wrong with the spec or the inputs raises `SpecError` or `InputError` before anything runs.
+    `refresh` fills it only, for all steps or those of the given paths. `on_event` gets the events of the contracts. A
+    failed step is a run that failed; what is wrong with the spec or the inputs raises `SpecError` or `InputError`
+    before anything runs.
     """
     problems = validate(spec) or [
         Problem(f"steps.{step['path']}", f"{step['reference']} is registered on a server: run the workflow there")
@@ -95,7 +96,8 @@ def run_local(
     _refuse_commands(spec)
     store = store or local_store(home)
     given = _complete_inputs(spec, inputs)
-    index = _Index(Path(home), store.url, reads=not (no_cache or refresh), writes=not no_cache)
+    require_steps(spec, no_cache=no_cache, refresh=refresh)
+    index = LocalCache(Path(home), store, no_cache, refresh)
     return _Run(spec, given, store, index, Path(home), on_event or _ignore).run()
 
 
@@ -122,7 +124,7 @@ class _Run:
     """One run: what is settled so far, and what that makes ready."""
 
     def __init__(
-        self, spec: Document, inputs: dict[str, Ref], store: Store, index: "_Index", home: Path, on_event: OnEvent
+        self, spec: Document, inputs: dict[str, Ref], store: Store, index: LocalCache, home: Path, on_event: OnEvent
     ) -> None:
         self.id = new_run_id()
         self.spec, self.inputs, self.store, self.index, self.on_event = spec, inputs, store, index, on_event
@@ -252,8 +254,9 @@ class _Run:
     ) -> tuple[str, dict[str, Ref] | None]:
         """A step, or an item of a map: from the cache, or run. Its state, and its outputs when it has them."""
         inputs = {name: ref for name, ref in _with_defaults(task, bound).items() if ref is not None}
-        key, components = self._key(task, inputs)
-        hit = self.index.find(key, task)
+        step = path.partition("[")[0]
+        key, components = (None, None) if self.index.is_off(step) else self._key(task, inputs)
+        hit = self.index.find(key, task, step)
         if hit is not None:
             source = {name: hit[name] for name in ("run", "path", "node", "token")}
             return self._done(node, path, "cached", cache_key=key, source=source), hit["outputs"]
@@ -321,34 +324,6 @@ class _Run:
 
     def _event(self, kind: str, **facts: Any) -> None:
         self.on_event({"kind": kind, "run": self.id, "at_ms": time.time_ns() // 1_000_000, **facts})
-
-
-class _Index:
-    """The cache index and the records of local runs: one small object each, under `CELESTA_HOME/local/index`."""
-
-    def __init__(self, home: Path, store_url: str, *, reads: bool, writes: bool) -> None:
-        self.objects = LocalStore(home / "local" / "index")
-        self.store_url, self.reads, self.writes = store_url, reads, writes
-
-    def find(self, key: str | None, task: Document) -> Document | None:
-        """The entry of this key, when its values are in the store of this run and it is not past its lifetime."""
-        data = self.objects.get(self._name(key)) if key and self.reads else None
-        entry: Document = json.loads(data) if data else {}
-        ttl_seconds = (task.get("cache") or {}).get("ttl_seconds")
-        too_old = ttl_seconds is not None and entry.get("at_ms", 0) + ttl_seconds * 1000 <= time.time() * 1000
-        return None if too_old or entry.get("store") != self.store_url else entry
-
-    def keep(self, key: str | None, entry: Document, components: Document | None) -> None:
-        if key and self.writes:
-            more = {"store": self.store_url, "at_ms": time.time_ns() // 1_000_000, "components": components}
-            self.objects.put(self._name(key), json.dumps(entry | more).encode())
-
-    def record(self, run: LocalRun) -> None:
-        """Keeps how a run ended."""
-        self.objects.put(f"runs/{run.run_id}.json", json.dumps(run.document() | {"states": run.states}).encode())
-
-    def _name(self, key: str) -> str:
-        return f"cache/{key[:2]}/{key}.json"
 
 
 def _settles_in_place(step: Document) -> bool:

@@ -121,7 +121,8 @@ class Cache(_Checked):
 
     version: a label that takes the place of the code's digest; the author then says when results change.
     ignore: inputs that do not change the result. environment: the image takes part in the key.
-    ttl: seconds, `"7d"` or a timedelta; an older entry is not used. scope: who shares the entries.
+    ttl: seconds, `"7d"` or a timedelta; an older entry is not used. scope: who shares the entries, the
+    runs of a `"project"` or those of all projects (`"organisation"`).
     """
 
     version: str | None = None
@@ -139,8 +140,8 @@ class Cache(_Checked):
             yield Problem("environment", f"{self.environment!r} is not True or False")
         if self.ttl is not None and not parse_seconds(self.ttl):
             yield Problem("ttl", f'{self.ttl!r} is no duration above 0: write seconds, or text such as "12h" or "7d"')
-        if self.scope != "project":
-            yield Problem("scope", f'{self.scope!r} is not known: the scope is "project"')
+        if self.scope not in ("project", "organisation"):
+            yield Problem("scope", f'{self.scope!r} is not known: write "project" or "organisation"')
 
     def document(self) -> dict[str, Any]:
         ttl = None if self.ttl is None else parse_seconds(self.ttl)

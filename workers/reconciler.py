@@ -145,8 +145,8 @@ class Reconciler:
         if self.client.exists(keys.RESTORED):
             return
         with sources.database(self.app.config):
-            for project in cache_index.projects():
-                entries = ((key, json.dumps(value)) for key, value in cache_index.entries(project))
+            for space in cache_index.spaces():
+                entries = ((key, json.dumps(value)) for key, value in cache_index.entries(space))
                 while part := dict(islice(entries, CHUNK)):
-                    self.client.hset(keys.cache(project), mapping=part)
+                    self.client.hset(keys.cache(space), mapping=part)
         self.client.set(keys.RESTORED, 1)

@@ -4,7 +4,7 @@ from sqlalchemy import ForeignKey, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.db import Base
-from app.models.columns import MaybeMoment, Moment, ProjectKey, now, one_of
+from app.models.columns import Big, MaybeMoment, Moment, ProjectKey, now, one_of
 
 ROLES = ("viewer", "editor", "owner")
 
@@ -15,6 +15,8 @@ class Project(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(unique=True)
     description: Mapped[str] = mapped_column(default="")
+    cache_limit_bytes: Mapped[int | None] = mapped_column(Big)
+    """Above it the entries that were used least recently are evicted; null: no limit."""
     created_at: Mapped[Moment] = mapped_column(default=now)
 
 

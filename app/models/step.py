@@ -18,7 +18,7 @@ class Step(Base):
     __table_args__ = (
         one_of("state", STEP_STATES, "state"),
         Index(None, "run_id", "position", "item"),
-        some_of("ix_step_hit", "cache_key", where="state = 'cached'"),
+        some_of("ix_step_cache_key", "cache_key", where="cache_key IS NOT NULL"),
     )
 
     run_id: Mapped[RunKey] = mapped_column(primary_key=True)

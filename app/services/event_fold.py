@@ -190,6 +190,8 @@ def _add_cache_entry(rows: Rows, run: RunFacts, event: Event, outputs: Mapping[s
             "outputs": dict(outputs),
             "components": event.get("components"),
             "created_at": at,
+            "scope": event.get("scope") or "project",
+            "bytes": sum(int(ref["size"]) for ref in outputs.values()),
         }
 
 

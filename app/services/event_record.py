@@ -145,6 +145,7 @@ def _replace_cache(dialect: str) -> Any:
     """The newest result stands for a key, as in the index of Redis; one that comes again by a replay is not newer."""
     table: Any = CacheEntry.__table__
     insert = _insert(table, dialect)
-    columns = {column.name: insert.excluded[column.name] for column in table.columns if not column.primary_key}
+    kept = ("pinned_at", "pinned_by")  # what people said of the entry holds for its newer result
+    columns = {c.name: insert.excluded[c.name] for c in table.columns if not c.primary_key and c.name not in kept}
     newer = insert.excluded.created_at > table.c.created_at
     return insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=columns, where=newer)

@@ -3,13 +3,13 @@
 Refuses with all problems at once, before anything of the run is written.
 """
 
-import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from app.services.refs import misfit
 from celesta.codecs import from_plain, verify
 from celesta.errors import InputError, Problem
+from celesta.nearest import nearest
 from celesta.store import Store
 
 Document = dict[str, Any]
@@ -65,14 +65,25 @@ def _wrong_ref(ref: Any, port: Document, store: Store) -> Iterator[Problem]:
 def _unknown(ports: Mapping[str, Any], given: list[str]) -> Iterator[Problem]:
     for name in dict.fromkeys(given):
         if name not in ports:
-            near = difflib.get_close_matches(name, ports, 1)
-            known = f'did you mean "{near[0]}"?' if near else f"the inputs are: {', '.join(ports) or 'none'}"
-            yield Problem(name, f"is no input of this workflow; {known}")
+            yield Problem(name, f"is no input of this workflow; {nearest(name, ports, 'the inputs are')}")
 
 
 def _wrong_options(options: Mapping[str, Any]) -> Iterator[Problem]:
     for name, value in options.items():
         if name not in OPTIONS:
             yield Problem(f"options.{name}", f"is no option of a run; there are {', '.join(OPTIONS)}")
-        elif not isinstance(value, bool):
-            yield Problem(f"options.{name}", "wants true or false")
+        elif not isinstance(value, bool) and not (isinstance(value, list) and all(isinstance(v, str) for v in value)):
+            yield Problem(f"options.{name}", "wants true or false, or a list of steps")
+
+
+def require_steps(options: Mapping[str, Any], paths: Iterable[str]) -> None:
+    """Refuses options for steps that the plan does not have. Of a step inside of another the outer one has to exist."""
+    known = dict.fromkeys(paths)
+    problems = [
+        Problem(f"options.{option}", f'there is no step "{step}"; {nearest(step, known)}')
+        for option, chosen in options.items()
+        for step in (chosen if isinstance(chosen, list) else ())
+        if step not in known and step.partition("/")[0] not in known
+    ]
+    if problems:
+        raise InputError("the run cannot start", problems)

@@ -13,7 +13,7 @@ from app.models import Project, Run
 from app.models.columns import now
 from app.services.audit import record
 from app.services.executor_check import require_executors
-from app.services.run_inputs import bind_inputs
+from app.services.run_inputs import bind_inputs, require_steps
 from app.services.version_find import find_version
 from app.services.workflow_query import load_plan
 from celesta.ids import new_run_id
@@ -54,8 +54,10 @@ def launch_run(
     run = _launched(session, project, idempotency_key)
     if run is None:
         chosen = find_version(session, project, workflow, version)
-        require_executors(load_plan(store, chosen.plan_blob), config)
+        plan = load_plan(store, chosen.plan_blob)
+        require_executors(plan, config)
         refs = bind_inputs(chosen.interface, inputs or {}, input_refs or {}, options or {}, store)
+        require_steps(options or {}, plan.paths)
         run = Run(
             id=new_run_id(),
             project_id=project.id,

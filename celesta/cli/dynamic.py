@@ -6,6 +6,7 @@ the flags of the inputs among the options. `--help` before a target shows the co
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ import rich_click as click
 
 from celesta.cli.inputs import Flag, flags_of
 
+EVERY = "*"
+"""Value of an option whose value was left out: every step."""
 PREFIX = "input_of_target_"
 TARGET = "celesta.target"
 
@@ -36,7 +39,7 @@ class DynamicCommand(click.RichCommand):
         raise NotImplementedError
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        names, options = leading(args, self.params)
+        names, options, args = leading(args, self.params)
         wanted = [param for param in self.params if isinstance(param, click.Argument)]
         if len(names) == len(wanted):
             ctx.meta[TARGET] = self.target(names, options)
@@ -57,24 +60,37 @@ class DynamicCommand(click.RichCommand):
         self.help = saved
 
 
-def leading(args: Sequence[str], params: Sequence[click.Parameter]) -> tuple[list[str], dict[str, str]]:
-    """The positional arguments before the first flag of an input, and the options with a value among all arguments."""
-    valued = {name for p in params if isinstance(p, click.Option) and not p.is_flag for name in p.opts}
-    flags = {name for p in params if isinstance(p, click.Option) and p.is_flag for name in (*p.opts, *p.secondary_opts)}
+def leading(args: Sequence[str], params: Sequence[click.Parameter]) -> tuple[list[str], dict[str, str], list[str]]:
+    """The positional arguments before the first flag of an input, the options with a value among all arguments, and the
+    arguments in which an option that may do without a value has one: what names the target is never taken for it."""
+    known = [p for p in params if isinstance(p, click.Option)]
+    may_have = {name for p in known if not p.is_flag and p._flag_needs_value for name in p.opts}
+    valued = {name for p in known if not p.is_flag for name in p.opts} - may_have
+    flags = {name for p in known if p.is_flag for name in (*p.opts, *p.secondary_opts)}
     wanted = sum(isinstance(param, click.Argument) for param in params)
     names: list[str] = []
     options: dict[str, str] = {}
     open_end = True
-    rest = iter(args)
-    for arg in rest:
+    whole: list[str] = []
+    rest = deque(args)
+    while rest:
+        arg = rest.popleft()
         name, equals, value = arg.partition("=")
+        if name in may_have and not equals:
+            follows = len(names) == wanted and bool(rest) and not rest[0].startswith("-")
+            arg = f"{name}={rest.popleft() if follows else EVERY}"
+        whole.append(arg)
+        if name in may_have:
+            continue
         if name in valued:
-            options[name] = value if equals else next(rest, "")
+            if not equals and rest:
+                whole.append(value := rest.popleft())
+            options[name] = value
         elif arg.startswith("-") and arg not in flags:
             open_end = False
         elif open_end and len(names) < wanted and arg not in flags:
             names.append(arg)
-    return names, options
+    return names, options, whole
 
 
 def options_of(interface: dict[str, Any]) -> list[click.Option]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
-from celesta.cli.dynamic import TARGET, DynamicCommand, Target, typed_of
+from celesta.cli.dynamic import EVERY, TARGET, DynamicCommand, Target, typed_of
 from celesta.cli.output import json_option, print_json, project_option, put
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ def run_options(command: Any) -> Any:
     for option in reversed(
         [
             click.option("--wait/--no-wait", default=True, help="Wait for the end, or return once it is launched."),
-            click.option("--no-cache", is_flag=True, help="Compute every step, and keep nothing for later."),
-            click.option("--refresh", is_flag=True, help="Compute every step, and keep the new results."),
+            step_option("--no-cache", "Compute every step, or STEP, and keep nothing for later."),
+            step_option("--refresh", "Compute every step, or STEP, and keep the new results."),
             click.option("--input", "pairs", multiple=True, metavar="NAME=VALUE", help="An input, by its name."),
             project_option,
             json_option,
@@ -37,6 +38,16 @@ def run_options(command: Any) -> Any:
     ):
         command = option(command)
     return command
+
+
+def step_option(name: str, text: str) -> Any:
+    """An option for all steps, or with a value for one; given again, for several."""
+    return click.option(name, multiple=True, is_flag=False, flag_value=EVERY, metavar="[STEP]", help=text)
+
+
+def steps_of(given: Sequence[str]) -> bool | list[str]:
+    """What such an option asks for."""
+    return EVERY in given or list(given) or False
 
 
 @click.command(cls=LaunchCommand)
@@ -71,7 +82,12 @@ def send(
 
     inputs, refs = split(values, interface, ServerBlobs(client))
     run = client.launch(
-        workflow, inputs, refs, version=version, no_cache=options["no_cache"], refresh=options["refresh"]
+        workflow,
+        inputs,
+        refs,
+        version=version,
+        no_cache=steps_of(options["no_cache"]),
+        refresh=steps_of(options["refresh"]),
     )
     tell(client, run, options["wait"], options["as_json"])
 

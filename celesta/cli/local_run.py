@@ -13,6 +13,7 @@ Document = dict[str, Any]
 
 def run_here(traced: Traced, values: Document, options: Document) -> None:
     """Run to the end and print it; raises `RunFailed` as a run on a server does."""
+    from celesta.cli.launch import steps_of
     from celesta.cli.result import finish, tell_traceback
     from celesta.local import local_store, run_local
     from celesta.settings import Settings
@@ -29,7 +30,7 @@ def run_here(traced: Traced, values: Document, options: Document) -> None:
             say(f"{event['path']} is tried again ({event['reason']})")
 
     with stdout_on_stderr():
-        chosen = {name: options[name] for name in ("no_cache", "refresh")}
+        chosen = {name: steps_of(options[name]) for name in ("no_cache", "refresh")}
         ended = run_local(spec, refs, home, store=store, on_event=follow, **chosen)
     run = ended.document()
     run["log"] = (run["log"] or "").removeprefix("file://")

@@ -22,6 +22,7 @@ from celesta.errors import ServerUnreachable
 from celesta.settings import Settings
 
 Document = dict[str, Any]
+Chosen = bool | list[str]
 Blobs = Mapping[str, bytes | Path]
 
 WAIT_SECONDS = 25.0
@@ -122,11 +123,14 @@ class Client:
         input_refs: Document | None = None,
         *,
         version: str | None = None,
-        no_cache: bool = False,
-        refresh: bool = False,
+        no_cache: Chosen = False,
+        refresh: Chosen = False,
         idempotency_key: str | None = None,
     ) -> Document:
-        """Start a run and return its document. The key makes a repeated launch return the first one's run."""
+        """Start a run and return its document. The key makes a repeated launch return the first one's run.
+
+        `no_cache` and `refresh` are for all steps, or for those of the given paths.
+        """
         document: Document = {
             "workflow": workflow,
             "inputs": inputs or {},

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
-from celesta.client.api import Client, is_over
+from celesta.client.api import Chosen, Client, is_over
 from celesta.client.blobs import ServerBlobs
 from celesta.errors import InputError, Problem, RunFailed
 
@@ -69,7 +69,7 @@ def launch(workflow: Subject, /, **inputs: Any) -> Handle:
 
 
 def launch_on(
-    client: Client, workflow: Subject, inputs: dict[str, Any], *, no_cache: bool = False, refresh: bool = False
+    client: Client, workflow: Subject, inputs: dict[str, Any], *, no_cache: Chosen = False, refresh: Chosen = False
 ) -> Handle:
     """Launch on this client's server, with the options of `Client.launch`."""
     if isinstance(workflow, str):

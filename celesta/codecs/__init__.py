@@ -9,6 +9,7 @@ from celesta.codecs.intake import from_plain
 from celesta.codecs.lists import items, make_list
 from celesta.codecs.parts import blobs
 from celesta.codecs.plain import preview, to_plain
+from celesta.codecs.presence import gone
 from celesta.codecs.values import decode, encode, make_dict
 from celesta.codecs.verify import verify
 
@@ -18,6 +19,7 @@ __all__ = [
     "difference",
     "encode",
     "from_plain",
+    "gone",
     "items",
     "make_dict",
     "make_list",

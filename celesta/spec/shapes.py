@@ -215,7 +215,7 @@ def _cache(value: Any) -> bool:
         and _texts(value.get("ignore"))
         and isinstance(value.get("environment"), bool)
         and _seconds_or_null(value.get("ttl_seconds"))
-        and value.get("scope") == "project"
+        and value.get("scope") in ("project", "organisation")
     )
 
 

@@ -1,13 +1,13 @@
 """The cache index and single-flight: asked before anything is sent, taken at the claim, written at the completion.
 
-The keys are of `celesta.hashing`; the index is a hash per project, whose durable copy the recorder keeps. A lost index
-entry costs one computation, never a wrong answer. A flight is a lease: whoever holds it computes, everyone else gives
-back worker and slot and asks again when it lands.
+The keys are of `celesta.hashing`; the index is a hash per project, and one that all projects share, whose durable copy
+the recorder keeps. A lost index entry costs one computation, never a wrong answer. A flight is a lease: whoever holds
+it computes, everyone else gives back worker and slot and asks again when it lands.
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis import Redis
 
@@ -22,6 +22,17 @@ from workers.engine.views import View
 Hit = dict[str, Any]
 
 WAITING_SECONDS = 60
+
+
+class Slot(NamedTuple):
+    """Where an entry is: the project, or all of them (`keys.ORGANISATION`), that share it, and its key."""
+
+    space: str
+    key: str
+
+
+def slot_of(view: View, node: str, key: str) -> Slot:
+    return Slot(keys.ORGANISATION if view.shares(node) else view.project, key)
 
 
 def find(view: View, node: str, inputs: Mapping[str, Ref]) -> Finding:
@@ -41,12 +52,23 @@ def environment_of(step: Mapping[str, Any]) -> str | None:
     return step.get("image") or environment_digest()
 
 
-def lookup(client: Redis, view: View, wanted: Sequence[str]) -> list[Hit | None]:
-    """What the index knows under these keys, in one round trip."""
+def lookup(client: Redis, wanted: Sequence[Slot]) -> list[Hit | None]:
+    """What the index knows of these, in one round trip."""
     if not wanted:
         return []
-    found = client.hmget(keys.cache(view.project), list(wanted))
-    return [None if text is None else json.loads(text) for text in found]
+    spaces: dict[str, list[str]] = {}
+    for space, key in wanted:
+        spaces.setdefault(space, []).append(key)
+    asked = [(keys.cache(space), asked) for space, asked in spaces.items()]
+    if len(asked) == 1:
+        answers = [client.hmget(*asked[0])]
+    else:
+        pipe = client.pipeline(transaction=False)
+        for name, of_space in asked:
+            pipe.hmget(name, of_space)
+        answers = pipe.execute()
+    texts = {space: iter(answer) for space, answer in zip(spaces, answers, strict=True)}
+    return [None if (text := next(texts[space])) is None else json.loads(text) for space, _ in wanted]
 
 
 def fresh(view: View, node: str, hit: Hit | None, now_ms: int) -> Hit | None:
@@ -57,56 +79,64 @@ def fresh(view: View, node: str, hit: Hit | None, now_ms: int) -> Hit | None:
     return hit if hit.get("at_ms", 0) + ttl * 1000 > now_ms else None
 
 
+def drop(client: Redis, slots: Sequence[Slot]) -> None:
+    """Takes entries out whose bytes are gone. One that somebody computed anew meanwhile is computed once more."""
+    pipe = client.pipeline(transaction=False)
+    for space, key in slots:
+        pipe.hdel(keys.cache(space), key)
+    pipe.execute()
+
+
 def record(view: View, node: str, token: str, outputs: Mapping[str, Ref], at_ms: int) -> str:
     """The index entry of an accepted result."""
     path = view.path(node)
     entry = {"run": view.run, "path": path, "node": node, "token": token, "outputs": outputs, "at_ms": at_ms}
-    return json.dumps(entry)
+    return json.dumps(entry | {"project": view.project} if view.shares(node) else entry)
 
 
 def source_of(hit: Hit) -> dict[str, Any]:
-    return {name: hit.get(name) for name in ("run", "path", "node", "token")}
+    """Who made an entry: run, path, node, token, and the project where it may be another."""
+    return {name: hit[name] for name in ("run", "path", "node", "token", "project") if name in hit}
 
 
-def take(client: Redis, view: View, key: str, owner: str, ms: int) -> tuple[Hit | None, bool]:
+def take(client: Redis, slot: Slot, owner: str, ms: int) -> tuple[Hit | None, bool]:
     """One round trip: the hit that came meanwhile, and whether the flight is now the caller's."""
     pipe = client.pipeline(transaction=False)
-    pipe.set(keys.flight(view.project, key), owner, nx=True, px=ms)
-    pipe.hget(keys.cache(view.project), key)
+    pipe.set(keys.flight(*slot), owner, nx=True, px=ms)
+    pipe.hget(keys.cache(slot.space), slot.key)
     taken, text = pipe.execute()
     return (None if text is None else json.loads(text)), bool(taken)
 
 
-def wait(client: Redis, view: View, key: str, node: str) -> None:
+def wait(client: Redis, view: View, slot: Slot, node: str) -> None:
     """Asks to be woken when the flight lands."""
-    name = keys.waiters(view.project, key)
+    name = keys.waiters(*slot)
     pipe = client.pipeline(transaction=False)
     pipe.sadd(name, keys.member(view.run, node))
     pipe.expire(name, WAITING_SECONDS)
     pipe.execute()
 
 
-def renew(client: Redis, view: View, flights: Iterable[tuple[str, str]], ms: int) -> None:
-    """Prolongs flights (key, owner) that are still their owners'."""
-    for key, owner in flights:
-        SCRIPTS["flight"](client, [keys.flight(view.project, key)], owner, ms)
+def renew(client: Redis, flights: Iterable[tuple[Slot, str]], ms: int) -> None:
+    """Prolongs flights (slot, owner) that are still their owners'."""
+    for slot, owner in flights:
+        SCRIPTS["flight"](client, [keys.flight(*slot)], owner, ms)
 
 
-def land(client: Redis, view: View, flights: Mapping[str, tuple[str, str | None]]) -> list[str]:
-    """Ends flights (key to owner and index entry): writes what was computed, lets go, and answers who waited.
+def land(client: Redis, flights: Mapping[Slot, tuple[str, str | None]]) -> list[str]:
+    """Ends flights (slot to owner and index entry): writes what was computed, lets go, and answers who waited.
 
     The entry is there before the flight is gone, so that a waiter who comes in between finds the one or the other.
     """
     if not flights:
         return []
     pipe = client.pipeline(transaction=False)
-    for key, (_, entry) in flights.items():
+    for (space, key), (_, entry) in flights.items():
         if entry is not None:
-            pipe.hset(keys.cache(view.project), key, entry)
-    for key, (owner, _) in flights.items():
-        names = [keys.flight(view.project, key)]
-        pipe.eval(SCRIPTS["flight"].text, 1, *names, owner)
-        pipe.smembers(keys.waiters(view.project, key))
-        pipe.delete(keys.waiters(view.project, key))
+            pipe.hset(keys.cache(space), key, entry)
+    for slot, (owner, _) in flights.items():
+        pipe.eval(SCRIPTS["flight"].text, 1, keys.flight(*slot), owner)
+        pipe.smembers(keys.waiters(*slot))
+        pipe.delete(keys.waiters(*slot))
     replies = pipe.execute()[-3 * len(flights) :]
     return [name.decode() for waiting in replies[1::3] for name in waiting]

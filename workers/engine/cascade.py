@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from time import time
 from typing import Any
 
-from celesta.codecs import encode, make_list
+from celesta.codecs import encode, gone, make_list
 from celesta.errors import CelestaError, Skipped, StoreError
 from celesta.spec.conditions import decide
 from workers.engine import caching, events, keys, settling
@@ -145,16 +145,33 @@ class Cascade:
                 found[node] = self._find(node) if reads else Finding({})
             except CelestaError as error:
                 self._could_not(node, error)
-        wanted = [node for node, finding in found.items() if finding.key]
-        hits = caching.lookup(self.engine.client, self.view, [str(found[node].key) for node in wanted])
-        now = int(time() * 1000)
-        answered = {node: caching.fresh(self.view, node, hit, now) for node, hit in zip(wanted, hits, strict=True)}
+        hits = self._hits(found)
         for node, finding in found.items():
-            hit = answered.get(node)
+            hit = hits.get(node)
             if hit is None:
                 self.admits.append(admission(self.view, node, self.hold))
             else:
                 self.hit(node, hit, finding)
+
+    def _hits(self, found: dict[str, Finding]) -> dict[str, caching.Hit]:
+        """The entries that answer these steps. One whose bytes are gone is none, and is dropped.
+
+        Where the store cannot tell, the step is taken out of `found`: it cannot be decided now.
+        """
+        client, store, now = self.engine.client, self.engine.store, int(time() * 1000)
+        slots = {n: caching.slot_of(self.view, n, finding.key) for n, finding in found.items() if finding.key}
+        entries = zip(slots, caching.lookup(client, list(slots.values())), strict=True)
+        hits = {node: hit for node, entry in entries if (hit := caching.fresh(self.view, node, entry, now))}
+        try:
+            lost = gone(store, {node: hit["outputs"] for node, hit in hits.items()})
+        except StoreError as error:
+            for node in hits:
+                del found[node]
+                self._could_not(node, error)
+            return {}
+        if lost:
+            caching.drop(client, [slots[node] for node in lost])
+        return {node: hit for node, hit in hits.items() if node not in lost}
 
     def hit(self, node: str, hit: caching.Hit, finding: Finding) -> None:
         """Settles a step by the result of another."""

@@ -52,15 +52,16 @@ def _begin(engine: Engine, run: str, ended: Sequence[Ended], keep: Kept | None) 
 
 def land(engine: Engine, view: View, ended: Sequence[Ended], answers: Sequence[str]) -> None:
     """Writes the cache for what was accepted, ends the flights of all, and wakes who waited for them."""
-    flights: dict[str, tuple[str, str | None]] = {}
+    flights: dict[caching.Slot, tuple[str, str | None]] = {}
     for one, answer in zip(ended, answers, strict=True):
         if one.finding is not None and one.finding.key is not None:
             kept = one.state == "succeeded" and answer == "ok"
             now = int(time() * 1000)
             entry = caching.record(view, one.node, one.token, one.outcome["outputs"], now) if kept else None
-            flights[one.finding.key] = (flight_owner(view, one.node, one.token), entry)
+            slot = caching.slot_of(view, one.node, one.finding.key)
+            flights[slot] = (flight_owner(view, one.node, one.token), entry)
     if flights:
-        wake(engine, caching.land(engine.client, view, flights))
+        wake(engine, caching.land(engine.client, flights))
 
 
 def flight_owner(view: View, node: str, token: str) -> str:

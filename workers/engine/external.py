@@ -51,9 +51,13 @@ def vouch(engine: Engine, run: str, attempts: Sequence[Launched], place: str) ->
     if reply["status"] != "ok":
         return []
     view = engine.views.of(run)
-    flights = [(one.cache_key, flight_owner(view, one.node, one.token)) for one in attempts if view and one.cache_key]
-    if view and flights:
-        caching.renew(engine.client, view, flights, engine.launched_ms)
+    flights = [
+        (caching.slot_of(view, one.node, one.cache_key), flight_owner(view, one.node, one.token))
+        for one in attempts
+        if view and one.cache_key
+    ]
+    if flights:
+        caching.renew(engine.client, flights, engine.launched_ms)
     answers: list[str] = reply["answers"]
     return answers
 

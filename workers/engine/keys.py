@@ -4,6 +4,10 @@ A run, its deadlines and its events share one hash tag, so that one script may t
 flight keys belong to all runs, carry no tag, and are never touched inside a run's script.
 """
 
+from app.services.cache_index import ORGANISATION, index_key
+
+__all__ = ["ORGANISATION"]
+
 SHARD = "{p0}"
 INFLIGHT = f"celesta:{SHARD}:inflight"
 """Sorted set `run|step` by deadline: outbox, lease table, timers and active steps in one."""
@@ -45,18 +49,19 @@ def counts(run: str) -> str:
     return f"celesta:{SHARD}:{run}:cnt"
 
 
-def cache(project: str) -> str:
-    return f"celesta:cache:{project}"
+def cache(space: str) -> str:
+    """Hash of key to entry: what the runs of a project share, or those of all of them (`ORGANISATION`)."""
+    return index_key(space)
 
 
-def flight(project: str, key: str) -> str:
+def flight(space: str, key: str) -> str:
     """Held by the one attempt that computes this cache key; everyone else waits for it."""
-    return f"celesta:flight:{project}:{key}"
+    return f"celesta:flight:{space}:{key}"
 
 
-def waiters(project: str, key: str) -> str:
+def waiters(space: str, key: str) -> str:
     """Set of `run|step` to be woken when the flight lands."""
-    return f"celesta:waiting:{project}:{key}"
+    return f"celesta:waiting:{space}:{key}"
 
 
 def member(run: str, node: str) -> str:

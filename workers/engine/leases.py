@@ -54,7 +54,7 @@ class Leases(threading.Thread):
             if answer != "ok" and batch.current == (node, token):
                 batch.stopped[node] = answer
                 self.runner.executor.cancel(view.run, node, token)
-        caching.renew(engine.client, view, list(batch.flights.items()), engine.lease_ms)
+        caching.renew(engine.client, list(batch.flights.items()), engine.lease_ms)
 
     def _unblock(self, batch: Batch) -> None:
         if monotonic() - batch.since < SLOW_SECONDS:

@@ -10,9 +10,10 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic
+from time import monotonic, time
 from typing import Any, Protocol
 
+from celesta.codecs import gone
 from celesta.errors import CelestaError
 from workers.engine import caching, events, keys, scripts, settling
 from workers.engine.bindings import Ref, parents_of
@@ -57,7 +58,7 @@ class Batch:
     current: tuple[str, str] | None = None
     since: float = field(default_factory=monotonic)
     ended: list[Ended] = field(default_factory=list)
-    flights: dict[str, str] = field(default_factory=dict)
+    flights: dict[caching.Slot, str] = field(default_factory=dict)
     stopped: dict[str, str] = field(default_factory=dict)
     """Steps that a heartbeat told to stop: `cancelled` or `stale`."""
 
@@ -191,20 +192,21 @@ class Runner:
 
     def _may_compute(self, batch: Batch, node: str, token: str, finding: Finding) -> bool:
         """Single-flight: whether this attempt is the one that computes its key."""
-        view, client, key = batch.view, self.engine.client, str(finding.key)
-        owner = flight_owner(view, node, token)
-        hit, taken = caching.take(client, view, key, owner, self.engine.lease_ms)
-        if hit is not None:
+        view, client = batch.view, self.engine.client
+        slot, owner = caching.slot_of(view, node, str(finding.key)), flight_owner(view, node, token)
+        found, taken = caching.take(client, slot, owner, self.engine.lease_ms)
+        hit = caching.fresh(view, node, found, int(time() * 1000))
+        if hit is not None and not gone(self.engine.store, {slot: hit["outputs"]}):
             if taken:
-                caching.land(client, view, {key: (owner, None)})
+                caching.land(client, {slot: (owner, None)})
             outcome = {"status": "succeeded", "outputs": hit["outputs"], "error": None, "metrics": []}
             batch.keep(Ended(node, token, outcome, finding, source=caching.source_of(hit)))
             return False
         if taken:
             with batch.lock:
-                batch.flights[key] = owner
+                batch.flights[slot] = owner
             return True
-        caching.wait(client, view, key, node)
+        caching.wait(client, view, slot, node)
         self.give_back(view, [(node, token)], FLIGHT_RETRY_MS)
         return False
 

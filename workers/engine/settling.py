@@ -91,7 +91,7 @@ def in_place(
     if state in ("succeeded", "cached", "failed"):
         status = "failed" if state == "failed" else "succeeded"
         outcome = {"status": status, "outputs": outputs or {}, "error": error, "metrics": []}
-    facts = {"source": source, **_facts(finding)}
+    facts = {"source": source, **_facts(view, node, finding)}
     taken = outputs["result"]["inline"] if outputs and view.in_place(node) == "branch" else None
     entry = _entry(view, node, state, events.settled(view, node, None, outcome, **facts), taken)
     if gathered:
@@ -149,14 +149,16 @@ def _counter(view: View, node: str, state: str) -> str:
 
 def _event(view: View, ended: Ended) -> str:
     outcome = None if ended.cancelled else ended.outcome
-    facts = {"source": ended.source, **_facts(ended.finding)}
+    facts = {"source": ended.source, **_facts(view, ended.node, ended.finding)}
     return events.settled(view, ended.node, ended.token, outcome, **facts)
 
 
-def _facts(finding: Finding | None) -> dict[str, Any]:
+def _facts(view: View, node: str, finding: Finding | None) -> dict[str, Any]:
     if finding is None:
         return {}
-    return {"cache_key": finding.key, "components": finding.components, "input_digests": finding.input_digests}
+    shared = {"scope": "organisation"} if finding.key and view.shares(node) else {}
+    facts = {"cache_key": finding.key, "components": finding.components, "input_digests": finding.input_digests}
+    return facts | shared
 
 
 def _error_text(view: View, node: str, error: dict[str, Any]) -> str:

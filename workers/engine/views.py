@@ -28,6 +28,8 @@ JOIN, OFF = 1, 2
 that came out otherwise counts as skipped."""
 Kid = tuple[str, int, int] | tuple[str, int, int, int]
 """A step that waits for another: its node, how many settled parents it needs, SEND or ASK, and JOIN or OFF."""
+Chosen = bool | frozenset[str]
+"""All steps or none, or those of these paths; a path stands for the steps of the plan that its step opened, too."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class Frame:
 
     plan: Plan
     inputs: dict[str, Any]
-    no_cache: bool = False
-    refresh: bool = False
+    no_cache: Chosen = False
+    refresh: Chosen = False
     rebuilt: bool = False
     reuses: bool = False
     """The run takes results over from another."""
@@ -56,10 +58,18 @@ class Frame:
         return looks or plan.mapped(index) is not None or self.caches(index) or plan.in_place(index) is not None
 
     def caches(self, index: int) -> bool:
-        return not self.no_cache and self.plan.steps[index].get("cache") is not None
+        return self.plan.steps[index].get("cache") is not None and not self._is_chosen(self.no_cache, index)
 
     def reads_cache(self, index: int) -> bool:
-        return not self.refresh and self.caches(index) and self.plan.steps[index]["path"] not in self.again
+        if self._is_chosen(self.refresh, index) or self.plan.steps[index]["path"] in self.again:
+            return False
+        return self.caches(index)
+
+    def _is_chosen(self, chosen: Chosen, index: int) -> bool:
+        if isinstance(chosen, bool):
+            return chosen
+        path = f"{self.path_prefix}{self.plan.steps[index]['path']}"
+        return path in chosen or any(path.startswith(f"{one}/") for one in chosen)
 
     def children(self, index: int, taken: bool | None = None) -> list[Kid]:
         """What `advance.lua` counts a settled step into. `taken` is how a branch came out."""
@@ -131,6 +141,10 @@ class View:
 
     def caches(self, node: str) -> bool:
         return self.frame(node).caches(index_of(node))
+
+    def shares(self, node: str) -> bool:
+        """Whether the step's cache entries are for all projects."""
+        return (self.step(node).get("cache") or {}).get("scope") == "organisation"
 
     def reads_cache(self, node: str) -> bool:
         return self.frame(node).reads_cache(index_of(node))
@@ -208,13 +222,17 @@ class Views:
         root = Frame(
             plan=self.plan(plan.decode()),
             inputs=json.loads(inputs),
-            no_cache=bool(chosen.get("no_cache")),
-            refresh=bool(chosen.get("refresh")),
+            no_cache=_chosen(chosen.get("no_cache")),
+            refresh=_chosen(chosen.get("refresh")),
             rebuilt=rebuilt == b"1",
             reuses="again" in chosen,
             again=frozenset(chosen.get("again", ())),
         )
         return View(run=run, epoch=int(epoch), project=project.decode(), root=root)
+
+
+def _chosen(option: Any) -> Chosen:
+    return frozenset(option) if isinstance(option, list) else bool(option)
 
 
 def _keep(kept: OrderedDict[str, T], name: str, value: T, most: int) -> None:

@@ -243,6 +243,16 @@ class TestLaunch:
         with pytest.raises(NotFoundError, match='did you mean "flow"'):
             launch(workflow="flo")
 
+    def test_options_for_steps_that_do_not_exist_are_told_with_the_nearest(self, launch):
+        assert launch(options={"refresh": ["a", "d"], "no_cache": False}).options["refresh"] == ["a", "d"]
+        with pytest.raises(InputError) as caught:
+            launch(options={"refresh": ["aa"], "no_cache": ["nothing-like"]})
+        told = {problem.where: problem.message for problem in caught.value.problems}
+        assert told["options.refresh"] == 'there is no step "aa"; did you mean "a"?'
+        assert told["options.no_cache"] == 'there is no step "nothing-like"; there are: d, b, c, a'
+        with pytest.raises(InputError, match="true or false, or a list of steps"):
+            launch(options={"refresh": [1]})
+
     def test_a_viewer_cannot_launch(self, launch, project):
         with pytest.raises(AccessError):
             launch(principal=Principal("bob", roles={project.id: "viewer"}))

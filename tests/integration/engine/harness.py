@@ -43,7 +43,7 @@ class Planned:
         *,
         map_over: list[str] | None = None,
         after: tuple[int, ...] = (),
-        cache: bool = False,
+        cache: bool | dict[str, Any] = False,
         retries: int = 0,
         guard: tuple[int, bool] | None = None,
         retry: dict[str, Any] | None = None,
@@ -51,6 +51,8 @@ class Planned:
         **inputs: Binding,
     ) -> int:
         cached = {"version": None, "ignore": [], "environment": False, "ttl_seconds": None} if cache else None
+        if cached and isinstance(cache, dict):
+            cached |= cache
         document = _task(task, list(inputs), cached)
         policy = {"max": retries, "backoff_seconds": 0.05, "factor": 2.0, **(retry or {})}
         more = {"cache": cached, "retry": policy, "resources": resources, "map": map_over}
@@ -215,7 +217,8 @@ class World:
         return self.store.put_blob(json.dumps(planned.document(**outputs)).encode())
 
     def source(self, run: str, plan: str, **more: Any) -> Source:
-        return Source(run=run, project="p", plan=plan, inputs=more.pop("inputs", {}), **more)
+        given = {"project": "p", "inputs": {}} | more
+        return Source(run=run, plan=plan, **given)
 
     def start(self, run: str, plan: str, **more: Any) -> None:
         start(self.engine, self.source(run, plan, **more))

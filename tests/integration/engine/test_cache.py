@@ -1,8 +1,13 @@
 """The cache is asked before a message is sent, and one of two who need the same computes it."""
 
 import itertools
+import json
 from collections.abc import Callable
 
+import pytest
+
+from celesta.codecs.reach import blobs_within
+from celesta.errors import StoreError
 from tests.fixtures.growth import growth
 from tests.integration.engine.harness import Planned, World, step, value
 from workers.engine import keys
@@ -126,3 +131,98 @@ def test_a_chain_of_hits_grows_with_its_steps_and_no_faster(world: World) -> Non
         return work
 
     assert growth(hitting, 200, 2_000) < 4
+
+
+def test_no_cache_and_refresh_may_be_for_single_steps(world: World) -> None:
+    plan, last = _chain(4)
+    world.run(plan, "r1", result=step(last))
+    for run, options, computed in (
+        ("r2", {"refresh": ["double#1"]}, ["1"]),
+        ("r3", {"no_cache": ["one#0", "double#3"]}, ["0", "3"]),
+    ):
+        world.executor.ran.clear()
+        world.start(run, world.plan(plan, result=step(last)), options=options)
+        world.drain()
+        assert world.executor.ran == computed
+        assert world.output(run) == 8
+    index = [json.loads(text)["run"] for _, text in world.client.hscan_iter(keys.cache("p"))]
+    assert sorted(index) == ["r1", "r1", "r1", "r2"]
+
+
+def test_a_result_past_its_lifetime_is_computed_anew(world: World) -> None:
+    plan = Planned()
+    plan.add("one", cache={"ttl_seconds": 60})
+    world.run(plan, "r1")
+    ((key, text),) = world.client.hscan_iter(keys.cache("p"))
+    world.run(plan, "r2")
+    assert world.executor.ran == ["0"]
+    entry = json.loads(text)
+    world.client.hset(keys.cache("p"), key, json.dumps(entry | {"at_ms": entry["at_ms"] - 61_000}))
+    world.run(plan, "r3")
+    assert world.executor.ran == ["0", "0"]
+    assert world.finished("r3")["counts"]["succeeded"] == 1
+
+
+@pytest.mark.parametrize(
+    "output",
+    ["x" * 5_000, ["y" * 5_000], [f"{number}" * 3_000 for number in range(20)], {"inside": ["x" * 5_000] * 20}],
+    ids=["value", "list", "long-list", "nested-list"],
+)
+def test_a_hit_whose_bytes_are_gone_is_computed_again_and_is_a_hit_then(world: World, output: object) -> None:
+    world.functions["one"] = lambda: output
+    plan = Planned()
+    plan.add("one", cache=True)
+    world.run(plan, "r1")
+    (ref,) = world.events("r1", "step.settled")[0]["outcome"]["outputs"].values()
+    lost = list(blobs_within([ref], world.store))[-1]
+    world.store.delete(f"blobs/sha256/{lost[:2]}/{lost}")
+    world.run(plan, "r2")
+    assert world.finished("r2")["counts"]["succeeded"] == 1
+    assert world.store.has_blob(lost)
+    world.run(plan, "r3")
+    assert world.finished("r3")["counts"]["cached"] == 1
+
+
+def test_small_values_ask_nothing_of_the_store(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, last = _chain(3)
+    world.run(plan, "r1", result=step(last))
+    digest = world.plan(plan, result=step(last))
+    monkeypatch.setattr(type(world.store), "has_blob", lambda *_: pytest.fail("asked the store"))
+    world.start("r2", digest)
+    assert world.finished("r2")["counts"]["cached"] == 3
+
+
+def test_a_store_that_does_not_answer_makes_a_hit_neither_a_hit_nor_a_miss(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.functions["one"] = lambda: "x" * 5_000
+    plan = Planned()
+    plan.add("one", cache=True)
+    world.run(plan, "r1")
+    digest = world.plan(plan)
+    with monkeypatch.context() as broken:
+
+        def fail(*_: object) -> bool:
+            raise StoreError("does not answer")
+
+        broken.setattr(type(world.store), "has_blob", fail)
+        world.start("r2", digest)
+        assert world.executor.ran == ["0"]
+        assert world.events("r2", "step.settled") == []
+    assert len(list(world.client.hscan_iter(keys.cache("p")))) == 1
+
+
+def test_what_the_organisation_shares_answers_another_project_and_names_its_own(world: World) -> None:
+    plan = Planned()
+    plan.add("one", cache={"scope": "organisation"})
+    plan.add("two", cache=True)
+    world.functions["two"] = lambda: 2
+    world.run(plan, "r1")
+    world.executor.ran.clear()
+    world.start("r2", world.plan(plan), project="q")
+    world.drain()
+    assert world.executor.ran == ["1"]
+    hit, computed = world.events("r2", "step.settled")
+    assert hit["source"] == {"run": "r1", "path": "one#0", "node": "0", "token": "1.1", "project": "p"}
+    assert "scope" not in computed
+    assert {event.get("scope") for event in world.events("r1", "step.settled")} == {None, "organisation"}

@@ -6,6 +6,7 @@ import pytest
 
 from tests.integration.engine.harness import Planned, World, value
 from workers.engine import complete, control, keys
+from workers.engine.caching import Slot
 from workers.engine.leases import SLOW_SECONDS, Leases
 from workers.engine.running import Batch
 from workers.engine.settling import Ended
@@ -72,7 +73,7 @@ def test_a_redis_that_lost_the_run_stops_nothing(world: World, batch: Batch) -> 
 def test_a_flight_is_kept_as_long_as_its_step_runs(world: World, batch: Batch) -> None:
     name = keys.flight("p", "k")
     world.client.set(name, "me", px=1_000)
-    batch.flights["k"] = "me"
+    batch.flights[Slot("p", "k")] = "me"
     Leases(world.worker).tick()
     assert world.client.pttl(name) > 5_000
     world.client.set(name, "other", px=1_000)

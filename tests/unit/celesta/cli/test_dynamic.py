@@ -1,11 +1,12 @@
 import json
+import sys
 from typing import Any
 
 import pytest
 import rich_click as click
 
 from celesta.cli.dynamic import TARGET, DynamicCommand, Target, leading, typed_of
-from celesta.cli.launch import run_options
+from celesta.cli.launch import run_options, steps_of
 from celesta.codecs import from_plain
 from celesta.errors import InputError
 
@@ -37,6 +38,7 @@ def command(ctx: click.Context, /, **options: Any) -> None:
 
     values = collect(ctx.meta[TARGET].interface, typed_of(ctx), options["pairs"])
     print(json.dumps({"values": values, "local": options["local"], "wait": options["wait"]}))
+    print(json.dumps({name: steps_of(options[name]) for name in ("no_cache", "refresh")}), file=sys.stderr)
 
 
 def call(*args: str) -> None:
@@ -90,5 +92,24 @@ def test_a_missing_input_is_told_with_the_others() -> None:
 
 
 def test_the_target_is_looked_for_with_the_options_that_find_it() -> None:
-    names, options = leading(["w", "--x", "1", "--project=p", "y"], command.params[:1] + command.params[3:])
+    names, options, _ = leading(["w", "--x", "1", "--project=p", "y"], command.params[:1] + command.params[3:])
     assert (names, options) == (["w"], {"--project": "p"})
+
+
+@pytest.mark.parametrize(
+    ("args", "no_cache", "refresh"),
+    [
+        (("f.py", "w", "--n-items", "3"), False, False),
+        (("f.py", "w", "--n-items", "3", "--refresh"), False, True),
+        (("f.py", "w", "--refresh", "--no-cache", "--n-items", "3"), True, True),
+        (("f.py", "w", "--n-items", "3", "--refresh", "train", "--refresh=load#2"), False, ["train", "load#2"]),
+        (("--refresh", "f.py", "--no-cache", "w", "--n-items", "3"), True, True),
+        (("--refresh=train", "f.py", "w", "--n-items", "3", "--no-cache", "load"), ["load"], ["train"]),
+        (("f.py", "w", "--refresh", "train", "--refresh", "--n-items", "3"), False, True),
+    ],
+)
+def test_the_cache_options_are_for_all_steps_or_for_those_that_follow(
+    args: tuple[str, ...], no_cache: Any, refresh: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call(*args)
+    assert json.loads(capsys.readouterr().err) == {"no_cache": no_cache, "refresh": refresh}

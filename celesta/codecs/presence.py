@@ -1,0 +1,63 @@
+"""Whether the blobs that references rest on are still in the store, asked for many values at once.
+
+The engine and local runs ask before a step is answered from the cache, with the outputs of hits. Small values are
+inline and ask nothing; of the others only their existence is asked, side by side and each once. Nothing is loaded but
+the listings of long lists and of folders, since what they list has to be there too.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from celesta.codecs.reach import blobs_of, nested
+from celesta.store.base import Store
+
+K = TypeVar("K")
+Ref = Mapping[str, Any]
+
+ASKED_AT_ONCE = 16
+
+
+def gone(store: Store, hits: Mapping[K, Mapping[str, Ref]]) -> set[K]:
+    """The hits (name to outputs) of which something is certainly not there. Raises `StoreError` when nobody knows."""
+    named = {hit: [*_blobs(outputs.values())] for hit, outputs in hits.items()}
+    if not any(named.values()):
+        return set()
+    missing = _missing(store, {blob for blobs in named.values() for blob in blobs})
+    lost = {hit for hit, blobs in named.items() if missing.intersection(blobs)}
+    listed = {hit: [*_listed(store, hits[hit].values())] for hit in hits if hit not in lost}
+    if any(listed.values()):
+        lost |= gone(store, {hit: {str(place): ref for place, ref in enumerate(refs)} for hit, refs in listed.items()})
+    return lost
+
+
+def _missing(store: Store, blobs: set[str]) -> set[str]:
+    if len(blobs) == 1:
+        return {blob for blob in blobs if not store.has_blob(blob)}
+    from concurrent.futures import ThreadPoolExecutor  # not in every step process
+
+    asked = sorted(blobs)
+    with ThreadPoolExecutor(min(ASKED_AT_ONCE, len(asked))) as pool:
+        return {blob for blob, there in zip(asked, pool.map(store.has_blob, asked), strict=True) if not there}
+
+
+def _blobs(refs: Iterable[Ref]) -> Iterator[str]:
+    for ref in refs:
+        yield from blobs_of(ref)
+
+
+def _listed(store: Store, refs: Iterable[Ref]) -> Iterator[Ref]:
+    """What is named in blobs of their own: of long lists, of folders, of large values with references inside."""
+    for ref in refs:
+        if ref["type"] == "list":
+            yield from _document(ref, store) if "blob" in ref else _listed(store, ref["items"])
+        elif ref["type"] == "directory":
+            yield from ({"type": "file", "blob": file["digest"]} for file in _document(ref, store)["files"].values())
+        elif "inline" in ref:
+            yield from _listed(store, nested(ref["inline"]))
+        elif ref["type"] == "json" and ref["blob"] != ref["digest"]:
+            yield from nested(_document(ref, store))
+
+
+def _document(ref: Ref, store: Store) -> Any:
+    return json.loads(store.get_blob(ref["blob"]))

@@ -1,0 +1,73 @@
+"""The cache of local runs: which steps ask it, and its index under `CELESTA_HOME/local/index`, a small object an entry.
+
+Called by `celesta.local`. The keys are those of a server's run; the entries are this home's own, and each belongs to
+the store that its values are in. Also keeps how each run ended.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from celesta.codecs import gone
+from celesta.errors import InputError, Problem
+from celesta.nearest import nearest
+from celesta.store import Store
+from celesta.store.local import LocalStore
+
+if TYPE_CHECKING:
+    from celesta.local import LocalRun
+
+Document = dict[str, Any]
+Chosen = bool | list[str]
+"""All steps or none, or those of these paths."""
+
+
+class LocalCache:
+    """The cache index and the records of local runs: one small object each, under `CELESTA_HOME/local/index`."""
+
+    def __init__(self, home: Path, store: Store, no_cache: Chosen, refresh: Chosen) -> None:
+        self.objects = LocalStore(home / "local" / "index")
+        self.store, self.no_cache, self.refresh = store, no_cache, refresh
+
+    def is_off(self, step: str) -> bool:
+        return _is_chosen(self.no_cache, step)
+
+    def find(self, key: str | None, task: Document, step: str) -> Document | None:
+        """The entry of this key, when its values are in the store of this run and it is not past its lifetime."""
+        data = self.objects.get(self._name(key)) if key and not _is_chosen(self.refresh, step) else None
+        entry: Document = json.loads(data) if data else {}
+        ttl_seconds = (task.get("cache") or {}).get("ttl_seconds")
+        too_old = ttl_seconds is not None and entry.get("at_ms", 0) + ttl_seconds * 1000 <= time.time() * 1000
+        if too_old or entry.get("store") != self.store.url or gone(self.store, {key: entry["outputs"]}):
+            return None
+        return entry
+
+    def keep(self, key: str | None, entry: Document, components: Document | None) -> None:
+        if key:
+            more = {"store": self.store.url, "at_ms": time.time_ns() // 1_000_000, "components": components}
+            self.objects.put(self._name(key), json.dumps(entry | more).encode())
+
+    def record(self, run: "LocalRun") -> None:
+        """Keeps how a run ended."""
+        self.objects.put(f"runs/{run.run_id}.json", json.dumps(run.document() | {"states": run.states}).encode())
+
+    def _name(self, key: str) -> str:
+        return f"cache/{key[:2]}/{key}.json"
+
+
+def require_steps(spec: Document, **options: Chosen) -> None:
+    """Refuses options for steps that the spec does not have."""
+    known = [step["path"] for step in spec["steps"]]
+    problems = [
+        Problem(option, f'there is no step "{step}"; {nearest(step, known)}')
+        for option, chosen in options.items()
+        for step in ([] if isinstance(chosen, bool) else chosen)
+        if step not in known
+    ]
+    if problems:
+        raise InputError(f'"{spec["name"]}" cannot run', problems)
+
+
+def _is_chosen(chosen: Chosen, step: str) -> bool:
+    return chosen if isinstance(chosen, bool) else step in chosen

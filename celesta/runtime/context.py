@@ -30,6 +30,11 @@ def checkpoint_folder(root: str | os.PathLike[str], run_id: str, step_path: str)
     return Path(root) / quote(run_id, safe="") / quote(step_path, safe="")[-200:]
 
 
+def last_user(folder: Path) -> Path:
+    """Where the token of the attempt stands that had this checkpoint last; no step has such a path."""
+    return folder.parent / ".tokens" / folder.name
+
+
 class StepContext:
     """One attempt at a step, as its own code sees it. Safe to use from the threads of the step."""
 
@@ -42,6 +47,7 @@ class StepContext:
         idempotency_key: str = "",
         secrets: Mapping[str, str] | None = None,
         checkpoints: str | os.PathLike[str] = "",
+        token: str = "",
     ) -> None:
         self.run_id = run_id
         self.step_path = step_path
@@ -51,6 +57,7 @@ class StepContext:
         self.html: str | None = None
         self._secrets = {} if secrets is None else secrets
         self._checkpoints = checkpoints
+        self._token = token
         self._checkpoint: Path | None = None
 
     def log_metric(self, name: str, value: SupportsFloat | SupportsIndex, *, step: SupportsIndex | None = None) -> None:
@@ -77,10 +84,14 @@ class StepContext:
 
     @property
     def checkpoint(self) -> Path:
-        """A directory that the next attempts at this step find again on the same host; gone when one succeeds."""
+        """A directory that the next attempts at this step find again, on any host; gone when one succeeds."""
         if self._checkpoint is None:
             self._checkpoint = checkpoint_folder(self._checkpoints or "checkpoints", self.run_id, self.step_path)
             self._checkpoint.mkdir(parents=True, exist_ok=True)
+            if self._token:
+                marker = last_user(self._checkpoint)
+                marker.parent.mkdir(exist_ok=True)
+                marker.write_text(self._token)
         return self._checkpoint
 
     @property

@@ -10,13 +10,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
 from celesta.errors import StoreError
+from celesta.runtime import checkpoints
 from celesta.runtime.context import StepContext
 from celesta.runtime.failures import error_document
 from celesta.runtime.processes import end_children, flush_c_streams, has_children
@@ -92,7 +92,7 @@ def keep(answer: Answer, document: Mapping[str, Any], store: Any, log: int) -> D
         result["error"] = result["error"] or error_document(error, "system")
     kept = create_result(result, store)
     if answer["checkpoint"] is not None and result["status"] == "succeeded":
-        shutil.rmtree(answer["checkpoint"], ignore_errors=True)
+        checkpoints.discard(store, document, answer["checkpoint"])
     return kept
 
 

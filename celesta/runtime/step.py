@@ -39,6 +39,7 @@ def perform_step(
         idempotency_key=document["idempotency_key"],
         secrets=secrets,
         checkpoints=checkpoints,
+        token=document["token"],
     )
     contexts.own_process(context)
     for name, value in enter.variables(document).items():

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import socket
 import threading
 import time
 
-from celesta.runtime import leave, verdicts
+from celesta.errors import StoreError
+from celesta.runtime import checkpoints, leave, verdicts
 from celesta.runtime.zygote.base import IMPORT_SECONDS
 from celesta.runtime.zygote.bundle import KILL_GRACE_SECONDS
 from celesta.runtime.zygote.wire import receive_bytes
 from celesta.store import Store
 from workers.executors.base import Document, OnLog
 from workers.executors.lanes import Child, Lane, LaneEnded
+
+log = logging.getLogger(__name__)
 
 LIVE_LOG_AFTER_SECONDS = 1.0
 LIVE_LOG_EVERY_SECONDS = 0.5
@@ -32,12 +36,15 @@ _ENDING_SECONDS = 5.0
 class Attempt:
     """An attempt at a step, from its submission to its result document."""
 
-    def __init__(self, document: Document, store: Store, on_log: OnLog | None, worker: str) -> None:
+    def __init__(
+        self, document: Document, store: Store, on_log: OnLog | None, worker: str, checkpoints: str | os.PathLike[str]
+    ) -> None:
         self.document = document
         self.key = (document["run"], document["node"], document["token"])
         self._store = store
         self._on_log = on_log
         self._worker = worker
+        self._checkpoints = checkpoints
         self._timeout: float | None = document.get("timeout_seconds")
         self._started = time.monotonic()
         self.cancelled = threading.Event()
@@ -70,6 +77,8 @@ class Attempt:
 
     def fail(self, error: Document) -> Document:
         """The result document of an attempt that ends without one of its own."""
+        if error["type"] != "Cancelled":
+            self._keep_checkpoint()
         log = None if self._child is None else self._child.log
         return verdicts.conclude(self.document, self._store, error, log, self._started, self._worker)
 
@@ -120,13 +129,27 @@ class Attempt:
             error = self._follow(lane, child)
             data = _said(child)
             if data is not None:
-                return leave.keep(json.loads(data), self.document, self._store, child.log)
+                answer = json.loads(data)
+                if answer["result"]["status"] != "succeeded":
+                    self._keep_checkpoint()
+                return leave.keep(answer, self.document, self._store, child.log)
             return self.fail(error or verdicts.died(lane.ending(child, _ENDING_SECONDS), child.log))
         except LaneEnded:
             return self.fail(verdicts.lost("the zygote of the step was ended, and the step with it"))
+        except BaseException:  # This worker is told to end: another one goes on from what the step has kept.
+            kill_group(child.pid)
+            self._keep_checkpoint()
+            raise
         finally:
             self._send_log(child, final=True)
             lane.leave(child)
+
+    def _keep_checkpoint(self) -> None:
+        """For the next attempt, which may be on another host. It comes also without: a checkpoint saves time only."""
+        try:
+            checkpoints.keep(self._store, self.document, self._checkpoints)
+        except StoreError as error:
+            log.warning("%s", error)
 
     def _follow(self, lane: Lane, child: Child) -> Document | None:
         """Waits for the child's end or result; the error for which it was killed, if it was."""

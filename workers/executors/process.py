@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from celesta.errors import CelestaError, InputError
-from celesta.runtime import verdicts
+from celesta.runtime import checkpoints, verdicts
 from celesta.runtime.bundles import unpacked
 from celesta.runtime.enter import secrets
 from celesta.runtime.failures import error_document, kind_of
@@ -55,6 +55,7 @@ class ProcessExecutor(Executor):
         super().__init__(config, on_log)
         self._store = open_store(config.store_url, config.s3_endpoint_url)
         self._bundles = Path(config.home) / "bundles"
+        self._checkpoints = Path(config.home) / "checkpoints"
         self._lock = threading.Lock()
         self._own_zygote: Zygote | None = None
         self._forget()
@@ -63,7 +64,7 @@ class ProcessExecutor(Executor):
         """Runs the attempt; its result document (see the base class)."""
         if os.getpid() != self._pid:
             self._forget()
-        attempt = Attempt(document, self._store, self.on_log, self._worker)
+        attempt = Attempt(document, self._store, self.on_log, self._worker, self._checkpoints)
         self._attempts[attempt.key] = attempt
         try:
             wanted, envelope = self._prepare(document)
@@ -71,6 +72,7 @@ class ProcessExecutor(Executor):
             try:
                 if not self._admit(claim, attempt):
                     return attempt.fail(verdicts.cancelled())
+                checkpoints.fetch(self._store, document, self._checkpoints)
                 return self._run(attempt, wanted, envelope)
             finally:
                 claim.leave()

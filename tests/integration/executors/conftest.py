@@ -36,7 +36,7 @@ class Config:
     store_url: str
     s3_endpoint_url: str | None = None
     executor: str = "process"
-    slots: int = 2
+    slots: int = 4
     memory_bytes: int = 2**30
 
 

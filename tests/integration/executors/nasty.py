@@ -231,6 +231,29 @@ def go_on():
     raise RuntimeError("evicted")
 
 
+def count_attempts(until):
+    """Counts in its checkpoint, and fails until it has come so far."""
+    place = current().checkpoint / "below" / "count"
+    place.parent.mkdir(exist_ok=True)
+    count = int(place.read_text()) + 1 if place.exists() else 1
+    place.write_text(str(count))
+    if count < until:
+        raise RuntimeError(f"attempt {count}")
+    return count
+
+
+def keep_and_sleep(place):
+    """Keeps something and never ends; the next attempt says what was kept."""
+    kept = current().checkpoint / "state"
+    if kept.exists():
+        return kept.read_text()
+    kept.write_text("kept")
+    with open(place + ".new", "w") as file:
+        file.write(str(os.getpid()))
+    os.rename(place + ".new", place)
+    time.sleep(600)
+
+
 def environment():
     return [SEEN_AT_IMPORT, *sorted(name for name in os.environ if name.startswith(("CELESTA_", "PYTHONSAFE")))]
 

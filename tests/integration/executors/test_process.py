@@ -11,12 +11,15 @@ from typing import Any
 
 import pytest
 
+from celesta.errors import StoreError
 from celesta.runtime.processes import descendants, family, kill_all
 from tests.fixtures.processes import wait_until
 from workers.executors import lanes, orphans
 from workers.executors.chosen import ChosenExecutor
 from workers.executors.process import ProcessExecutor
 from workers.executors.zygote import Zygote
+
+INT = {"kind": "int"}
 
 
 @dataclass
@@ -246,33 +249,33 @@ def test_a_mistake_of_an_executor_fails_the_attempt_at_once_in_its_own_words(
 
 
 def test_a_step_that_asks_for_more_than_the_worker_has_is_told_so_at_its_start(host: Host) -> None:
-    document = host.bench.document("add", a=1, b=1) | {"resources": {"cpu": 3.0, "memory_bytes": None}}
+    document = host.bench.document("add", a=1, b=1) | {"resources": {"cpu": 5.0, "memory_bytes": None}}
     error = host.bench.error(host.bench.submit(document))
     assert error["kind"] == "user"
-    assert "resources.cpu: the step asks for 3, and its worker has 2 slots" in error["message"]
+    assert "resources.cpu: the step asks for 5, and its worker has 4 slots" in error["message"]
 
 
 def test_a_step_that_needs_all_slots_waits_for_them_and_says_why(host: Host, tmp_path: Path) -> None:
     thread, _, pid = start(host, tmp_path)
-    document = host.bench.document("add", a=1, b=1) | {"resources": {"cpu": 2.0, "memory_bytes": 2**20}}
+    document = host.bench.document("add", a=1, b=1) | {"resources": {"cpu": 4.0, "memory_bytes": 2**20}}
     results: list[Any] = []
     logged = host.bench.logged
     host.bench.executor.on_log = lambda *piece: logged.append(piece)
     waits = threading.Thread(target=lambda: results.append(host.bench.submit(document)))
     waits.start()
     wait_until(lambda: logged, what="a word on why it waits")
-    assert logged[-1][3] == b"waiting for 2 cpu and 1 MiB: 1 cpu of 2 cpu and 1,024 MiB are taken\n"
+    assert logged[-1][3] == b"waiting for 4 cpu and 1 MiB: 1 cpu of 4 cpu and 1,024 MiB are taken\n"
     assert not results
     os.kill(pid, signal.SIGKILL)
     thread.join()
     waits.join()
     assert host.bench.value(results[0]) == 2
-    assert host.bench.kept(document, "log.txt").startswith(b"waiting for 2 cpu")
+    assert host.bench.kept(document, "log.txt").startswith(b"waiting for 4 cpu")
 
 
 def test_a_step_that_waits_for_slots_can_be_cancelled(host: Host, tmp_path: Path) -> None:
     thread, _, pid = start(host, tmp_path)
-    document = host.bench.document("add", a=1, b=1) | {"resources": {"cpu": 2.0, "memory_bytes": None}}
+    document = host.bench.document("add", a=1, b=1) | {"resources": {"cpu": 4.0, "memory_bytes": None}}
     results: list[Any] = []
     waits = threading.Thread(target=lambda: results.append(host.bench.executor.submit(document)))
     waits.start()
@@ -282,3 +285,53 @@ def test_a_step_that_waits_for_slots_can_be_cancelled(host: Host, tmp_path: Path
     os.kill(pid, signal.SIGKILL)
     thread.join()
     assert host.bench.value(host.bench.submit({**document, "token": "1.2", "attempt": 2})) == 2
+
+
+# Checkpoints
+
+
+@pytest.fixture
+def elsewhere(host: Host, tmp_path: Path) -> Iterator[Any]:
+    """The bench of another host, which has the store in common with the first one and nothing else."""
+    config = replace(host.bench.config, home=tmp_path / "elsewhere")
+    config.home.mkdir()
+    zygote = Zygote(config)
+    executor = ProcessExecutor(config)
+    executor._zygote = lambda: zygote  # type: ignore[method-assign]
+    yield replace(host.bench, executor=executor, config=config)
+    executor.close()
+    zygote.close()
+
+
+def attempt(document: dict[str, Any], number: int) -> dict[str, Any]:
+    return {**document, "token": f"1.{number}", "attempt": number}
+
+
+def test_a_checkpoint_follows_its_step_to_another_host_and_back(host: Host, elsewhere: Any) -> None:
+    document = host.bench.document("count_attempts", returns=INT, until=4)
+    for bench, number in ((host.bench, 1), (elsewhere, 2), (host.bench, 3)):
+        assert bench.error(bench.submit(attempt(document, number)))["message"] == f"attempt {number}"
+    assert elsewhere.value(elsewhere.submit(attempt(document, 4))) == 4
+    assert not [key for key in host.bench.store.list("runs/") if key.endswith("checkpoint.tar")]
+
+
+def test_the_checkpoint_of_a_killed_step_is_kept_too(host: Host, elsewhere: Any, tmp_path: Path) -> None:
+    document = host.bench.document("keep_and_sleep", place=str(tmp_path / "pid"))
+    thread = threading.Thread(target=host.bench.submit, args=[document])
+    thread.start()
+    wait_until(lambda: (tmp_path / "pid").exists(), what="the step's checkpoint")
+    os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    thread.join()
+    assert elsewhere.value(elsewhere.submit(attempt(document, 2))) == "kept"
+
+
+def test_a_checkpoint_that_cannot_be_kept_costs_no_result(
+    host: Host, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: object) -> None:
+        raise StoreError("the store is full")
+
+    monkeypatch.setattr(type(host.bench.executor._store), "put_file", full)
+    document = host.bench.document("count_attempts", until=2)
+    assert host.bench.error(host.bench.submit(document))["message"] == "attempt 1"
+    assert "the store is full" in caplog.text

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from celesta.references import reference
     from celesta.runtime.context import current
     from celesta.tasks import task
+    from celesta.waits import approve, sleep, wait_for
     from celesta.workflows import workflow
 
 __version__ = "0.1.0"
@@ -26,18 +27,21 @@ _HOMES = {
     "File": "celesta.files",
     "Resources": "celesta.options",
     "Retry": "celesta.options",
+    "approve": "celesta.waits",
     "container_task": "celesta.containers",
     "current": "celesta.runtime.context",
     "launch": "celesta.client",
     "reference": "celesta.references",
+    "sleep": "celesta.waits",
     "task": "celesta.tasks",
     "unmapped": "celesta.graph",
+    "wait_for": "celesta.waits",
     "when": "celesta.branching",
     "workflow": "celesta.workflows",
 }
 __all__ = [
-    "Cache", "Directory", "File", "Resources", "Retry", "container_task", "current", "launch", "reference", "task",
-    "unmapped", "when", "workflow",
+    "Cache", "Directory", "File", "Resources", "Retry", "approve", "container_task", "current", "launch", "reference",
+    "sleep", "task", "unmapped", "wait_for", "when", "workflow",
 ]  # fmt: skip
 
 

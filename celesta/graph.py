@@ -122,7 +122,7 @@ class Trace:
     ) -> Any:
         line = user_line()
         known = self._tasks.setdefault(task.name, task)
-        if known.function is not task.function:
+        if known.function is not task.function or known.interface != task.interface:
             where = f"{place_of(known.function)} and {place_of(task.function)}"
             problems.append(Problem("", f'two tasks are named "{task.name}" ({where}): give one @task(name=...)'))
         after = paths_of(task.after, problems, self)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from celesta.answers import Answers, Question
 from celesta.codecs import encode, items, make_dict, make_list, to_plain
 from celesta.environment import environment_digest
 from celesta.errors import CelestaError, InputError, Problem, SpecError
@@ -22,6 +23,7 @@ from celesta.local_cache import Chosen, LocalCache, require_steps
 from celesta.local_steps import LocalSteps
 from celesta.spec import validate
 from celesta.spec.conditions import decide
+from celesta.spec.shapes import WAITS
 from celesta.spec.steps import in_order, parents_of
 from celesta.store import Store, step_prefix
 from celesta.store.local import LocalStore
@@ -77,14 +79,16 @@ def run_local(
     store: Store | None = None,
     no_cache: Chosen = False,
     refresh: Chosen = False,
+    answers: Mapping[str, Any] | None = None,
     on_event: OnEvent | None = None,
 ) -> LocalRun:
     """Runs a workflow to its end; the modules of its tasks must be importable here.
 
     `inputs` are references in `store` (by default `local_store(home)`). `no_cache` neither asks nor fills the cache,
-    `refresh` fills it only, for all steps or those of the given paths. `on_event` gets the events of the contracts. A
-    failed step is a run that failed; what is wrong with the spec or the inputs raises `SpecError` or `InputError`
-    before anything runs.
+    `refresh` fills it only, for all steps or those of the given paths. `answers` are plain values for the steps that
+    ask, by path; the others ask at the terminal, without a timeout, and where there is none nobody could answer.
+    `on_event` gets the events of the contracts. A failed step is a run that failed; what is wrong with the spec, the
+    inputs or the answers raises `SpecError` or `InputError` before anything runs.
     """
     problems = validate(spec) or [
         Problem(f"steps.{step['path']}", f"{step['reference']} is registered on a server: run the workflow there")
@@ -95,10 +99,22 @@ def run_local(
         raise SpecError("the workflow cannot run", problems)
     _refuse_commands(spec)
     store = store or local_store(home)
+    answered = Answers(answers)
+    if problems := answered.problems(_questions(spec), store):
+        raise InputError("the run asks, and cannot be answered", problems)
     given = _complete_inputs(spec, inputs)
     require_steps(spec, no_cache=no_cache, refresh=refresh)
     index = LocalCache(Path(home), store, no_cache, refresh)
-    return _Run(spec, given, store, index, Path(home), on_event or _ignore).run()
+    return _Run(spec, given, store, index, Path(home), answered, on_event or _ignore).run()
+
+
+def _questions(spec: Document) -> dict[str, Question]:
+    asking = ((step["path"], spec["tasks"][step["task"]]) for step in spec["steps"] if "task" in step)
+    return {
+        path: (task["kind"], task["interface"]["outputs"][0]["type"])
+        for path, task in asking
+        if task["kind"] in ("approve", "wait_for")
+    }
 
 
 def _refuse_commands(spec: Document) -> None:
@@ -124,10 +140,18 @@ class _Run:
     """One run: what is settled so far, and what that makes ready."""
 
     def __init__(
-        self, spec: Document, inputs: dict[str, Ref], store: Store, index: LocalCache, home: Path, on_event: OnEvent
+        self,
+        spec: Document,
+        inputs: dict[str, Ref],
+        store: Store,
+        index: LocalCache,
+        home: Path,
+        answers: Answers,
+        on_event: OnEvent,
     ) -> None:
         self.id = new_run_id()
         self.spec, self.inputs, self.store, self.index, self.on_event = spec, inputs, store, index, on_event
+        self.answers = answers
         self.steps = LocalSteps(self.id, store, home, self._event)
         self.outcomes: dict[str, dict[str, Ref]] = {}  # of the steps that have outputs, by path
         self.settled: dict[str, str] = {}  # the state of every step that is done, by path
@@ -175,7 +199,8 @@ class _Run:
             if step.get("map") is not None:
                 return self._settle_map(node, step, task)
             bound = {name: self._value(binding) for name, binding in step["inputs"].items()}
-            state, outputs = self._run_step(node, step["path"], task, bound)
+            wait = self._wait if task["kind"] in WAITS else self._run_step
+            state, outputs = wait(node, step["path"], task, bound)
         except CelestaError as error:
             return self._could_not(node, step["path"], error)
         if outputs is not None:
@@ -272,6 +297,15 @@ class _Run:
     def _stopped(self) -> bool:
         """Whether a failure has ended the run, by its policy."""
         return self.error is not None and self.spec.get("policy") == "fail_fast"
+
+    def _wait(self, node: str, path: str, task: Document, bound: dict[str, Ref]) -> tuple[str, dict[str, Ref] | None]:
+        """A step that waits: for a time, or for an answer that was given beforehand or is typed now."""
+        self._event("step.parked", node=node, path=path, waits_for=task["kind"])
+        outcome = self.answers.outcome(path, task, bound, self.store)
+        if outcome["error"]:
+            self._fail(path, outcome["error"])
+        outputs = None if outcome["error"] else outcome["outputs"]
+        return self._done(node, path, outcome["status"], outcome=outcome), outputs
 
     def _key(self, task: Document, inputs: Mapping[str, Ref]) -> tuple[str | None, Document | None]:
         cache = task.get("cache")

@@ -26,6 +26,7 @@ from workers import sources
 from workers.engine import control, keys, overdue
 from workers.engine.controlling import Action
 from workers.engine.core import CHUNK
+from workers.engine.waiting import Answer
 
 if TYPE_CHECKING:
     from workers.celery_app import CelestaApp
@@ -72,7 +73,7 @@ class Reconciler:
         if not self.leads():
             return LONGEST_SECONDS
         self.restore_cache_index()
-        overdue.sweep(self.engine, self.backlog, self.ask_start)
+        overdue.sweep(self.engine, self.backlog, self.ask_start, self.close_questions)
         if monotonic() - self._runs_at >= RUNS_EVERY_SECONDS:
             self._runs_at = monotonic()
             self.sweep_runs()
@@ -102,18 +103,24 @@ class Reconciler:
         with self.app.connection_for_write() as connection:
             return int(connection.default_channel.client.llen(QUEUE_STEPS))
 
+    def close_questions(self, run: str, nodes: list[str]) -> dict[str, Answer]:
+        with sources.database(self.app.config):
+            return sources.close_questions(run, nodes)
+
     # Runs that Redis does not know
 
     def sweep_runs(self) -> None:
         """Starts what was committed and never started, rebuilds what Redis lost, and passes on what was decided."""
         with sources.database(self.app.config):
-            unfinished = run_source.unfinished()
+            unfinished, answered = run_source.unfinished(), run_source.answered()
         known = self._known(list(unfinished))
         now = monotonic()
         self._unknown = {run: self._unknown.get(run, now) for run in unfinished if run not in known}
         for run, since in self._unknown.items():
             if now - since >= RUNS_EVERY_SECONDS:  # not in the moment between a commit and its message
                 self.ask_start(run)
+        for run in answered:
+            self.ask_start(run)
         for run, decided in known.items():
             if decided not in (unfinished[run], "cancel"):  # what the engine ended itself stays ended
                 self.apply_control(run)

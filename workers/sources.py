@@ -3,7 +3,7 @@
 The start task and the reconciler come here; the engine itself knows no database.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import cast
@@ -14,6 +14,7 @@ from app.services import run_source
 from workers.engine.controlling import Action
 from workers.engine.settling import Adopted
 from workers.engine.source import Source
+from workers.engine.waiting import Answer, Waits
 
 TAKEN_OVER = frozenset({"succeeded", "failed", "cached"})
 """Recorded ends that a rebuild takes over. The others follow from these, or are decided anew."""
@@ -42,6 +43,7 @@ def load(run_id: str) -> Source:
         pinned=found.adopted,
         settled=partial(_settled, run_id),
         reusable=partial(_reusable, found.origin) if found.origin else None,
+        waits=partial(_waits, run_id),
         raise_epoch=partial(run_source.raise_epoch, run_id),
     )
 
@@ -49,6 +51,24 @@ def load(run_id: str) -> Source:
 def _reusable(origin: str) -> Iterator[tuple[str, str, Adopted]]:
     for node, path, step in run_source.reusable_steps(origin):
         yield node, path, Adopted(step.state, None, step.outcome or {}, step.source, step.cache_key)
+
+
+def answers(run_id: str) -> dict[str, Answer]:
+    """What was answered to the run's questions, by node."""
+    return _as_answers(run_source.answers(run_id))
+
+
+def close_questions(run_id: str, nodes: Sequence[str]) -> dict[str, Answer]:
+    """Closes questions whose time has passed; what they have come to."""
+    return _as_answers(run_source.close_questions(run_id, nodes))
+
+
+def _as_answers(given: Mapping[str, run_source.GivenAnswer]) -> dict[str, Answer]:
+    return {node: Answer(one.value, one.by, one.note) for node, one in given.items()}
+
+
+def _waits(run_id: str) -> Waits:
+    return Waits(answers(run_id), run_source.parked_until(run_id))
 
 
 def _settled(run_id: str) -> Mapping[str, Adopted]:

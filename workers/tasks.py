@@ -13,7 +13,7 @@ from celery.exceptions import Ignore
 
 from app.dispatch import TASK_FINISH, TASK_START, TASK_STEPS
 from workers import child, sources
-from workers.engine import start
+from workers.engine import answer, start
 from workers.engine.backend import Outcomes
 from workers.engine.core import Kept
 from workers.engine.external import ended_elsewhere
@@ -38,6 +38,9 @@ def start_run(self: Task, run_id: str) -> None:
     """A run was committed, or somebody decided about it: the engine looks at the run. May come twice."""
     with sources.database(self.app.config):
         start(self.app.engine, sources.load(run_id))
+        answers = sources.answers(run_id)
+    if answers:
+        answer(self.app.engine, run_id, answers)
 
 
 def run_steps(self: Task, run_id: str, steps: list[list[Any]]) -> Outcomes:

@@ -14,7 +14,8 @@ from app.events import Busy, Overrun, hub
 from app.guard import principal
 from app.links import run_link
 from app.models import ORIGIN_KINDS, RUN_STATUSES, Project, Run
-from app.services import run_query
+from app.services import run_query, step_query, workflow_query
+from app.services.question_answer import answer_question
 from app.services.run_cancel import cancel_run
 from app.services.run_launch import launch_run
 from app.services.run_pause import pause_run, resume_run
@@ -79,6 +80,21 @@ class NewRun(Schema):
     input_refs = fields.Dict(keys=fields.String(), load_default=dict, metadata={"description": "references by name"})
     options = fields.Nested(RunOptions, load_default=dict)
     idempotency_key = fields.String(load_default=None, allow_none=True, validate=validate.Length(1, 200))
+
+
+class NewAnswer(Schema):
+    step = fields.String(required=True, metadata={"description": "path or node of the step that asks"})
+    value = fields.Raw(required=True, allow_none=True, metadata={"description": "a plain value of the type it wants"})
+    note = fields.String(load_default="", validate=validate.Length(0, 2000))
+
+
+class AnswerDocument(Schema):
+    step = fields.String()
+    value = fields.Raw(allow_none=True)
+    timed_out = fields.Boolean()
+    note = fields.String()
+    answered_by = fields.String()
+    answered_at = moment()
 
 
 class WaitArguments(Schema):
@@ -149,6 +165,17 @@ def resume(project: Project, run: str) -> Response:
     found = run_query.get(db.session, project, run)
     resume_run(db.session, current_config(), principal(), project, found)
     return answer_with(document(project, run_query.get(db.session, project, run)), 202)
+
+
+@routes.route(
+    "POST", "/projects/<project>/runs/<run>/answers", "editor", body=NewAnswer, answer=AnswerDocument, status=201
+)
+def answer(given: Json, project: Project, run: str) -> Response:
+    """Answer a step that asks, once; its author says which role may"""
+    found = run_query.get(db.session, project, run)
+    plan = workflow_query.load_plan(store(), found.version.plan_blob)
+    made = answer_question(db.session, current_config(), store(), principal(), project, found, plan, **given)
+    return answer_with(step_query.answer_document(made, store()), 201)
 
 
 def document(project: Project, run: Run) -> Json:

@@ -71,6 +71,10 @@ class StepDocument(Schema):
     report = fields.Boolean()
     attempts = fields.List(fields.Nested(AttemptDocument))
     width = fields.Integer(allow_none=True)
+    parked = fields.Dict(
+        allow_none=True, metadata={"description": "waits_for, until, message, role and type, while it waits"}
+    )
+    answer = fields.Dict(allow_none=True, metadata={"description": "what was answered, by whom, when, with which note"})
 
 
 class StepsArguments(PageArguments):

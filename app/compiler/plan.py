@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+from celesta.spec.shapes import WAITS
+
 Document = dict[str, Any]
 
 
@@ -111,6 +113,11 @@ class Plan:
         """`branch` or `merge` for a step that the engine settles itself; None for one with a task of its own."""
         step = self.steps[index]
         return "branch" if "branch" in step else "merge" if "merge" in step else None
+
+    def waits(self, index: int) -> str | None:
+        """What a step waits for that runs nothing (`approve`, `wait_for`, `sleep`); None for one that runs."""
+        kind: str = self.task(index)["kind"]
+        return kind if kind in WAITS else None
 
     def path(self, node: str) -> str:
         """The path of a node: `train` for `"7"`, `train[3]` for `"7.3"`."""

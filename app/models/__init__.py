@@ -4,6 +4,7 @@ Services and read-only queries import from here. The recorder is the only writer
 `Lineage`, `Metric`, `CacheEntry` and of a run's state after its start.
 """
 
+from app.models.answer import Answer
 from app.models.artifact import Artifact, Lineage
 from app.models.audit import Audit
 from app.models.cache import CacheEntry
@@ -21,6 +22,7 @@ __all__ = [
     "STEP_STATES",
     "STEP_TERMINAL",
     "Activation",
+    "Answer",
     "Artifact",
     "Attempt",
     "Audit",

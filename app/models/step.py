@@ -7,7 +7,7 @@ from app.db import Base
 from app.models.columns import Big, MaybeJson, MaybeMoment, Moment, RunKey, Size, one_of, some_of
 
 STEP_TERMINAL = ("succeeded", "failed", "cached", "skipped", "upstream_failed", "cancelled")
-STEP_STATES = ("waiting", "running", "backoff", *STEP_TERMINAL)
+STEP_STATES = ("waiting", "running", "backoff", "parked", *STEP_TERMINAL)
 ATTEMPT_STATES = ("running", "succeeded", "failed", "lost", "cancelled")
 
 
@@ -31,6 +31,8 @@ class Step(Base):
     attempt: Mapped[int] = mapped_column(default=0)
     token: Mapped[str | None]
     width: Mapped[int | None]
+    parked: Mapped[MaybeJson]
+    """Of a step that waits without a worker: what it waits for, until when, what it asks and who may answer."""
     cache_key: Mapped[str | None]
     source: Mapped[MaybeJson]
     outputs: Mapped[MaybeJson]

@@ -95,6 +95,12 @@ def _step_retry(rows: Rows, run: RunFacts, event: Event) -> None:
     _merge(rows.attempts, (event["run"], event["node"], event["token"]), attempt)
 
 
+def _step_parked(rows: Rows, run: RunFacts, event: Event) -> None:
+    parked = {name: _clean(event.get(name)) for name in ("waits_for", "until_ms", "message", "role", "type")}
+    step = _step(run, event, "parked") | {"parked": parked, "started_at": _moment(event["at_ms"])}
+    _merge(rows.steps, (event["run"], event["node"]), step)
+
+
 def _map_opened(rows: Rows, run: RunFacts, event: Event) -> None:
     step = _step(run, event, "running") | {"width": event["width"], "started_at": _moment(event["at_ms"])}
     _merge(rows.steps, (event["run"], event["node"]), step)
@@ -196,7 +202,18 @@ def _add_cache_entry(rows: Rows, run: RunFacts, event: Event, outputs: Mapping[s
 
 
 STEP_ROW: Row = dict.fromkeys(
-    ("token", "width", "cache_key", "source", "outputs", "error", "input_digests", "started_at", "finished_at")
+    (
+        "token",
+        "width",
+        "parked",
+        "cache_key",
+        "source",
+        "outputs",
+        "error",
+        "input_digests",
+        "started_at",
+        "finished_at",
+    )
 ) | {"attempt": 0, "report": False, "log_bytes": 0}
 ATTEMPT_ROW: Row = dict.fromkeys(("reason", "worker", "error", "started_at", "finished_at"))
 HANDLERS: Mapping[str, Callable[[Rows, RunFacts, Event], None]] = {
@@ -205,6 +222,7 @@ HANDLERS: Mapping[str, Callable[[Rows, RunFacts, Event], None]] = {
     "step.running": _step_running,
     "step.retry": _step_retry,
     "step.settled": _step_settled,
+    "step.parked": _step_parked,
     "map.opened": _map_opened,
 }
 TERMINAL = frozenset((*RUN_TERMINAL, *STEP_TERMINAL, "lost"))

@@ -56,6 +56,8 @@ def _of_step(step: Step) -> Iterator[Document]:
         yield {"kind": "map.opened", "at_ms": milliseconds(step.started_at), **who, "width": step.width}
     if step.state == "running":
         yield {"kind": "step.running", "at_ms": milliseconds(step.started_at), **who}
+    elif step.state == "parked":
+        yield {"kind": "step.parked", "at_ms": milliseconds(step.started_at), **who, **(step.parked or {})}
     elif step.finished_at or step.state not in ("waiting", "backoff"):
         yield {
             "kind": "step.settled",

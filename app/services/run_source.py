@@ -1,17 +1,18 @@
 """What the engine asks of the database: a run as it was committed, what of it is recorded, and its next epoch.
 
-Called in the workers, inside `app.db.standalone`. The only write here is the raise of an epoch, which pins the results
-that a rebuild adopts before anything of the new epoch happens.
+Called in the workers, inside `app.db.standalone`. Two things are written here: the raise of an epoch, which pins the
+results that a rebuild adopts before anything of the new epoch happens, and the end of a question that timed out.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import and_, select
+from sqlalchemy.exc import IntegrityError
 
 from app.db import db, writing
-from app.models import RUN_TERMINAL, STEP_TERMINAL, Project, Run, Step, Version
+from app.models import RUN_TERMINAL, STEP_TERMINAL, Answer, Project, Run, Step, Version
 from app.services.moments import milliseconds
 from celesta.errors import NotFoundError
 
@@ -49,6 +50,15 @@ class SettledStep:
     source: Document | None
     outcome: Document | None
     """The result document as far as it is recorded; None for what never ran nor hit."""
+
+
+@dataclass(frozen=True)
+class GivenAnswer:
+    """The answer to a question; `value` is a reference, and None when nobody answered in time."""
+
+    value: Document | None
+    by: str
+    note: str
 
 
 def load_run(run_id: str) -> RunSource:
@@ -114,6 +124,48 @@ def settled_steps(run_id: str) -> dict[str, SettledStep]:
         row.node: SettledStep(row.state, row.token, row.cache_key, row.source, _outcome(run_id, row))
         for row in _settled_rows(run_id)
     }
+
+
+def answers(run_id: str) -> dict[str, GivenAnswer]:
+    """What was answered to the questions of a run, by node."""
+    rows = db.session.scalars(select(Answer).where(Answer.run_id == run_id)).all()
+    found = {row.node: GivenAnswer(row.value, row.answered_by, row.note) for row in rows}
+    db.session.rollback()
+    return found
+
+
+def parked_until(run_id: str) -> dict[str, int]:
+    """When the waits of a run end that are recorded and have an end, by node, in milliseconds."""
+    rows = db.session.execute(select(Step.node, Step.parked).where(Step.run_id == run_id, Step.state == "parked")).all()
+    db.session.rollback()
+    return {node: parked["until_ms"] for node, parked in rows if parked and parked["until_ms"] is not None}
+
+
+def answered() -> list[str]:
+    """Runs with an answer that the engine has not heard of, as far as is recorded."""
+    query = select(Answer.run_id).join(Step, and_(Step.run_id == Answer.run_id, Step.node == Answer.node))
+    found = list(db.session.scalars(query.where(Step.state == "parked").distinct()))
+    db.session.rollback()
+    return found
+
+
+def close_questions(run_id: str, nodes: Sequence[str]) -> dict[str, GivenAnswer]:
+    """Closes questions that nobody answered in time; the answers that stand now: these, or earlier ones.
+
+    The primary key decides between a late answer and the timeout.
+    """
+    known = answers(run_id)
+    steps = select(Step.node, Step.path).where(Step.run_id == run_id, Step.node.in_(nodes))
+    paths = dict(db.session.execute(steps).tuples().all())
+    db.session.rollback()
+    late = [Answer(run_id=run_id, node=n, path=paths.get(n, ""), value=None) for n in nodes if n not in known]
+    try:
+        with writing(db.session) as session:
+            session.add_all(late)
+    except IntegrityError:  # somebody answered in this very moment: the next look takes up the others
+        db.session.rollback()
+    given = answers(run_id)
+    return {node: given[node] for node in nodes if node in given}
 
 
 def raise_epoch(run_id: str, adopted: Mapping[str, str]) -> int:

@@ -7,13 +7,14 @@ Writes nothing. Six statements for a page of any size.
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm.attributes import set_committed_value
 
 from app.compiler.plan import Plan
-from app.models import Attempt, Metric, Run, Step
+from app.models import Answer, Attempt, Metric, Run, Step
 from app.services.moments import iso, milliseconds, seconds_between
 from app.services.paging import Page, decode, page_of
 from app.services.session import Session
@@ -117,7 +118,9 @@ def states(session: Session, run: Run) -> dict[str, Document]:
     widths = select(Step.position, Step.width).where(Step.run_id == run.id, Step.width.is_not(None))
     for position, width in session.execute(widths):
         counts = items[position]
-        done = sum(number for state, number in counts.items() if state not in ("waiting", "running", "backoff"))
+        done = sum(
+            number for state, number in counts.items() if state not in ("waiting", "running", "backoff", "parked")
+        )
         failed = f", {counts['failed']} failed" if counts.get("failed") else ""
         found[str(position)] |= {"width": width, "done": done, "note": f"{done} of {width} items{failed}"}
     return found
@@ -172,14 +175,27 @@ def documents(
     show_evidence(session, steps)
     attempts = _attempts(session, run, [step.node for step in steps])
     inputs = StepInputs(session, run, plan, steps, store)
+    answers = _answers(session, run, store) if any(step.parked for step in steps) else {}
     return [
-        _document(step, metrics.get(source(step)[:2], []), attempts.get(step.node, []), inputs.of(step), store)
+        _document(
+            step,
+            metrics.get(source(step)[:2], []),
+            attempts.get(step.node, []),
+            inputs.of(step),
+            answers.get(step.node),
+            store,
+        )
         for step in steps
     ]
 
 
 def _document(
-    step: Step, metrics: list[Document], attempts: list[Document], inputs: Document, store: Store | None
+    step: Step,
+    metrics: list[Document],
+    attempts: list[Document],
+    inputs: Document,
+    answer: Document | None,
+    store: Store | None,
 ) -> Document:
     return {
         "node": step.node,
@@ -199,7 +215,25 @@ def _document(
         "report": step.report,
         "attempts": attempts,
         "width": step.width,
+        "parked": parked_document(step),
+        "answer": answer,
     }
+
+
+def parked_document(step: Step) -> Document | None:
+    """What a step waits for that keeps no worker; None for any other."""
+    if step.state != "parked" or step.parked is None:
+        return None
+    until_ms = step.parked["until_ms"]
+    until = None if until_ms is None else iso(datetime.fromtimestamp(until_ms / 1000, UTC))
+    return {**{name: step.parked[name] for name in ("waits_for", "message", "role", "type")}, "until": until}
+
+
+def questions(session: Session, run: Run, limit: int = 10) -> list[Document]:
+    """What a run asks now, in the order of the plan."""
+    query = select(Step).where(Step.run_id == run.id, Step.state == "parked").order_by(Step.position).limit(limit)
+    asked = [(step, parked_document(step)) for step in session.scalars(query)]
+    return [{"node": s.node, "path": s.path, **told} for s, told in asked if told and told["waits_for"] != "sleep"]
 
 
 def row(step: Step) -> Document:
@@ -225,6 +259,25 @@ def _metrics(session: Session, keys: Iterable[NodeKey]) -> dict[NodeKey, list[Do
         document = {"name": metric.name, "value": metric.value, "step": metric.step, "at_ms": milliseconds(metric.at)}
         found[metric.run_id, metric.node].append(document)
     return found
+
+
+def _answers(session: Session, run: Run, store: Store | None) -> dict[str, Document]:
+    return {
+        answer.node: answer_document(answer, store)
+        for answer in session.scalars(select(Answer).where(Answer.run_id == run.id))
+    }
+
+
+def answer_document(answer: Answer, store: Store | None = None) -> dict[str, Any]:
+    """What was answered, by whom; `value` is null and nobody is named when the time ran out."""
+    return {
+        "step": answer.path,
+        "value": None if answer.value is None else to_plain(answer.value, store),
+        "timed_out": answer.value is None,
+        "note": answer.note,
+        "answered_by": answer.answered_by,
+        "answered_at": iso(answer.answered_at),
+    }
 
 
 def _attempts(session: Session, run: Run, nodes: list[str]) -> dict[str, list[Document]]:

@@ -212,6 +212,9 @@ def _constants(spec: Document) -> Iterator[tuple[str, Mapping[str, Any]]]:
         for name, binding in step["inputs"].items():
             for ref in values_in([binding]):
                 yield f"steps.{step['path']}.inputs.{name}", ref
+        default = ((step.get("options") or {}).get("answer") or {}).get("default")
+        if default is not None:
+            yield f"steps.{step['path']}.options.answer.default", default
     for name, binding in spec["outputs"].items():
         for ref in values_in([binding]):
             yield f"outputs.{name}", ref

@@ -19,7 +19,7 @@ from celesta.errors import InputError, Problem
 
 RUNS_SHOWN = 25
 STEPS_SHOWN = 100
-LETTERS = dict(zip(STEP_STATES, "wrbsfckux", strict=True))
+LETTERS = dict(zip(STEP_STATES, "wrbpsfckux", strict=True))
 DRAWN_STEPS = 300  # larger graphs are drawn by a script on a canvas
 
 
@@ -64,6 +64,7 @@ def run(project: Project, run: str) -> str:
         link=lambda node: url_for("web.step", project=project.name, run=run, node=node["index"]),
         outputs=_outputs(found),
         reproductions=reproduction_query.of_origin(db.session, found, store()),
+        questions=[] if ended else step_query.questions(db.session, found),
         **_steps(found, plan),
     )
 

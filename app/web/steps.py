@@ -1,32 +1,59 @@
-"""One step: what went in and out, how it failed, what it printed."""
+"""One step: what went in and out, how it failed, what it printed; and the answer to what it asks."""
 
 from typing import Any
 
-from flask import url_for
+from flask import redirect, request, url_for
+from werkzeug.wrappers import Response
 
-from app.db import db
-from app.models import STEP_TERMINAL, Project
+from app.db import current_config, db
+from app.guard import principal
+from app.models import STEP_TERMINAL, Project, Step
 from app.services import artifact_query, run_query, step_query, workflow_query
+from app.services.question_answer import answer_question
 from app.stores import store
 from app.web.format import size
+from app.web.forms import LaunchForm
 from app.web.pages import page, show
+from celesta.errors import InputError
 
 LOG_BYTES = 256_000
 
 
 @page("/projects/<project>/runs/<run>/steps/<path:node>", "viewer")
 def step(project: Project, run: str, node: str) -> str:
+    return _page(project, run, node)
+
+
+@page("/projects/<project>/runs/<run>/answers/<path:node>", "editor", method="POST")
+def answer(project: Project, run: str, node: str) -> Response | tuple[str, int]:
+    found = run_query.get(db.session, project, run)
+    plan = workflow_query.load_plan(store(), found.version.plan_blob)
+    row = step_query.get(db.session, found, plan, node)
+    form = LaunchForm.sent(_wanted(row), request.form, request.files, store())
+    try:
+        if not form.is_wrong:
+            value, note = form.inputs.get("value"), request.form.get("note", "")[:2000]
+            asked = (principal(), project, found, plan)
+            answer_question(db.session, current_config(), store(), *asked, step=row.node, value=value, note=note)
+            return redirect(url_for("web.step", project=project.name, run=run, node=row.node), 303)
+    except InputError as error:
+        form.blame(error.problems)
+    return _page(project, run, node, form), 422
+
+
+def _page(project: Project, run: str, node: str, form: LaunchForm | None = None) -> str:
     found = run_query.get(db.session, project, run)
     plan = workflow_query.load_plan(store(), found.version.plan_blob)
     row = step_query.get(db.session, found, plan, node)
     step_query.show_evidence(db.session, [row])
     place: dict[str, Any] = {"project": project.name, "run": run, "node": row.node}
+    document = step_query.documents(db.session, found, plan, [row], store())[0]
     text = step_query.read_log(row, store(), offset=max(0, row.log_bytes - LOG_BYTES)).decode(errors="replace")
     return show(
         "step.html",
         "runs",
         run={"run_id": found.id, "workflow": found.workflow.name},
-        step=step_query.documents(db.session, found, plan, [row], store())[0],
+        step=document,
         task=plan.task(row.position),
         settled=row.state in STEP_TERMINAL,
         artifacts=artifact_query.of_step(db.session, found.id, row.node),
@@ -35,7 +62,23 @@ def step(project: Project, run: str, node: str) -> str:
         has_log=bool(text),
         log_text=text,
         log_note=_log_note(row.log_bytes, row.state in STEP_TERMINAL),
+        **({} if document["answer"] else _question(project, row, form)),
     )
+
+
+def _question(project: Project, row: Step, form: LaunchForm | None) -> dict[str, Any]:
+    """The form of a step that asks now, for those who may answer."""
+    asked = step_query.parked_document(row)
+    if asked is None or asked["waits_for"] == "sleep":
+        return {"form": None, "may_answer": False}
+    may = principal().may(asked["role"], project.id)
+    return {"form": form or LaunchForm.fresh(_wanted(row), {}, store()), "may_answer": may}
+
+
+def _wanted(row: Step) -> dict[str, Any]:
+    """What a step asks for, as the interface of a form of one field."""
+    wanted = (row.parked or {}).get("type") or {"kind": "any"}
+    return {"inputs": [{"name": "value", "type": wanted, "required": True}]}
 
 
 def _log_note(log_bytes: int, settled: bool) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from celesta.answers import plain_of
 from celesta.cli.output import say
 from celesta.cli.source import Traced, stdout_on_stderr
 from celesta.errors import InputError, Problem
@@ -24,6 +25,7 @@ def run_here(traced: Traced, values: Document, options: Document) -> None:
     for data in blobs.values():
         store.put_blob(data)
     refs = references(values, spec["interface"], store)
+    answers = read_answers(options["answers"])
 
     def follow(event: Document) -> None:
         if event["kind"] == "step.retry":
@@ -31,11 +33,19 @@ def run_here(traced: Traced, values: Document, options: Document) -> None:
 
     with stdout_on_stderr():
         chosen = {name: steps_of(options[name]) for name in ("no_cache", "refresh")}
-        ended = run_local(spec, refs, home, store=store, on_event=follow, **chosen)
+        ended = run_local(spec, refs, home, store=store, answers=answers, on_event=follow, **chosen)
     run = ended.document()
     run["log"] = (run["log"] or "").removeprefix("file://")
     tell_traceback(run["error"])
     finish(run, options["as_json"])
+
+
+def read_answers(pairs: tuple[str, ...]) -> Document:
+    """`NAME=VALUE` by name; a value is JSON, and text where it is none. Raises `InputError`."""
+    wrong = [pair for pair in pairs if "=" not in pair]
+    if wrong:
+        raise InputError([Problem("--answer", f"{pair!r} is not NAME=VALUE") for pair in wrong])
+    return {name: plain_of(value) for name, _, value in (pair.partition("=") for pair in pairs)}
 
 
 def references(values: Document, interface: Document, store: Any) -> Document:

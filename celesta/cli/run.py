@@ -10,6 +10,7 @@ import rich_click as click
 from celesta.cli.dynamic import TARGET, DynamicCommand, Target, typed_of
 from celesta.cli.launch import run_options
 from celesta.cli.output import say
+from celesta.errors import InputError, Problem
 
 
 class RunCommand(DynamicCommand):
@@ -24,6 +25,7 @@ class RunCommand(DynamicCommand):
 @click.argument("file", type=click.Path(path_type=Path))
 @click.argument("workflow")
 @click.option("--local", is_flag=True, help="Run in this process, without a server or time limits.")
+@click.option("--answer", "answers", multiple=True, metavar="NAME=VALUE", help="With --local: what a step asks for.")
 @run_options
 @click.pass_context
 def run(ctx: click.Context, /, file: Path, workflow: str, local: bool, project: str | None, **options: Any) -> None:
@@ -39,6 +41,10 @@ def run(ctx: click.Context, /, file: Path, workflow: str, local: bool, project: 
     values = collect(target.interface, typed_of(ctx), options["pairs"])
     if local:
         return run_here((spec, blobs), values, options)
+    if options["answers"]:
+        raise InputError(
+            [Problem("--answer", "is for --local; a run on a server is answered with `celesta runs answer`")]
+        )
     from celesta.cli.launch import send
     from celesta.client import Client
 

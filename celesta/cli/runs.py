@@ -35,7 +35,7 @@ STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
 
 @click.group()
 def runs() -> None:
-    """List, show, watch, control, repeat and compare runs."""
+    """List, show, watch, answer, control, repeat and compare runs."""
 
 
 for command in (recover, rerun, diff, compare, reproduce):
@@ -221,6 +221,24 @@ def pause(run: str, project: str | None, as_json: bool) -> None:
 
 @runs.command()
 @click.argument("run")
+@click.argument("step", required=False)
+@click.option("--no", "refuse", is_flag=True, help="Say no.")
+@click.option("--note", default="", help="Why; it is kept with the answer.")
+@project_option
+@json_option
+def approve(run: str, step: str | None, refuse: bool, note: str, project: str | None, as_json: bool) -> None:
+    """Say yes (or no) to a step that asks for it. STEP may be left out when only one does."""
+    from celesta.client import Client
+
+    with Client.from_env(project) as client:
+        document = client.answer(run, step or _only_approval(client.steps(run, state="parked"), run), not refuse, note)
+    if as_json:
+        return print_json(document)
+    put(f"{'Refused' if refuse else 'Approved'} {document['step']} of run {run}.")
+
+
+@runs.command()
+@click.argument("run")
 @project_option
 @json_option
 def resume(run: str, project: str | None, as_json: bool) -> None:
@@ -232,6 +250,33 @@ def resume(run: str, project: str | None, as_json: bool) -> None:
     if as_json:
         return print_json(document)
     put(f"Run {run} goes on. See how it ends with `celesta runs watch {run}`.")
+
+
+@runs.command()
+@click.argument("run")
+@click.argument("step", metavar="NAME")
+@click.option("--value", required=True, metavar="JSON", help="The value; a word that is no JSON is text.")
+@click.option("--note", default="", help="Kept with the answer.")
+@project_option
+@json_option
+def answer(run: str, step: str, value: str, note: str, project: str | None, as_json: bool) -> None:
+    """Give a step the value that it waits for."""
+    from celesta.answers import plain_of
+    from celesta.client import Client
+
+    with Client.from_env(project) as client:
+        document = client.answer(run, step, plain_of(value), note)
+    if as_json:
+        return print_json(document)
+    put(f"{document['step']} of run {run} goes on with {short(document['value'])}.")
+
+
+def _only_approval(parked: Iterable[dict[str, Any]], run: str) -> str:
+    paths: list[str] = [step["path"] for step in parked if step["parked"]["waits_for"] == "approve"]
+    if len(paths) == 1:
+        return paths[0]
+    told = f"there are several: {', '.join(paths)}" if paths else f"none of run {run} waits for approval"
+    raise InputError([Problem("STEP", f"name the step to approve; {told}")])
 
 
 def counts_text(counts: dict[str, int]) -> str:

@@ -193,6 +193,10 @@ class Client:
     def resume(self, run_id: str) -> Document:
         return self._post({}, "runs", run_id, "resume")
 
+    def answer(self, run_id: str, step: str, value: Any, note: str = "") -> Document:
+        """Answer a step that asks, by its path, with a plain value."""
+        return self._post({"step": step, "value": value, "note": note}, "runs", run_id, "answers")
+
     def steps(
         self, run_id: str, *, state: str | None = None, path: str | None = None, limit: int | None = None
     ) -> Iterator[Document]:

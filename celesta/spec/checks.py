@@ -16,6 +16,7 @@ from celesta.spec.conditions import condition_problems
 from celesta.spec.shapes import (
     DIGEST,
     REFERENCE,
+    WAITS,
     interface_problems,
     is_duration,
     option_problems,
@@ -123,6 +124,7 @@ class _Checks:
             return
         if mapped is not None:
             yield from _map_problems(mapped, inputs, where)
+        yield from _wait_problems(self.spec["tasks"][step["task"]], step, where)
         for name, binding in inputs.items():
             wanted = (task.mapped_inputs if isinstance(mapped, list) and name in mapped else task.inputs).get(name)
             if wanted is None:
@@ -301,6 +303,23 @@ def _ports_of(step: dict[str, Any]) -> dict[str, TypeDoc]:
     ports = step.get("outputs")
     told = [port for port in ports if isinstance(port, dict)] if isinstance(ports, list) else []
     return {port["name"]: port["type"] for port in told if isinstance(port.get("name"), str) and "type" in port}
+
+
+def _wait_problems(task: dict[str, Any], step: dict[str, Any], where: str) -> Iterator[Problem]:
+    """A question is asked once, says who may answer it, and its default fits; only questions are answered."""
+    options = step.get("options")
+    answer = options.get("answer") if isinstance(options, dict) else None
+    if task.get("kind") not in WAITS:
+        if answer is not None:
+            yield Problem(f"{where}.options.answer", f'is for steps that ask; task "{step["task"]}" runs')
+        return
+    if step.get("map") is not None:
+        yield Problem(f"{where}.map", f"{task['kind']} cannot be mapped over: write one call for each")
+    if task["kind"] != "sleep" and not isinstance(answer, dict):
+        yield Problem(f"{where}.options.answer", "is missing")
+    elif isinstance(answer, dict) and answer.get("default") is not None:
+        wanted = task["interface"]["outputs"][0]["type"]
+        yield from ref_problems(answer["default"], wanted, f"{where}.options.answer.default")
 
 
 def _map_problems(mapped: Any, inputs: dict[str, Any], where: str) -> Iterator[Problem]:

@@ -24,6 +24,10 @@ _SIMPLE = {
 _REF_TYPES = {"json", "list", "file", "directory", "ndarray", "table", "pickle"}
 _TAGS = {"f": "float", "b": "bytes", "t": "tuple", "d": "dict", "s": "set", "dt": "datetime", "date": "date"}
 _DEPTH = 40
+WAITS = ("approve", "wait_for", "sleep")
+"""Kinds of tasks that run nothing: their steps wait, without a worker, for an answer or a time."""
+KINDS = ("python", "container", *WAITS)
+ANSWER_ROLES = ("editor", "owner")
 
 
 def type_problems(doc: Any, where: str, depth: int = 0) -> Iterator[Problem]:
@@ -101,16 +105,36 @@ def task_problems(name: str, doc: Any, where: str) -> Iterator[Problem]:
         yield Problem(f"{where}.bundle", "is neither null nor a SHA-256 in hex")
     wrong = list(interface_problems(doc.get("interface"), f"{where}.interface"))
     yield from wrong
-    if doc.get("kind") == "python":
-        if not _matches(ENTRYPOINT, doc.get("entrypoint")):
-            yield Problem(f"{where}.entrypoint", 'is not "module:function"')
-    elif doc.get("kind") != "container":
-        yield Problem(f"{where}.kind", f'{doc.get("kind")!r} is not known: a task is "python" or "container"')
-    elif not wrong:
+    kind = doc.get("kind")
+    if kind not in KINDS:
+        yield Problem(f"{where}.kind", f"{kind!r} is not known: kinds are {', '.join(KINDS)}")
+    elif kind != "container" and not _matches(ENTRYPOINT, doc.get("entrypoint")):
+        yield Problem(f"{where}.entrypoint", 'is not "module:function"')
+    elif kind == "container" and not wrong:
         yield from container_problems(doc, where)
+    elif kind in WAITS and not wrong and not _has_ports_of_kind(doc):
+        yield Problem(f"{where}.interface", f"is not that of {kind}")
     if not _matches(DIGEST, doc.get("code_digest")):
         yield Problem(f"{where}.code_digest", "is not a SHA-256 in hex")
     yield from option_problems({key: doc.get(key) for key in OPTIONS}, where)
+
+
+_PORTS: dict[str, tuple[dict[str, str], set[str]]] = {
+    "approve": ({"message": "str"}, {"result"}),
+    "wait_for": ({"message": "str"}, {"result"}),
+    "sleep": ({"seconds": "float"}, set()),
+}
+
+
+def _has_ports_of_kind(doc: dict[str, Any]) -> bool:
+    """Whether a task that waits has the inputs and outputs that the engine will look for."""
+    try:
+        inputs = {port["name"]: port["type"]["kind"] for port in doc["interface"]["inputs"]}
+        outputs = {port["name"]: port["type"]["kind"] for port in doc["interface"]["outputs"]}
+    except (KeyError, TypeError):
+        return False
+    wanted, given = _PORTS[doc["kind"]]
+    return inputs == wanted and outputs.keys() == given and (doc["kind"] != "approve" or outputs["result"] == "bool")
 
 
 def option_problems(options: Any, where: str) -> Iterator[Problem]:
@@ -251,6 +275,17 @@ def _resources(value: Any) -> bool:
     return _number(value.get("cpu"), 0) and (memory is None or _number(memory, 1)) and _number(gpu, 0)
 
 
+def _answer(value: Any) -> bool:
+    """Who may answer a question, whether a no is a failure, and what counts when nobody answers in time."""
+    return value is None or (
+        isinstance(value, dict)
+        and value.keys() == {"role", "required", "default"}
+        and value["role"] in ANSWER_ROLES
+        and isinstance(value["required"], bool)
+        and (value["default"] is None or (isinstance(value["default"], dict) and "blob" not in value["default"]))
+    )
+
+
 OPTIONS: dict[str, Callable[[Any], bool]] = {
     "cache": _cache,
     "retry": _retry,
@@ -261,4 +296,5 @@ OPTIONS: dict[str, Callable[[Any], bool]] = {
     "executor": _text_or_null,
     "image": _text_or_null,
     "labels": _text_map,
+    "answer": _answer,
 }

@@ -33,6 +33,7 @@ from celesta.source import code_digest
 from celesta.spec.checks import validate
 from celesta.tasks import Task
 from celesta.types import ANY, TypeDoc, inside, type_of
+from celesta.waits import Wait
 from celesta.workflows import graph_of
 
 
@@ -86,17 +87,17 @@ class _Writer:
     def _task(self, task: Task[..., Any], *, strict: bool) -> dict[str, Any]:
         return {
             "name": task.name,
-            **self._program(task, strict=strict),
-            "interface": self._interface(task.interface, place_of(task.function)),
             "doc": inspect.getdoc(task.function) or "",
             "source": _source_text(task),
+            **self._program(task, strict=strict),
+            "interface": self._interface(task.interface, place_of(task.function)),
             **DEFAULTS,
             **task.options,
         }
 
     def _program(self, task: Task[..., Any], *, strict: bool) -> dict[str, Any]:
-        """What runs: a function of the bundle, or a command."""
-        if isinstance(task, ContainerTask):
+        """What runs: a function of the bundle, a command, or nothing."""
+        if isinstance(task, ContainerTask | Wait):
             return task.program()
         digest = code_digest(task.function, strict=strict)
         return {"kind": "python", "entrypoint": self._entrypoint(task), "code_digest": digest}

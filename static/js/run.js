@@ -21,6 +21,7 @@ function hear(kind, body) {
   if (kind === "map.opened") { widths.set(body.node, body.width); opened = true; }
   if (kind === "map.opened" || kind === "step.running") remember(body, "running");
   if (kind === "step.retry") remember(body, "backoff");
+  if (kind === "step.parked") { remember(body, "parked"); opened = true; }
   if (kind === "step.settled") remember(body, body.state);
   timer ||= setTimeout(paint, PAINT_MS);
 }

@@ -5,7 +5,7 @@ Redis. Refuses to know what a step computes: it sees documents, references and d
 """
 
 from workers.engine.backend import ChordBackend
-from workers.engine.completing import complete, promote
+from workers.engine.completing import answer, complete, promote
 from workers.engine.controlling import control
 from workers.engine.core import Engine
 from workers.engine.finishing import finish, forget
@@ -16,6 +16,7 @@ __all__ = [
     "ChordBackend",
     "Ended",
     "Engine",
+    "answer",
     "complete",
     "control",
     "finish",

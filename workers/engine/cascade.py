@@ -17,13 +17,14 @@ from typing import Any
 from celesta.codecs import encode, gone, make_list
 from celesta.errors import CelestaError, Skipped, StoreError
 from celesta.spec.conditions import decide
-from workers.engine import caching, events, keys, settling
+from workers.engine import caching, events, keys, settling, waiting
 from workers.engine.bindings import Ref, parents_of
 from workers.engine.core import CHUNK, Engine, Kept
 from workers.engine.remaining import remaining
 from workers.engine.reusing import reusable
 from workers.engine.settling import Adopted, Entry, Finding
 from workers.engine.views import Frame, View, index_of, map_of
+from workers.engine.waiting import Waits
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +34,13 @@ Ask = list[Any]
 
 @dataclass
 class Cascade:
-    """One walk. `adopted` and `hold` are a rebuild's: results to take over, and to wait a lease before sending."""
+    """One walk. `adopted`, `waits` and `hold` are a rebuild's: results to take over, what is known of steps that wait,
+    and to wait a lease before sending."""
 
     engine: Engine
     view: View
     adopted: Mapping[str, Adopted] = field(default_factory=dict)
+    waits: Waits = field(default_factory=Waits)
     hold: bool = False
     keep: Kept | None = None
 
@@ -108,8 +111,9 @@ class Cascade:
             self.stop()
 
     def _is_decided_here(self, node: str) -> bool:
-        """A mapped step opens, a branch decides: neither is ever sent."""
-        return self.view.mapped(node) is not None or self.view.in_place(node) is not None
+        """A mapped step opens, a branch decides, a question waits: none of them is ever sent."""
+        view = self.view
+        return view.mapped(node) is not None or view.in_place(node) is not None or view.waits(node) is not None
 
     # Decisions
 
@@ -122,6 +126,8 @@ class Cascade:
                 self._gather(node, ask[2], ask[3])
             elif self.view.in_place(node) is not None:
                 self._branch(node)
+            elif self.view.waits(node) is not None:
+                self._park(node)
             else:
                 self._open(node)
         except Skipped:
@@ -228,6 +234,22 @@ class Cascade:
             inputs = outputs = self.engine.resolver.merged(frame, index, self.outcomes)
         finding = Finding({name: str(ref["digest"]) for name, ref in inputs.items()})
         self.settle(settling.in_place(self.view, node, "succeeded", outputs=outputs, finding=finding), outputs)
+
+    # Waits
+
+    def _park(self, node: str) -> None:
+        """A step that waits: adopted, answered already, or put in flight until its time."""
+        known = reusable(self.engine, self.view, [node]) if self.view.root.reuses else {}
+        found = self.adopted.get(node) or known.get(node)
+        if found is not None:
+            self._adopt(node, found)
+        elif node in self.waits.answers:
+            self.settle(*waiting.answered(self.view, node, self.waits.answers[node]))
+        else:
+            self._fetch(parents_of(self.view, [node]))
+            inputs = self.engine.resolver.inputs(self.view, node, self.outcomes)
+            until_ms = self.waits.until_ms.get(node)
+            self.admits.append(waiting.park(self.engine, self.view, node, inputs, until_ms))
 
     # Maps
 

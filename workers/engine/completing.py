@@ -5,15 +5,16 @@ twice, or late, it changes nothing. What it did not come to publish stays in fli
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import time
 
-from workers.engine import caching, keys, settling
+from workers.engine import caching, keys, settling, waiting
 from workers.engine.cascade import Cascade
 from workers.engine.core import Engine, Kept
 from workers.engine.finishing import finish
-from workers.engine.settling import Ended
+from workers.engine.settling import Ended, Entry
 from workers.engine.views import View
+from workers.engine.waiting import Answer
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,27 @@ def wake(engine: Engine, waiting: Sequence[str]) -> None:
         by_run.setdefault(run, []).append(node)
     for run, nodes in by_run.items():
         promote(engine, run, nodes, force=True)
+
+
+def answer(engine: Engine, run: str, answers: Mapping[str, Answer]) -> None:
+    """Settles questions by what was answered, which is committed in the database. Those that do not ask are left."""
+    view = engine.views.of(run)
+    if view is None:
+        return
+    _settle(engine, view, [waiting.answered(view, node, given)[0] for node, given in answers.items()])
+
+
+def wake_up(engine: Engine, view: View, nodes: Sequence[str]) -> None:
+    """Ends sleeps whose time has come."""
+    _settle(engine, view, [waiting.slept(view, node) for node in nodes])
+
+
+def _settle(engine: Engine, view: View, entries: list[Entry]) -> None:
+    """Settles in place. What is ready by it is for the script to say: an entry may have come too late."""
+    cascade = Cascade(engine, view)
+    cascade.settles += entries
+    if cascade.run():
+        finish(engine, view)
 
 
 def promote(engine: Engine, run: str, nodes: Sequence[str], force: bool = False) -> None:

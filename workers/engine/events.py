@@ -52,6 +52,11 @@ def map_opened(view: View, node: str, width: int) -> str:
     return _of(view, "map.opened", node, width=width)
 
 
+def parked(view: View, node: str, waits_for: str, **facts: Any) -> str:
+    """`until_ms` is added by the script: the moment at which a sleep ends or a question times out, or null."""
+    return _of(view, "step.parked", node, waits_for=waits_for, **facts)
+
+
 def run_finished(
     view: View, status: str, outputs: dict[str, Any], error: dict[str, Any] | None, counts: dict[str, int]
 ) -> str:

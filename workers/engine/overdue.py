@@ -7,7 +7,7 @@ the store cannot tell, nothing is done now.
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from redis import Redis
 from redis.exceptions import ResponseError
@@ -15,7 +15,7 @@ from redis.exceptions import ResponseError
 from celesta.errors import CelestaError, StoreError
 from workers.engine import keys, settling
 from workers.engine.cascade import Cascade
-from workers.engine.completing import complete, promote
+from workers.engine.completing import answer, complete, promote, wake_up
 from workers.engine.controlling import cancel_rest, time_out
 from workers.engine.core import Engine
 from workers.engine.external import ask
@@ -23,16 +23,19 @@ from workers.engine.finishing import finish
 from workers.engine.manifests import latest, read
 from workers.engine.settling import Ended, Finding
 from workers.engine.views import View
+from workers.engine.waiting import LOOK_MS, Answer
 
 log = logging.getLogger(__name__)
 
 AT_ONCE = 500
 STORE_AGAIN_MS = 5_000
 """How long to wait for a store that does not answer."""
+Close = Callable[[str, list[str]], Mapping[str, Answer]]
+"""Closes questions of a run to whom nobody answered, and says of each what the database has: one answer, for good."""
 ASK_AGAIN = ("asking", "backoff", "flight_wait", "open")
 
 
-def sweep(engine: Engine, backlog: Callable[[], int], begin: Callable[[str], None]) -> int:
+def sweep(engine: Engine, backlog: Callable[[], int], begin: Callable[[str], None], close: Close) -> int:
     """Moves on what is overdue; how much it was. `begin` asks for the start of a run whose opening was cut short."""
     due = engine.client.zrangebyscore(keys.INFLIGHT, "-inf", now_ms(engine.client), start=0, num=AT_ONCE)
     by_run: dict[str, list[str]] = defaultdict(list)
@@ -41,7 +44,7 @@ def sweep(engine: Engine, backlog: Callable[[], int], begin: Callable[[str], Non
         by_run[run].append(node)
     for run, nodes in by_run.items():
         try:
-            _sweep_run(engine, run, nodes, backlog, begin)
+            _sweep_run(engine, run, nodes, backlog, begin, close)
         except (CelestaError, ResponseError, ValueError) as error:  # One run's trouble is no other's.
             log.warning("run %s: its overdue steps wait: %s", run, error)
     return len(due)
@@ -60,7 +63,12 @@ def now_ms(client: Redis) -> int:
 
 
 def _sweep_run(
-    engine: Engine, run: str, nodes: list[str], backlog: Callable[[], int], begin: Callable[[str], None]
+    engine: Engine,
+    run: str,
+    nodes: list[str],
+    backlog: Callable[[], int],
+    begin: Callable[[str], None],
+    close: Close,
 ) -> None:
     engine.views.forget(run)  # it may have been rebuilt, here or elsewhere
     view = engine.views.of(run)
@@ -79,6 +87,8 @@ def _sweep_run(
         _look_after(engine, view, begin)
     if "sent" in by_state:
         _resend(engine, view, [node for node, *_ in by_state["sent"]], backlog)
+    if "parked" in by_state:
+        _end_waits(engine, view, [node for node, *_ in by_state["parked"]], close)
     for node, token, _ in by_state["running"]:
         _replace(engine, view, node, token)
     for node, *_ in by_state["recovering"]:
@@ -100,6 +110,20 @@ def _look_after(engine: Engine, view: View, begin: Callable[[str], None]) -> Non
         cancel_rest(engine, view)
     elif opening == b"1":
         begin(view.run)
+
+
+def _end_waits(engine: Engine, view: View, nodes: list[str], close: Close) -> None:
+    """Sleeps are over; a question whose time has passed gets what the database says, which may be an answer."""
+    sleeping = [node for node in nodes if view.waits(node) == "sleep"]
+    if sleeping:
+        wake_up(engine, view, sleeping)
+    asking = [node for node in nodes if node not in sleeping]
+    timed = [node for node in asking if view.step(node).get("timeout_seconds") is not None]
+    if timed:
+        answer(engine, view.run, close(view.run, timed))
+    looked_at = [[node, "parked", LOOK_MS, True] for node in asking if node not in timed]
+    if looked_at:
+        engine.call("bump", view.run, epoch=view.epoch, steps=looked_at)
 
 
 def _resend(engine: Engine, view: View, nodes: list[str], backlog: Callable[[], int]) -> None:

@@ -13,11 +13,12 @@ from celesta.store.base import Store
 from workers.engine.controlling import Action
 from workers.engine.manifests import order_of, successes
 from workers.engine.settling import Adopted
+from workers.engine.waiting import Waits
 
 
 @dataclass(frozen=True)
 class Source:
-    """A run as it was committed. `settled` and `raise_epoch` reach the database; a fresh start asks neither."""
+    """A run as it was committed. `settled`, `waits` and `raise_epoch` reach the database; a fresh start asks none."""
 
     run: str
     project: str
@@ -36,6 +37,7 @@ class Source:
     settled: Callable[[], Mapping[str, Adopted]] = dict
     reusable: Callable[[], Iterable[tuple[str, str, Adopted]]] | None = None
     """Node, path and result of each step of another run that this one may take over."""
+    waits: Callable[[], Waits] = Waits
     raise_epoch: Callable[[Mapping[str, str]], int] = lambda adopted: 2
 
 

@@ -19,6 +19,7 @@ from workers.engine.reusing import take_over
 from workers.engine.settling import Adopted
 from workers.engine.source import Source, recover
 from workers.engine.views import View
+from workers.engine.waiting import Waits
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ def start(engine: Engine, source: Source) -> None:
         if decided is not None and decided.decode() != source.control:
             control(engine, source.run, source.control)
     elif source.status == "queued" and next(iter(engine.store.list(f"runs/{source.run}/")), None) is None:
-        _open(engine, source, source.epoch, {})
+        _open(engine, source, source.epoch, {}, Waits())
     elif source.status in ("queued", "running"):
         rebuild(engine, source)
 
@@ -49,18 +50,18 @@ def rebuild(engine: Engine, source: Source) -> None:
     found = recover(engine.store, source)
     epoch = source.raise_epoch({node: one.token for node, one in found.items() if one.token})
     log.warning("run %s: rebuilt as epoch %d with %d results", source.run, epoch, len(found))
-    _open(engine, source, epoch, found)
+    _open(engine, source, epoch, found, source.waits())
 
 
 def resume(engine: Engine, source: Source) -> None:
     """Opens the roots again of a run whose opening was cut short; steps that were opened are left alone."""
     view = engine.views.of(source.run)
     if view is not None:
-        adopted = recover(engine.store, source) if view.rebuilt else {}
-        _open_roots(engine, view, adopted)
+        adopted, waits = (recover(engine.store, source), source.waits()) if view.rebuilt else ({}, Waits())
+        _open_roots(engine, view, adopted, waits)
 
 
-def _open(engine: Engine, source: Source, epoch: int, adopted: Mapping[str, Adopted]) -> None:
+def _open(engine: Engine, source: Source, epoch: int, adopted: Mapping[str, Adopted], waits: Waits) -> None:
     plan = engine.views.plan(source.plan)
     take_over(engine, source, plan)
     rebuilt = epoch > 1
@@ -86,7 +87,7 @@ def _open(engine: Engine, source: Source, epoch: int, adopted: Mapping[str, Adop
     if source.control == "cancel":
         cancel_rest(engine, view)
     else:
-        _open_roots(engine, view, adopted)
+        _open_roots(engine, view, adopted, waits)
 
 
 def _timeout_ms(engine: Engine, plan: Plan, source: Source) -> float | None:
@@ -97,8 +98,8 @@ def _timeout_ms(engine: Engine, plan: Plan, source: Source) -> float | None:
     return max(0.0, plan.timeout_seconds * 1000 - passed)
 
 
-def _open_roots(engine: Engine, view: View, adopted: Mapping[str, Adopted]) -> None:
-    cascade = Cascade(engine, view, adopted=adopted, hold=view.rebuilt)
+def _open_roots(engine: Engine, view: View, adopted: Mapping[str, Adopted], waits: Waits) -> None:
+    cascade = Cascade(engine, view, adopted=adopted, waits=waits, hold=view.rebuilt)
     roots = view.plan.roots
     for start_at in range(0, len(roots), CHUNK):
         for index in roots[start_at : start_at + CHUNK]:

@@ -53,9 +53,10 @@ class Frame:
         return f"{self.prefix}{index}"
 
     def asks(self, index: int) -> bool:
-        """Whether the step is looked at before it is sent: it may be cached, is mapped, or settles in place."""
+        """Whether the step is looked at before it is sent: it may be cached, is mapped, or needs no worker."""
         plan, looks = self.plan, self.rebuilt or self.reuses
-        return looks or plan.mapped(index) is not None or self.caches(index) or plan.in_place(index) is not None
+        decided = plan.mapped(index) is not None or plan.in_place(index) is not None or plan.waits(index) is not None
+        return looks or decided or self.caches(index)
 
     def caches(self, index: int) -> bool:
         return self.plan.steps[index].get("cache") is not None and not self._is_chosen(self.no_cache, index)
@@ -131,6 +132,10 @@ class View:
     def mapped(self, node: str) -> Sequence[str] | None:
         """The inputs that a mapped step runs over; None for a plain step and for an item."""
         return None if map_of(node) is not None else self.frame(node).plan.mapped(index_of(node))
+
+    def waits(self, node: str) -> str | None:
+        """What a step waits for that runs nothing; None for one that runs."""
+        return self.frame(node).plan.waits(index_of(node))
 
     def children(self, node: str, taken: bool | None = None) -> list[Kid]:
         """What a settled step counts into; an item counts into its map only."""

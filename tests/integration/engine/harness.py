@@ -99,6 +99,16 @@ class Planned:
             self.steps[parent]["children"].append(index)
         return index
 
+    def wait(self, kind: str, *, after: tuple[int, ...] = (), timeout: float | None = None, **more: Any) -> int:
+        """A step that waits: `approve`, `wait_for` or `sleep` (then with `seconds`)."""
+        port = {"seconds": value(more["seconds"])} if kind == "sleep" else {"message": value(more.get("message", "?"))}
+        index = self.add(kind, after=after, **port)
+        number = self.steps[index]["task"]
+        self.tasks[number] = {**self.tasks[number], "kind": kind}
+        answer = {"role": "editor", "required": more.get("required", False), "default": more.get("default")}
+        self.steps[index] |= {"timeout_seconds": timeout, "answer": answer}
+        return index
+
     def document(self, **outputs: Binding) -> dict[str, Any]:
         return self.options | {
             "plan": 1,

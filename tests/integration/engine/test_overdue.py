@@ -20,7 +20,7 @@ def _sweep(world: World, backlog: int = 0) -> None:
     """Lets all deadlines pass, and sweeps."""
     for name in world.client.zrange(keys.INFLIGHT, 0, -1):
         world.client.zadd(keys.INFLIGHT, {name: 1})
-    overdue.sweep(world.engine, lambda: backlog, lambda run: None)
+    overdue.sweep(world.engine, lambda: backlog, lambda run: None, lambda run, nodes: {})
 
 
 def _claim(world: World) -> Any:
@@ -110,7 +110,7 @@ def test_while_the_store_cannot_tell_nothing_is_started(world: World, monkeypatc
 def test_a_live_lease_is_believed(world: World) -> None:
     _two(world)
     batch = _claim(world)
-    overdue.sweep(world.engine, lambda: 0, lambda run: None)
+    overdue.sweep(world.engine, lambda: 0, lambda run: None, lambda run, nodes: {})
     assert not world.queue
     assert batch.held() == [("0", "1.1")]
     lost = {"status": "failed", "error": {"type": "Lost", "message": "", "kind": "system"}}
@@ -313,7 +313,7 @@ def test_a_heartbeat_that_comes_before_the_rebuild_is_through_is_not_told_to_sto
 
 def test_flights_without_a_run_are_swept_away(world: World) -> None:
     world.client.zadd(keys.INFLIGHT, {"gone|3": 1})
-    overdue.sweep(world.engine, lambda: 0, lambda run: None)
+    overdue.sweep(world.engine, lambda: 0, lambda run: None, lambda run, nodes: {})
     assert world.client.zcard(keys.INFLIGHT) == 0
 
 
@@ -345,7 +345,7 @@ class _Survived:
 def _sweep_with(world: World, digest: str) -> None:
     for name in world.client.zrange(keys.INFLIGHT, 0, -1):
         world.client.zadd(keys.INFLIGHT, {name: 1})
-    overdue.sweep(world.engine, lambda: 0, lambda run: world.start(run, digest))
+    overdue.sweep(world.engine, lambda: 0, lambda run: world.start(run, digest), lambda run, nodes: {})
 
 
 def test_a_run_that_redis_refuses_holds_up_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,9 @@ CASES: dict[str, Callable[[View], Call]] = {
     "cancel a step": lambda v: _advance([settling.in_place(v, "1", "cancelled")]),
     "settle a waiting root": lambda v: _advance([settling.in_place(v, "5", "cached", outputs={})]),
     "admit a root": lambda v: _advance([], admit=[admission(v, "5")]),
+    "park a step": lambda v: _advance(
+        [], admit=[{**admission(v, "5"), "park": {"ms": 50, "ends": True, "e": '{"k":1'}}]
+    ),
     "open a map": lambda v: _advance(
         [], open={"n": "6", "need": {"node": "6", "parents": 0}, "width": 3, "e": '{"k":1'}
     ),

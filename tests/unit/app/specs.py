@@ -48,6 +48,35 @@ def step(path: str, name: str | None = None, **fields: Any) -> dict[str, Any]:
     } | fields
 
 
+def question(
+    path: str, kind: str = "approve", wanted: dict[str, Any] | None = None, timeout: float | None = None, **answer: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A task that asks, and the step of it."""
+    asks = task(f"{kind} {path}", (), kind=kind, entrypoint=f"celesta.waits:{kind}")
+    asks["interface"] = {
+        "inputs": [{"name": "message", "type": {"kind": "str"}, "required": True}],
+        "outputs": [{"name": "result", "type": wanted or {"kind": "bool"}}],
+    }
+    told = {"role": "editor", "required": False, "default": None} | answer
+    options = {"timeout_seconds": timeout, "answer": told}
+    return asks, step(path, asks["name"], inputs={"message": text(f"{path}?")}, options=options)
+
+
+def nap(path: str, seconds: float) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A task that sleeps, and the step of it."""
+    sleeps = task("sleep", (), kind="sleep", entrypoint="celesta.waits:sleep")
+    port = {"name": "seconds", "type": {"kind": "float"}, "required": True}
+    sleeps["interface"] = {"inputs": [port], "outputs": []}
+    data = canonical({"f": seconds.hex()})
+    length = {"type": "json", "digest": digest_of(data), "size": len(data), "inline": {"f": seconds.hex()}}
+    return sleeps, step(path, "sleep", inputs={"seconds": {"value": length}})
+
+
+def text(given: str) -> dict[str, Any]:
+    data = canonical(given)
+    return {"value": {"type": "json", "digest": digest_of(data), "size": len(data), "inline": given}}
+
+
 def spec(tasks: list[dict[str, Any]], steps: list[dict[str, Any]], **fields: Any) -> dict[str, Any]:
     return {
         "celesta": 1,

@@ -4,15 +4,18 @@
 --           steps: how many parents, or whose item), due (only past its deadline), o outputs, e event, c counter,
 --           x error, stop (a failure ends the run), kids {child, need, asks, join|off},
 --           retry {kind, max, delay_ms, factor, longest_ms, e}
---   admit:  {node, need | map's node, hold}   open: {n, need, width, e}   opened: node   roots: 1 when all are opened
+--   admit:  {node, need | map's node, hold, park {e, ms, until, ends}}   open: {n, need, width, e}   opened: node
+--   roots: 1 when all are opened
 for _, s in ipairs(a.settle) do
   if type(s.n) ~= 'string' or type(s.e) ~= 'string' or type(s.kids) ~= 'table' or not TERMINAL[s.s] then
     return cjson.encode({status = 'invalid', node = s.n})
   end
 end
 local BAD = {failed = true, upstream_failed = true, cancelled = true}
-local IN_PLACE = {asking = true, ready = true, open = true, recovering = true}
-local CANCELLABLE = {asking = true, ready = true, recovering = true, sent = true, backoff = true, flight_wait = true}
+local IN_PLACE = {asking = true, ready = true, open = true, recovering = true, parked = true}
+local CANCELLABLE = {
+  asking = true, ready = true, recovering = true, sent = true, backoff = true, flight_wait = true, parked = true,
+}
 local reply = {status = 'ok', ok = {}, asks = {}, send = {}}
 local counts = {}
 local stop = false
@@ -103,6 +106,15 @@ local function settle(s)
   return 'ok'
 end
 
+-- A step that waits for an answer or a time: its deadline is the end of the wait, or when to look at it again.
+local function park(node, r, wait)
+  local ms = wait['until'] and wait['until'] - now or wait.ms
+  r.state = 'parked'
+  put(node, r)
+  deadline(node, ms)
+  emit(wait.e, string.format(',"until_ms":%s', wait.ends and string.format('%.0f', now + ms) or 'null'))
+end
+
 if a.open then
   local r = get(a.open.n)
   if not r and may_begin(a.open.need) then r = fresh('asking') end
@@ -130,6 +142,8 @@ for _, entry in ipairs(a.admit) do
       -- A step that may still be running somewhere: its live attempt has one lease to say so.
       put(node, {state = 'recovering', token = epoch .. '.0', used = '', seq = 0, owner = ''})
       deadline(node, a.lease)
+    elseif entry.park then
+      park(node, r or fresh('parked'), entry.park)
     else
       make_ready(node, r or fresh('ready'))
     end

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.fixtures.playground import Answer, Playground
-from tests.unit.app.specs import diamond, step, task, wide
+from tests.unit.app.specs import diamond, question, spec, step, task, wide
 
 PROJECT = "/projects/default"
 
@@ -201,3 +201,28 @@ def test_static_files_are_kept_until_they_change(flow: Playground) -> None:
     (script,) = re.findall(r'src="(/assets/[^"]+/page[.]js)"', page)
     assert script.split("/")[2] == address.split("/")[2]
     assert flow.call("GET", "/assets/x/../../app/config.py").status == 404
+
+
+def test_a_question_is_answered_from_its_page(playground: Playground) -> None:
+    asks, asked = question("limit", "wait_for", {"kind": "float"})
+    playground.register(spec([asks], [asked]))
+    run = playground.launch()
+    playground.start(run, known=1)
+    told = {
+        "waits_for": "wait_for",
+        "message": "<i>How much?</i>",
+        "role": "editor",
+        "type": {"kind": "float"},
+        "until_ms": None,
+    }
+    playground.tell(run, "step.parked", node="0", path="limit", **told)
+    assert "waits for a value" in browse(playground, f"{PROJECT}/runs/{run}")
+    page = f"{PROJECT}/runs/{run}/steps/limit"
+    form = Form(playground, page)
+    assert "&lt;i&gt;How much?" in form.answer.text
+    refused = form.send(f"{PROJECT}/runs/{run}/answers/limit", input__value="much")
+    assert (refused.status, "is not a number" in refused.text or "a number" in refused.text) == (422, True)
+    assert form.send(f"{PROJECT}/runs/{run}/answers/limit", input__value="0.5", note="<b>ok</b>").status == 303
+    text = browse(playground, page)
+    assert "&lt;b&gt;ok" in text
+    assert ">0.5<" in text

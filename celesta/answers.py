@@ -1,0 +1,116 @@
+"""Answers to the questions of a run in this process: given beforehand by name, or asked for at the terminal.
+
+Local runs and plain calls of `approve` and `wait_for` come here. Refuses to wait where nobody can type: the error says
+how to give the answer instead.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from celesta.codecs import decode, from_plain, to_plain
+from celesta.errors import InputError, Problem
+from celesta.store.local import LocalStore
+from celesta.types import TypeDoc, spell
+
+Ref = dict[str, Any]
+Document = dict[str, Any]
+Question = tuple[str, TypeDoc]
+"""The kind of the step that asks (`approve`, `wait_for`), and the type of what it wants."""
+YES, NO = ("y", "yes", "true"), ("n", "no", "false")
+
+
+class Answers:
+    """`given` is plain JSON by the path of the step."""
+
+    def __init__(self, given: Mapping[str, Any] | None = None) -> None:
+        self.given = dict(given or {})
+
+    def problems(self, questions: Mapping[str, Question], store: Any) -> list[Problem]:
+        """What keeps the questions (by path) from being answered, and answers that nobody asks for."""
+        wrong = [Problem(name, "is answered, and no step of this name asks") for name in self.given.keys() - questions]
+        for path, (kind, wanted) in questions.items():
+            try:
+                if path in self.given:
+                    from_plain(self.given[path], wanted, store, path)
+                elif not can_ask():
+                    wrong.append(Problem(path, _unanswered(path, kind)))
+            except InputError as error:
+                wrong += error.problems
+        return wrong
+
+    def outcome(self, path: str, task: Document, bound: Mapping[str, Ref], store: Any) -> Document:
+        """What a step that waits comes to, once it has slept or is answered. Raises `InputError` as `ref` does."""
+        outputs: dict[str, Ref] = {}
+        error = None
+        if task["kind"] == "sleep":
+            time.sleep(max(0.0, float(to_plain(bound["seconds"], store))))
+        else:
+            wanted, message = task["interface"]["outputs"][0]["type"], str(to_plain(bound["message"], store))
+            outputs["result"] = self.ref(path, task["kind"], wanted, message, store)
+            if task["answer"]["required"] and outputs["result"].get("inline") is False:
+                error = {"type": "Refused", "message": "you said no", "traceback": "", "kind": "user"}
+        return {"status": "failed" if error else "succeeded", "outputs": outputs, "error": error}
+
+    def ref(self, path: str, kind: str, wanted: TypeDoc, message: str, store: Any) -> Ref:
+        """The answer as a reference. Raises `InputError` when it does not fit, or when nobody can be asked."""
+        if path in self.given:
+            return from_plain(self.given[path], wanted, store, path)
+        if not can_ask():
+            raise InputError([Problem(path, _unanswered(path, kind))])
+        read = _yes_or_no if kind == "approve" else plain_of
+        while True:
+            try:
+                return from_plain(
+                    read(_typed(f"{path}: {message or spell(wanted)} {_hint(kind)} ")), wanted, store, path
+                )
+            except (InputError, ValueError) as error:
+                sys.stderr.write(f"{error}\n")
+
+    def python(self, path: str, kind: str, wanted: TypeDoc, message: str) -> Any:
+        """The answer as a Python value, for plain calls."""
+        with tempfile.TemporaryDirectory(prefix="celesta-answer-") as folder:
+            store = LocalStore(Path(folder) / "store")
+            return decode(self.ref(path, kind, wanted, message, store), wanted, store, Path(folder))
+
+
+def can_ask() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def _unanswered(path: str, kind: str) -> str:
+    value = "true" if kind == "approve" else "VALUE"
+    return f"asks, and there is no terminal to answer at: give --answer {path}={value}, or run it on a server"
+
+
+def _hint(kind: str) -> str:
+    return "[y/n]" if kind == "approve" else "(JSON)"
+
+
+def _typed(prompt: str) -> str:
+    sys.stderr.write(prompt)
+    sys.stderr.flush()
+    line = sys.stdin.readline()
+    if not line:
+        raise InputError("the terminal was closed before the question was answered")
+    return line.strip()
+
+
+def _yes_or_no(text: str) -> bool:
+    if text.lower() not in YES + NO:
+        raise ValueError("write y or n")
+    return text.lower() in YES
+
+
+def plain_of(text: str) -> Any:
+    """JSON, or the text itself where it is none."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text  # a word without quotes is text; whether that fits is for the type to say

@@ -1,0 +1,104 @@
+"""What may be waited for, and how it is written into a spec."""
+
+import io
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from celesta import approve, sleep, wait_for
+from celesta.answers import Answers
+from celesta.errors import InputError, SpecError
+from celesta.local import run_local
+from celesta.spec import validate, workflow_spec
+from celesta.workflows import workflow
+from tests.unit.celesta import local_flow
+
+
+def _spec(function: Callable[..., Any]) -> dict[str, Any]:
+    return workflow_spec(workflow(function), file=local_flow.__file__)[0]
+
+
+def _release(limit: float = 0.5) -> bool:
+    ok = approve("Deploy?", timeout="1h", default=False, role="owner")
+    sleep(limit, after=ok)
+    wait_for("threshold", float, after=ok)
+    return ok
+
+
+def test_a_wait_is_a_step_of_its_own_kind() -> None:
+    spec = _spec(_release)
+    steps = {step["path"]: step for step in spec["steps"]}
+    assert {path: spec["tasks"][step["task"]]["kind"] for path, step in steps.items()} == {
+        "approve": "approve",
+        "sleep": "sleep",
+        "threshold": "wait_for",
+    }
+    assert steps["approve"]["options"]["timeout_seconds"] == 3600
+    assert steps["approve"]["options"]["answer"]["role"] == "owner"
+    assert steps["approve"]["options"]["answer"]["default"]["inline"] is False
+    assert steps["sleep"]["inputs"] == {"seconds": {"input": "limit"}}
+    assert steps["threshold"]["after"] == ["approve"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        (lambda: approve("?", timeout=0), "no duration above 0"),
+        (lambda: approve("?", default=True), "give timeout= as well"),
+        (lambda: approve("?", timeout=1, default="yes"), "default"),  # type: ignore[arg-type]
+        (lambda: approve("?", role="viewer"), "is no role"),
+        (lambda: approve(3), "message"),  # type: ignore[arg-type]
+        (lambda: wait_for("a/b", int), "is no name"),
+        (lambda: wait_for("n", int, timeout=1, default="x"), "default"),
+        (lambda: sleep("soon"), "is no duration"),
+        (lambda: sleep(-1), "is no duration"),
+    ],
+)
+def test_what_cannot_be_waited_for_is_refused_at_its_line(wrong: Callable[[], object], why: str) -> None:
+    def flow() -> None:
+        wrong()
+
+    with pytest.raises(SpecError, match=why) as caught:
+        _spec(flow)
+    assert "test_waits.py" in str(caught.value)
+
+
+def test_a_forged_question_is_refused() -> None:
+    def flawed(change: Callable[[dict[str, Any], dict[str, Any]], None]) -> str:
+        spec = _spec(_release)
+        change(spec, spec["steps"][0])
+        return "; ".join(str(problem) for problem in validate(spec))
+
+    assert "is missing" in flawed(lambda spec, step: step["options"].pop("answer"))
+    assert "cannot be mapped over" in flawed(lambda spec, step: step.update(map=["message"]))
+    assert "is not valid" in flawed(lambda spec, step: step["options"]["answer"].update(role="anyone"))
+    assert "is not that of approve" in flawed(
+        lambda spec, step: spec["tasks"]["approve"]["interface"]["inputs"].clear()
+    )
+    assert "bool is wanted" in flawed(lambda spec, step: step["options"]["answer"]["default"].update(inline=3))
+
+
+def test_answers_given_beforehand_answer_a_local_run(tmp_path: Path) -> None:
+    spec = _spec(_release)
+    from celesta.codecs import encode
+
+    limit = {"limit": encode(0.0, {"kind": "float"}, None)}
+    run = run_local(spec, limit, tmp_path, answers={"approve": True, "threshold": 0.5})
+    assert (run.status, run.document()["outputs"]) == ("succeeded", {"result": True})
+
+
+def test_a_local_run_that_nobody_can_answer_does_not_begin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    with pytest.raises(InputError) as caught:
+        run_local(_spec(_release), {}, tmp_path, answers={"approve": 3, "nobody": 1})
+    assert {problem.where for problem in caught.value.problems} == {"approve", "nobody", "threshold"}
+
+
+def test_a_terminal_is_asked_again_until_the_answer_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = io.StringIO("perhaps\ny\n")
+    monkeypatch.setattr(typed, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", typed)
+    assert Answers().python("approve", "approve", {"kind": "bool"}, "Deploy?") is True

@@ -1,0 +1,91 @@
+"""Steps that wait without a worker: how one is parked, and what its step becomes of an answer or of the time.
+
+The cascade parks a step whose upstreams are there; the start task and the reconciler bring answers, which are committed
+in the database first, and whose deadline has passed is told by its place in flight. Refuses to decide who may answer.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from celesta.codecs import to_plain
+from celesta.errors import InputError
+from workers.engine import events, settling
+from workers.engine.bindings import Ref
+from workers.engine.core import Engine
+from workers.engine.settling import Entry, Finding
+from workers.engine.views import View
+
+LOOK_MS = 3_600_000
+"""A question without a timeout is in flight like any other: it is looked at this often, and waits on."""
+MOST_SECONDS = 10 * 366 * 24 * 3600
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What somebody said; `value` is None when nobody did in time."""
+
+    value: Ref | None
+    by: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Waits:
+    """What the database knows of the waiting steps of a run, by node: their answers, and until when they wait."""
+
+    answers: Mapping[str, Answer] = field(default_factory=dict)
+    until_ms: Mapping[str, int] = field(default_factory=dict)
+
+
+def park(engine: Engine, view: View, node: str, inputs: Mapping[str, Ref], until_ms: int | None) -> dict[str, Any]:
+    """The entry of a step that is to wait: for its time, or for an answer and until its timeout.
+
+    Raises `InputError` for a time that is none.
+    """
+    kind, step = str(view.waits(node)), view.step(node)
+    facts: dict[str, Any] = {}
+    if kind == "sleep":
+        seconds: float | None = _seconds(engine, inputs["seconds"])
+    else:
+        seconds = step.get("timeout_seconds")
+        message = inputs.get("message")
+        told = "" if message is None else str(to_plain(message, engine.store))
+        wanted = view.task(node)["interface"]["outputs"][0]["type"]
+        facts = {"message": told[: events.MESSAGE_CHARACTERS], "role": step["answer"]["role"], "type": wanted}
+    event = events.parked(view, node, kind, **facts)
+    parked = {"e": event, "ms": LOOK_MS if seconds is None else math.ceil(seconds * 1000), "ends": seconds is not None}
+    if until_ms is not None:
+        parked["until"] = until_ms
+    return {"n": node, "need": settling.need_of(view, node), "park": parked}
+
+
+def _seconds(engine: Engine, ref: Ref) -> float:
+    seconds = to_plain(ref, engine.store)
+    if not isinstance(seconds, int | float) or not 0 <= seconds < MOST_SECONDS:
+        raise InputError(f"{seconds!r} is no number of seconds from 0 to {MOST_SECONDS}")
+    return seconds
+
+
+def slept(view: View, node: str) -> Entry:
+    """The entry of a sleep that is over."""
+    return settling.in_place(view, node, "succeeded", outputs={})
+
+
+def answered(view: View, node: str, answer: Answer) -> tuple[Entry, dict[str, Ref] | None]:
+    """The entry of a question, and its outputs when it has any: a no may be a failure, and so is no answer."""
+    options = view.step(node)["answer"]
+    value = answer.value if answer.value is not None else options["default"]
+    if value is None:
+        return _failed(view, node, "Timeout", "nobody answered in time", "timeout"), None
+    if options["required"] and value.get("inline") is False:
+        said = f": {answer.note}" if answer.note else ""
+        by = f"{answer.by} said no" if answer.by else "nobody answered in time, which counts as a no"
+        return _failed(view, node, "Refused", f"{by}{said}", "user"), None
+    outputs = {"result": dict(value)}
+    return settling.in_place(view, node, "succeeded", outputs=outputs, finding=Finding({})), outputs
+
+
+def _failed(view: View, node: str, type_: str, message: str, kind: str) -> Entry:
+    return settling.in_place(view, node, "failed", error=settling.error_of(message, type_, kind))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
+from app.cluster_config import ClusterConfig, read_cluster
 from celesta.errors import ConfigError, Problem
 
 T = TypeVar("T")
@@ -74,6 +75,8 @@ class Config:
     max_blob_bytes: int = 5 * 2**30
     max_body_bytes: int = 64 * 2**20
     """Largest JSON body; a spec of 10,000 steps has about 4 MB."""
+    cluster: ClusterConfig = field(default_factory=ClusterConfig)
+    """The Kubernetes cluster on which steps run as pods, where they do."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Config":
@@ -103,6 +106,7 @@ class Config:
             "step_token_seconds": read("CELESTA_STEP_TOKEN_SECONDS", cls.step_token_seconds, _number(float, 60.0)),
             "max_blob_bytes": read("CELESTA_MAX_BLOB_BYTES", cls.max_blob_bytes, _number(int, 1)),
             "max_body_bytes": read("CELESTA_MAX_BODY_BYTES", cls.max_body_bytes, _number(int, 1)),
+            "cluster": read_cluster(read, _number),
         }
         if read.problems:
             raise ConfigError("the configuration has problems", problems=read.problems)

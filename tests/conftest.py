@@ -15,6 +15,7 @@ pytest_plugins = [
     "tests.fixtures.object_store",
     "tests.fixtures.stack",
     "tests.fixtures.playground",
+    "tests.fixtures.cluster",
 ]
 
 

@@ -9,7 +9,6 @@ killed writers left behind.
 import json
 import logging
 import threading
-import uuid
 from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, cast
@@ -27,13 +26,13 @@ from workers.engine import control, keys, overdue
 from workers.engine.controlling import Action
 from workers.engine.core import CHUNK
 from workers.engine.waiting import Answer
+from workers.lead import Lead
 
 if TYPE_CHECKING:
     from workers.celery_app import CelestaApp
 
 log = logging.getLogger(__name__)
 
-LEADER_SECONDS = 10.0
 LONGEST_SECONDS = 1.0
 SHORTEST_SECONDS = 0.05
 RUNS_EVERY_SECONDS = 2.0
@@ -52,7 +51,7 @@ def run(app: "CelestaApp", stop: threading.Event) -> None:
         except (RedisError, DatabaseError, OperationalError, CelestaError, OSError) as error:
             log.warning("the reconciler comes again: %s", error)
         stop.wait(wait)
-    reconciler.resign()
+    reconciler.lead.resign()
 
 
 class Reconciler:
@@ -62,7 +61,7 @@ class Reconciler:
         self.app = app
         self.engine = app.engine
         self.client: Redis = app.engine.client
-        self.name = uuid.uuid4().hex
+        self.lead = Lead(self.client, keys.RECONCILER)
         self._runs_at = 0.0
         self._store_at = -STORE_EVERY_SECONDS
         self._unknown: dict[str, float] = {}
@@ -70,7 +69,7 @@ class Reconciler:
 
     def tick(self) -> float:
         """One round, if this one leads. How long to sleep: timers of a fraction of a second are met."""
-        if not self.leads():
+        if not self.lead.held():
             return LONGEST_SECONDS
         self.restore_cache_index()
         overdue.sweep(self.engine, self.backlog, self.ask_start, self.close_questions)
@@ -81,22 +80,6 @@ class Reconciler:
             self._store_at = monotonic()
             self.engine.store.sweep()
         return min(LONGEST_SECONDS, max(SHORTEST_SECONDS, overdue.next_in_seconds(self.client)))
-
-    def leads(self) -> bool:
-        ms = int(LEADER_SECONDS * 1000)
-        if self.client.set(keys.RECONCILER, self.name, nx=True, px=ms):
-            return True
-        if self.client.get(keys.RECONCILER) != self.name.encode():
-            return False
-        return bool(self.client.pexpire(keys.RECONCILER, ms))
-
-    def resign(self) -> None:
-        """Lets another lead at once."""
-        try:
-            if self.client.get(keys.RECONCILER) == self.name.encode():
-                self.client.delete(keys.RECONCILER)
-        except RedisError as error:
-            log.warning("the lead of the reconciler runs out by itself: %s", error)
 
     def backlog(self) -> int:
         """Step messages that wait in the queue."""

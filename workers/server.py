@@ -114,6 +114,20 @@ def consume(role: str, ready: Ready) -> None:
     run_role(role, Config.from_env(), ready)
 
 
+def watcher(ready: Ready) -> None:
+    """Follows the pods of steps, and says when they end."""
+    import signal
+    import threading
+
+    from workers.celery_app import create
+    from workers.watcher import run
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    run(create(Config.from_env()), stop, ready)
+
+
 def beat(ready: Ready) -> None:
     """Fires schedules."""
     from workers.beat import run
@@ -126,6 +140,7 @@ ROLES: dict[str, Callable[..., None]] = {
     "worker": worker,
     "recorder": recorder,
     "beat": beat,
+    "watcher": watcher,
     "upgrade": upgrade,
 }
 

@@ -27,6 +27,11 @@ def database(config: Config) -> Iterator[None]:
         yield
 
 
+def record() -> tuple[list[str], list[str]]:
+    """The names of all projects, and the runs that have not ended."""
+    return run_source.projects(), list(run_source.unfinished())
+
+
 def load(run_id: str) -> Source:
     """The run as it was committed. Raises `NotFoundError`."""
     found = run_source.load_run(run_id)

@@ -8,8 +8,9 @@ keeps its last part only).
 import codecs
 import hashlib
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from time import monotonic, time
 
 import redis
 from flask import Response
@@ -21,6 +22,9 @@ from app.services.step_query import source
 from celesta.store import Store, step_prefix
 
 POLL_SECONDS = 0.25
+WANTED = "celesta:logs-wanted"
+WANT_EVERY_SECONDS, WANTED_FOR_SECONDS = 5.0, 20.0
+"""Pods have many logs and few readers: the watcher follows those of which a reader says so, again and again."""
 READ_ENTRIES = 1_000
 Entry = tuple[bytes, dict[bytes, bytes]]
 
@@ -92,8 +96,11 @@ def follow_log(run_id: str, attempt: Attempt) -> Response:
 
 def _chunks(source_of_entries: Hub, subscription: Subscription, attempt: Attempt) -> Iterator[str]:
     yield f"retry: {RETRY_MS}\n\n"
-    sent, key = Sent(), attempt.key
+    sent, key, wanted_at = Sent(), attempt.key, 0.0
     while True:
+        if not attempt.over and monotonic() - wanted_at > WANT_EVERY_SECONDS:
+            wanted_at = monotonic()
+            _want(source_of_entries, attempt)
         try:
             attempt.note(subscription.get(0 if attempt.over else POLL_SECONDS))
         except Overrun:
@@ -114,6 +121,12 @@ def _chunks(source_of_entries: Hub, subscription: Subscription, attempt: Attempt
         yield frame({"text": log.decode(errors="replace"), "reset": True, "end": True})
     else:
         yield frame({"text": rest, "end": True})
+
+
+def _want(hub: Hub, attempt: Attempt) -> None:
+    run, node, _, token = attempt.place
+    with suppress(redis.RedisError):
+        hub.redis.zadd(WANTED, {f"{run}|{node}|{token}": time() + WANTED_FOR_SECONDS})
 
 
 def _read(hub: Hub, key: str, position: str) -> list[Entry]:

@@ -118,6 +118,13 @@ def reusable_steps(run_id: str) -> Iterator[tuple[str, str, SettledStep]]:
             yield row.node, row.path, SettledStep(state, None, row.cache_key, row.source or own, _outcome(run_id, row))
 
 
+def projects() -> list[str]:
+    """The names of all projects."""
+    names = list(db.session.scalars(select(Project.name).order_by(Project.name)))
+    db.session.rollback()
+    return names
+
+
 def settled_steps(run_id: str) -> dict[str, SettledStep]:
     """What is recorded as ended, by node."""
     return {

@@ -17,6 +17,7 @@ ROLES = {
     "worker": "Takes steps from the queue and runs them.",
     "recorder": "Writes what happened to the database; starts runs, and repairs what was lost.",
     "beat": "Fires schedules.",
+    "watcher": "Follows the pods of steps on Kubernetes, and says when they end.",
 }
 
 
@@ -45,6 +46,11 @@ def recorder() -> None:
 @server.command(help=ROLES["beat"])
 def beat() -> None:
     become("beat")
+
+
+@server.command(help=ROLES["watcher"])
+def watcher() -> None:
+    become("watcher")
 
 
 @click.group()

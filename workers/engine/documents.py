@@ -23,6 +23,7 @@ def step_document(
     `ran_out` attempts ran out of memory before this one, which may use more of it when its author said so.
     """
     step, task, path = view.step(node), view.task(node), view.path(node)
+    attempt = int(token.partition(".")[2])
     return {
         "step_document": 1,
         "run": view.run,
@@ -30,7 +31,7 @@ def step_document(
         "node": node,
         "path": path,
         "token": token,
-        "attempt": int(token.partition(".")[2]),
+        "attempt": attempt,
         "idempotency_key": f"{view.run}/{path}",
         "kind": task["kind"],
         "entrypoint": task["entrypoint"],
@@ -44,6 +45,9 @@ def step_document(
         "timeout_seconds": step.get("timeout_seconds"),
         "executor": step.get("executor"),
         "image": step.get("image"),
+        "labels": step.get("labels") or {},
+        "pod_template": step.get("pod_template"),
+        "interruptible": bool(step.get("interruptible")) and not _is_last(step, attempt),
         "store_url": store_url,
         "cache_key": cache_key,
     }
@@ -54,3 +58,8 @@ def _resources(step: Mapping[str, Any], ran_out: int) -> dict[str, Any] | None:
     if asked is None or not ran_out:
         return asked
     return asked | {"memory_bytes": retries.memory_bytes(step.get("retry"), asked.get("memory_bytes"), ran_out)}
+
+
+def _is_last(step: Mapping[str, Any], attempt: int) -> bool:
+    """Whether the system's budget may be used up: then the attempt goes where nothing takes it away."""
+    return attempt > retries.budget(step.get("retry"), {"kind": "system"}).most

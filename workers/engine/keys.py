@@ -19,6 +19,9 @@ TIMEOUT = "@timeout"
 RESTORED = "celesta:cache-restored"
 """There while the cache index holds what the database knows; gone when Redis lost everything."""
 RECONCILER = "celesta:leader:reconciler"
+WATCHER = "celesta:leader:watcher"
+LOGS_WANTED = "celesta:logs-wanted"
+"""Sorted set of live logs (`run|node|token`) that somebody looks at, by until when (seconds since the epoch)."""
 
 _PER_RUN = ("meta", "st", "out", "cnt", "ready")
 

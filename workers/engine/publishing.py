@@ -1,4 +1,4 @@
-"""Step messages: ids only, several in one round trip.
+"""Messages of the engine: ids only, several in one round trip.
 
 A message is Celery's own (protocol 2, so that its tracer and our chord hook work as ever), with only the headers that a
 worker reads: Celery's full set would pass 1.2 kB and cost more to make than the rest of a step. What cannot be
@@ -12,7 +12,7 @@ from celery import Celery
 from kombu.exceptions import KombuError, OperationalError
 from kombu.utils.uuid import uuid
 
-from app.dispatch import QUEUE_STEPS, TASK_STEPS
+from app.dispatch import QUEUE_CONTROL, QUEUE_STEPS, TASK_FINISH, TASK_STEPS
 
 log = logging.getLogger(__name__)
 
@@ -27,27 +27,37 @@ class Publisher:
     def __init__(self, app: Celery) -> None:
         self.app = app
 
+    def finish(self, run: str, node: str, token: str) -> bool:
+        """Says that an attempt which was launched elsewhere has ended. False: nobody was told; say it again."""
+        try:
+            with self.app.producer_pool.acquire(block=True) as producer:
+                _publish(producer, TASK_FINISH, [run, node, token], QUEUE_CONTROL)
+        except (KombuError, OperationalError, OSError) as error:
+            log.warning("run %s: the end of %s is told later: %s", run, node, error)
+            return False
+        return True
+
     def __call__(self, run: str, batches: list[list[list[Any]]]) -> None:
         try:
             with self.app.producer_pool.acquire(block=True) as producer:
                 if len(batches) == 1:
-                    _publish(producer, run, batches[0])
+                    _publish(producer, TASK_STEPS, [run, batches[0]], QUEUE_STEPS)
                     return
                 with producer.batch(max_size=MESSAGES_AT_ONCE):
                     for steps in batches:
-                        _publish(producer, run, steps)
+                        _publish(producer, TASK_STEPS, [run, steps], QUEUE_STEPS)
         except (KombuError, OperationalError, OSError) as error:
             log.warning("run %s: %d messages are left to the reconciler: %s", run, len(batches), error)
 
 
-def _publish(producer: Any, run: str, steps: list[list[Any]]) -> None:
+def _publish(producer: Any, task: str, arguments: list[Any], queue: str) -> None:
     task_id = uuid()
     producer.publish(
-        ([run, steps], {}, EMBED),
-        routing_key=QUEUE_STEPS,
+        (arguments, {}, EMBED),
+        routing_key=queue,
         serializer="json",
         headers={
-            "task": TASK_STEPS,
+            "task": task,
             "id": task_id,
             "argsrepr": "-",
             "ignore_result": True,

@@ -17,12 +17,13 @@ from celesta.codecs import gone
 from celesta.errors import CelestaError
 from workers.engine import caching, events, keys, scripts, settling
 from workers.engine.bindings import Ref, parents_of
-from workers.engine.completing import flight_owner
+from workers.engine.completing import flight_owner, wake
 from workers.engine.core import Engine
 from workers.engine.documents import step_document
 from workers.engine.external import Launched, hand_over
 from workers.engine.settling import Ended, Finding
 from workers.engine.views import View
+from workers.executors.base import Later
 
 REPORT_SECONDS = 0.1
 """Outcomes of a batch are kept back no longer than this while it goes on."""
@@ -169,7 +170,11 @@ class Runner:
             return
         ran_out = batch.ran_out.get(node, 0)
         document = step_document(view, node, token, inputs, finding.key, self.store_url, ran_out)
-        result = self.executor.submit(document)
+        try:
+            result = self.executor.submit(document)
+        except Later as later:
+            self._put_off(batch, node, token, finding, later.seconds)
+            return
         if result is None and node not in batch.stopped:
             self._launched(batch, document)
         self._keep(batch, node, token, result, finding)
@@ -209,6 +214,15 @@ class Runner:
         caching.wait(client, view, slot, node)
         self.give_back(view, [(node, token)], FLIGHT_RETRY_MS)
         return False
+
+    def _put_off(self, batch: Batch, node: str, token: str, finding: Finding, seconds: float) -> None:
+        """Nothing was launched: the step is asked again later, and its key is free for others meanwhile."""
+        self.give_back(batch.view, [(node, token)], int(seconds * 1000))
+        slot = caching.slot_of(batch.view, node, str(finding.key))
+        with batch.lock:
+            owner = batch.flights.pop(slot, None)
+        if owner is not None:
+            wake(self.engine, caching.land(self.engine.client, {slot: (owner, None)}))
 
     def give_back(self, view: View, steps: list[tuple[str, str]], delay_ms: int | None = None) -> None:
         """Returns claimed steps that were not begun: to the queue, or to wait."""

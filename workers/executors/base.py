@@ -19,8 +19,17 @@ Document = dict[str, Any]
 OnLog = Callable[[str, str, str, bytes], None]
 
 KNOWN = {
+    "kubernetes": "workers.executors.kubernetes.executor:KubernetesExecutor",
     "process": "workers.executors.process:ProcessExecutor",
 }
+
+
+class Later(Exception):
+    """Raised by `submit`: nothing was launched, and the attempt is to be submitted again after so many seconds."""
+
+    def __init__(self, seconds: float, why: str) -> None:
+        super().__init__(why)
+        self.seconds = seconds
 
 
 class ExecutorConfig(Protocol):

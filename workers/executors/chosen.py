@@ -12,7 +12,7 @@ from celesta.errors import CelestaError
 from celesta.runtime import verdicts
 from celesta.runtime.failures import error_document
 from celesta.store import open_store
-from workers.executors.base import Document, Executor, ExecutorConfig, OnLog, get
+from workers.executors.base import Document, Executor, ExecutorConfig, Later, OnLog, get
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +36,8 @@ class ChosenExecutor(Executor):
         """Runs the attempt, or launches it; one whose executor cannot be had, or makes a mistake, fails."""
         try:
             return self.of(document.get("executor") or self.name).submit(document)
+        except Later:
+            raise
         except CelestaError as error:
             return self._failed(document, error_document(error, "user"))
         except Exception as error:

@@ -1,0 +1,119 @@
+"""A pod that failed: its cause, its last events and its log, whoever wrote the result."""
+
+from typing import Any
+
+import pytest
+
+from celesta.errors import StoreError
+from tests.fixtures.cluster import NAMESPACE
+from tests.fixtures.processes import wait_until
+from tests.integration.kubernetes.conftest import PREFIX, Pods
+
+FAILURES = {
+    "exit": ({"code": 3, "message": "last words"}, "ProcessExited", "user"),
+    "memory": ({"code": 137, "reason": "OOMKilled"}, "OutOfMemory", "out_of_memory"),
+    "deadline": ({"code": 143, "_reason": "DeadlineExceeded"}, "Timeout", "timeout"),
+    "eviction": ({"code": 137, "_reason": "Evicted"}, "Evicted", "system"),
+    "preemption": ({"code": 143, "_disrupted": "PreemptionByScheduler"}, "Preempted", "system"),
+    "node": ({"code": 137, "_disrupted": "DeletionByTaintManager"}, "NodeLost", "system"),
+    "no python": (
+        {"code": 128, "reason": "StartError", "message": 'exec: "python3": not found'},
+        "Configuration",
+        "user",
+    ),
+}
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_failure_has_its_cause_the_last_events_and_the_log(pods: Pods, failure: str) -> None:
+    status, type_, kind = FAILURES[failure]
+    more: dict[str, Any] = {name.lstrip("_"): value for name, value in status.items() if name == "_reason"}
+    if disrupted := status.get("_disrupted"):
+        more["conditions"] = [{"type": "DisruptionTarget", "status": "True", "reason": disrupted, "message": "m"}]
+    name = pods.launch(retries=0)
+    pods.watcher.tick()
+    pods.cluster.log(name, b"what it had written\n")
+    pods.cluster.event(name, "Killing", "Stopping container step")
+    _end(pods, name, {key: value for key, value in status.items() if not key.startswith("_")}, more)
+    wait_until(lambda: pods.told)
+    error = pods.error()
+    assert (error["type"], error["kind"]) == (type_, kind)
+    assert "Killing: Stopping container step" in error["events"][0]
+    assert pods.world.store.get(f"{PREFIX}log.txt") == b"what it had written\n"
+    assert pods.state() == ("sent" if kind == "system" else "failed")
+
+
+def _end(pods: Pods, name: str, end: dict[str, Any], more: dict[str, Any]) -> None:
+    code = end.pop("code")
+    terminated = {"exitCode": code, "reason": end.get("reason", "Error"), "message": end.get("message", "")}
+    container = {"name": "step", "image": "i", "state": {"terminated": terminated}}
+    pods.cluster.status(name, phase="Failed", containerStatuses=[container], **more)
+
+
+def test_a_result_that_was_written_counts_whatever_the_pod_says(pods: Pods) -> None:
+    name = pods.launch()
+    pods.watcher.tick()
+    pods.write_result()
+    pods.cluster.end(name, 137, "OOMKilled")
+    wait_until(lambda: pods.state() == "succeeded")
+
+
+def test_a_container_task_that_ended_well_has_what_its_sidecar_stored(pods: Pods) -> None:
+    name = pods.launch(kind="container", image="busybox")
+    pods.watcher.tick()
+    pods.write_result("outputs.json")
+    pods.cluster.log(name, b"hello\n")
+    pods.cluster.end(name)
+    wait_until(lambda: pods.state() == "succeeded")
+    assert pods.world.store.get(f"{PREFIX}log.txt") == b"hello\n"
+
+
+def test_a_container_task_that_failed_has_not_whatever_its_sidecar_stored(pods: Pods) -> None:
+    name = pods.launch(kind="container", image="busybox", retries=0)
+    pods.watcher.tick()
+    pods.write_result("outputs.json")
+    pods.cluster.end(name, 1)
+    wait_until(lambda: pods.state() == "failed")
+    assert pods.error()["type"] == "ProcessExited"
+
+
+def test_a_pod_that_somebody_deleted_is_launched_again(pods: Pods) -> None:
+    name = pods.launch()
+    pods.watcher.tick()
+    wait_until(lambda: NAMESPACE in pods.watcher.informers and pods.watcher.pod(name))
+    pods.cluster.remove(name)
+    wait_until(lambda: pods.told)
+    assert pods.error()["type"] == "PodDeleted"
+    assert pods.state() == "sent"
+
+
+def test_an_image_that_cannot_be_pulled_is_given_up_and_its_pod_removed(
+    pods: Pods, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = pods.launch(retries=0)
+    pods.watcher.tick()
+    waiting = {"waiting": {"reason": "InvalidImageName", "message": "couldn't parse image name"}}
+    status = [{"name": "step", "image": "a b", "state": waiting}]
+    pods.cluster.status(name, containerStatuses=status, startTime="2026-01-01T00:00:00Z")
+    monkeypatch.setattr("workers.watcher.keeping.STUCK_EVERY_SECONDS", 0.0)
+    pods.until(lambda: pods.state() == "failed")
+    assert pods.error()["type"] == "ImagePull"
+    assert "couldn't parse image name" in pods.error()["message"]
+    pods.until(lambda: pods.cluster.names() == [])
+
+
+def test_a_store_that_is_away_loses_no_end(pods: Pods, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.watcher.ends.TELL_AGAIN_SECONDS", 0.05)
+    name = pods.launch(retries=0)
+    pods.watcher.tick()
+    store = pods.world.engine.store
+    get = store.get
+
+    def away(key: str) -> bytes | None:
+        raise StoreError("away")
+
+    monkeypatch.setattr(store, "get", away)
+    pods.cluster.end(name, 3)
+    pods.until(lambda: len(pods.watcher.ends) == 1)
+    monkeypatch.setattr(store, "get", get)
+    pods.until(lambda: pods.state() == "failed")

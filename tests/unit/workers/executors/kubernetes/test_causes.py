@@ -1,0 +1,182 @@
+"""Why a pod ended or will not start: each cause by its own name, words and kind."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from app.cluster_config import ClusterConfig
+from workers.executors.kubernetes.causes import cause_of, event_lines, may_fit_later, refusal, stuck
+from workers.executors.kubernetes.cluster import Refused
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def ago(seconds: float) -> str:
+    return (NOW - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def pod(**status: Any) -> dict[str, Any]:
+    metadata = {"name": "p", "namespace": "n", "creationTimestamp": ago(1000)}
+    return {"metadata": metadata, "spec": {"activeDeadlineSeconds": 60}, "status": {"phase": "Failed", **status}}
+
+
+def ended(code: int, reason: str = "Error", message: str = "", name: str = "step") -> dict[str, Any]:
+    state = {"terminated": {"exitCode": code, "reason": reason, "message": message}}
+    return {"containerStatuses": [{"name": name, "state": state}]}
+
+
+def disrupted(reason: str) -> dict[str, Any]:
+    condition = {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": "the words"}
+    return {"conditions": [condition], **ended(143)}
+
+
+PYTHONLESS = 'exec: "python3": executable file not found in $PATH: unknown'
+
+CASES = {
+    "a status": (ended(3, message="last words"), "ProcessExited", "user", "status 3. last words"),
+    "memory": (ended(137, "OOMKilled"), "OutOfMemory", "out_of_memory", "more memory than its limit"),
+    "deadline": ({"reason": "DeadlineExceeded"}, "Timeout", "timeout", "60 s"),
+    "pressure": ({"reason": "Evicted", "message": "low on disk"}, "Evicted", "system", "low on disk"),
+    "eviction": (disrupted("EvictionByEvictionAPI"), "Evicted", "system", "the words"),
+    "preemption": (disrupted("PreemptionByScheduler"), "Preempted", "system", "the words"),
+    "kubelet preemption": ({"reason": "Preempting", "message": "critical pod"}, "Preempted", "system", "critical pod"),
+    "taint": (disrupted("DeletionByTaintManager"), "NodeLost", "system", "lost or tainted"),
+    "no node": (disrupted("DeletionByPodGC"), "NodeLost", "system", "gone"),
+    "shutdown": ({"reason": "Terminated", "message": "node shutdown"}, "NodeLost", "system", "node shutdown"),
+    "unknown container": (ended(137, "ContainerStatusUnknown"), "NodeLost", "system", "lost with its node"),
+    "unknown node": ({"phase": "Unknown"}, "NodeLost", "system", "does not answer"),
+    "no room at the node": ({"reason": "OutOfcpu", "message": "node full"}, "NodeRefused", "system", "node full"),
+    "a kill": (ended(137), "Killed", "system", "SIGKILL"),
+    "a term": (ended(143), "Killed", "system", "SIGTERM"),
+    "no python": (ended(128, "StartError", PYTHONLESS), "Configuration", "user", "wants an image with python3"),
+    "our own helper": (ended(3, name="celesta-runtime"), "ProcessExited", "system", "celesta-runtime"),
+    "no result": (ended(0, "Completed"), "Lost", "system", "left no result"),
+    "no word": ({}, "Lost", "system", "without a word"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_each_end_has_a_cause_of_its_own(case: str) -> None:
+    status, type_, kind, words = CASES[case]
+    error = cause_of(pod(**status))
+    assert (error["type"], error["kind"]) == (type_, kind)
+    assert words in error["message"]
+
+
+def test_a_pod_that_somebody_deleted_is_no_fault_of_the_step() -> None:
+    error = cause_of(pod(phase="Running"), deleted=True)
+    assert (error["type"], error["kind"]) == ("PodDeleted", "system")
+    assert cause_of(pod(**ended(137, "OOMKilled")), deleted=True)["type"] == "OutOfMemory"
+
+
+def test_what_befell_the_step_tells_more_than_what_befell_a_helper() -> None:
+    helper = {"name": "celesta-io", "state": {"terminated": {"exitCode": 1, "reason": "Error"}}}
+    error = cause_of(pod(initContainerStatuses=[helper], **ended(137, "OOMKilled")))
+    assert error["type"] == "OutOfMemory"
+
+
+# Pods that wait
+
+
+def unscheduled(seconds: float, reason: str = "Unschedulable") -> dict[str, Any]:
+    words = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
+    condition = {"type": "PodScheduled", "status": "False", "reason": reason, "message": words}
+    return pod(phase="Pending", conditions=[condition | {"lastTransitionTime": ago(seconds)}])
+
+
+def waiting(reason: str, placed_seconds: float, container: str = "containerStatuses") -> dict[str, Any]:
+    state = {"waiting": {"reason": reason, "message": "the registry's words"}}
+    return pod(
+        phase="Pending",
+        startTime=ago(placed_seconds),
+        **{container: [{"name": "step", "image": "i:1", "state": state}]},
+    )
+
+
+def test_an_unschedulable_pod_is_given_up_with_the_schedulers_own_words() -> None:
+    error = stuck(unscheduled(601), ClusterConfig(), NOW)
+    assert error is not None
+    assert (error["type"], error["kind"]) == ("Unschedulable", "user")
+    assert "0/3 nodes are available: 3 Insufficient nvidia.com/gpu." in error["message"]
+
+
+@pytest.mark.parametrize(
+    "patient",
+    [
+        unscheduled(599),
+        unscheduled(9999, "SchedulingGated"),
+        waiting("ImagePullBackOff", 179),
+        waiting("CreateContainerConfigError", 29),
+        waiting("ContainerCreating", 9999),
+        waiting("PodInitializing", 9999),
+        pod(phase="Pending"),
+    ],
+)
+def test_what_may_still_start_is_waited_for(patient: dict[str, Any]) -> None:
+    assert stuck(patient, ClusterConfig(), NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("stuck_pod", "type_"),
+    [
+        (waiting("ImagePullBackOff", 181), "ImagePull"),
+        (waiting("ErrImagePull", 181, "initContainerStatuses"), "ImagePull"),
+        (waiting("InvalidImageName", 1), "ImagePull"),
+        (waiting("CreateContainerConfigError", 31), "Configuration"),
+    ],
+)
+def test_what_will_not_start_is_given_up(stuck_pod: dict[str, Any], type_: str) -> None:
+    error = stuck(stuck_pod, ClusterConfig(), NOW)
+    assert error is not None
+    assert error["type"] == type_
+    assert "the registry's words" in error["message"]
+
+
+# Refusals
+
+
+FORBIDDEN = 'pods is forbidden: User "sa" cannot create resource "pods" in API group "" in the namespace "n"'
+SECURITY = 'pods "p" is forbidden: violates PodSecurity "restricted:latest": allowPrivilegeEscalation != false'
+QUOTA = 'pods "p" is forbidden: exceeded quota: q, requested: {requested}, used: cpu=8, limited: cpu=8,memory=4Gi'
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "type_", "words"),
+    [
+        (404, 'namespaces "n" not found', "NamespaceMissing", "celesta projects provision"),
+        (403, FORBIDDEN, "Forbidden", "verb create on pods in namespace 'n'"),
+        (403, SECURITY, "AdmissionRefused", "violates PodSecurity"),
+        (400, 'admission webhook "w" denied the request', "InvalidPod", "denied"),
+        (422, "spec.containers[0].image: Required value", "InvalidPod", "Required value"),
+        (403, QUOTA.format(requested="cpu=9"), "QuotaExceeded", "cpu=9"),
+        (401, "Unauthorized", "Unauthorized", "kubeconfig"),
+    ],
+)
+def test_each_refusal_says_what_to_do(status: int, message: str, type_: str, words: str) -> None:
+    error = refusal(Refused(message, status), "n")
+    assert (error["type"], error["kind"]) == (type_, "user")
+    assert words in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("requested", "later"),
+    [("cpu=2", True), ("cpu=8", True), ("cpu=8001m", False), ("cpu=1,memory=5Gi", False), ("memory=4096Mi", True)],
+)
+def test_a_quota_is_waited_for_only_when_the_pod_would_ever_fit(requested: str, later: bool) -> None:
+    assert may_fit_later(Refused(QUOTA.format(requested=requested), 403)) is later
+
+
+def test_other_refusals_are_not_waited_for() -> None:
+    assert may_fit_later(Refused(SECURITY, 403)) is False
+
+
+def test_events_are_told_as_people_read_them() -> None:
+    event = {
+        "type": "Warning",
+        "reason": "BackOff",
+        "message": "m",
+        "count": 3,
+        "lastTimestamp": "2026-01-01T12:00:00Z",
+    }
+    assert event_lines([event]) == ["2026-01-01T12:00:00 Warning BackOff: m (3 times)"]

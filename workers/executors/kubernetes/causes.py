@@ -1,0 +1,200 @@
+"""Why a pod ended, or will never start: told apart from what the cluster says of it, in words and kinds. Pure.
+
+`cause_of` is for a pod that ended, `stuck` for one that waits, `refusal` for one that was not taken at all. Kinds are
+those of the contracts: what its author can change is of kind `user` (or `timeout`, `out_of_memory`), what befell the
+pod from outside is of kind `system`, and counts on another budget.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from app.cluster_config import ClusterConfig
+from celesta.runtime.failures import plain_error
+from workers.executors.kubernetes.cluster import Refused
+
+Document = dict[str, Any]
+
+CONFIGURATION_SECONDS = 30.0
+"""A Secret or ConfigMap that was forgotten may still be made."""
+DISRUPTIONS = {
+    "PreemptionByScheduler": ("Preempted", "a pod of higher priority took its place"),
+    "DeletionByTaintManager": ("NodeLost", "its node was lost or tainted"),
+    "DeletionByPodGC": ("NodeLost", "its node is gone"),
+    "EvictionByEvictionAPI": ("Evicted", "it was evicted"),
+    "TerminationByKubelet": ("Evicted", "its node ended it"),
+}
+NODE_REASONS = {
+    "Evicted": "Evicted",
+    "Preempting": "Preempted",
+    "NodeLost": "NodeLost",
+    "NodeShutdown": "NodeLost",
+    "Shutdown": "NodeLost",
+    "Terminated": "NodeLost",
+    "NodeAffinity": "NodeRefused",
+    "UnexpectedAdmissionError": "NodeRefused",
+}
+IMAGE_REASONS = frozenset(
+    (
+        "ImagePullBackOff",
+        "ErrImagePull",
+        "ErrImageNeverPull",
+        "InvalidImageName",
+        "ImageInspectError",
+        "RegistryUnavailable",
+    )
+)
+HOPELESS = frozenset(("InvalidImageName", "ErrImageNeverPull"))
+CONFIGURATION_REASONS = frozenset(("CreateContainerConfigError", "CreateContainerError", "RunContainerError"))
+NO_START = frozenset(("StartError", "ContainerCannotRun"))
+NO_PROGRAM = re.compile(r"executable file not found|no such file or directory|exec format error")
+SIGKILL, SIGTERM = 137, 143
+QUOTA = re.compile(
+    r"exceeded quota: (?P<quota>[^,]+), requested: (?P<requested>.+?), used: (?P<used>.+?), limited: (?P<limited>.+)"
+)
+
+
+def cause_of(pod: Mapping[str, Any], deleted: bool = False) -> Document:
+    """The error of an attempt whose pod ended without leaving a result. `deleted`: it is there no more."""
+    status = pod.get("status") or {}
+    reason, message = str(status.get("reason") or ""), str(status.get("message") or "")
+    if reason == "DeadlineExceeded":
+        seconds = pod["spec"].get("activeDeadlineSeconds")
+        return plain_error("Timeout", f"the pod ran longer than its deadline of {seconds} s, and was ended", "timeout")
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
+            type_, words = DISRUPTIONS.get(condition.get("reason"), ("Evicted", "it was disrupted"))
+            return _system(type_, f"{words}: {condition.get('message') or condition.get('reason')}")
+    if reason in NODE_REASONS or reason.startswith("OutOf"):
+        return _system(NODE_REASONS.get(reason, "NodeRefused"), f"{reason}: {message}")
+    ended = [*_terminated(status)]
+    for name, state in ended:
+        if found := _container_cause(name, state):
+            return found
+    if deleted or pod["metadata"].get("deletionTimestamp"):
+        return _system("PodDeleted", "the pod was deleted by someone before it had ended")
+    if status.get("phase") == "Unknown":
+        return _system("NodeLost", f"its node does not answer. {message}".strip())
+    if ended:
+        return _system("Lost", "the containers of the pod ended, and left no result")
+    return _system("Lost", f"the pod ended without a word. {reason} {message}".strip())
+
+
+def stuck(pod: Mapping[str, Any], config: ClusterConfig, now: datetime | None = None) -> Document | None:
+    """Why a pod that has not started is not waited for any longer; None while it is."""
+    moment = now or datetime.now(UTC)
+    status = pod.get("status") or {}
+    waited = _seconds_since(pod["metadata"].get("creationTimestamp"), moment)
+    for condition in status.get("conditions") or ():
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
+            since = _seconds_since(condition.get("lastTransitionTime"), moment) or waited
+            if condition.get("reason") != "Unschedulable" or since < config.unschedulable_seconds:
+                return None
+            return plain_error(
+                "Unschedulable", f"no node took the pod within {since:.0f} s: {condition.get('message')}", "user"
+            )
+    placed = _seconds_since(status.get("startTime"), moment) or waited
+    for container in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        reason, words = waiting.get("reason"), waiting.get("message") or ""
+        if reason in IMAGE_REASONS and (placed >= config.image_seconds or reason in HOPELESS):
+            return plain_error("ImagePull", f"the image {container.get('image')!r} cannot be pulled: {words}", "user")
+        if reason in CONFIGURATION_REASONS and placed >= CONFIGURATION_SECONDS:
+            return plain_error("Configuration", f"container {container['name']!r} cannot be made: {words}", "user")
+    return None
+
+
+def refusal(error: Refused, namespace: str) -> Document:
+    """Why the cluster did not take a pod, and what to do."""
+    words = str(error)
+    if error.status == 404:
+        advice = "make it with `celesta projects provision`, or set CELESTA_NAMESPACE"
+        return plain_error("NamespaceMissing", f"there is no namespace {namespace!r}; {advice} ({words})", "user")
+    if error.status == 401:
+        return plain_error("Unauthorized", f"the cluster does not know us: {words}; look at the kubeconfig", "user")
+    if QUOTA.search(words):
+        return plain_error("QuotaExceeded", f"the quota of namespace {namespace!r} is used up: {words}", "user")
+    if error.status == 403 and " cannot create resource " in words:
+        advice = f"give the service account the verb create on pods in namespace {namespace!r} (k8s/base has the role)"
+        return plain_error("Forbidden", f"{words}; {advice}", "user")
+    if error.status in (400, 422):
+        return plain_error("InvalidPod", f"the cluster does not take the pod: {words}", "user")
+    return plain_error("AdmissionRefused", f"the cluster does not admit the pod: {words}", "user")
+
+
+def may_fit_later(error: Refused) -> bool:
+    """Whether the quota that refused the pod would have room for it, were others gone."""
+    found = QUOTA.search(str(error))
+    if not found:
+        return False
+    requested, limited = _amounts(found["requested"]), _amounts(found["limited"])
+    return all(amount <= limited.get(name, amount) for name, amount in requested.items())
+
+
+def event_lines(events: list[Document]) -> list[str]:
+    """Events as people read them: when, what, why, how often."""
+    lines = []
+    for event in events:
+        moment = (event.get("series") or {}).get("lastObservedTime") or event.get("lastTimestamp")
+        count = event.get("count") or 1
+        times = f" ({count} times)" if count > 1 else ""
+        at = str(moment or event.get("eventTime") or "")[:19]
+        lines.append(f"{at} {event.get('type')} {event.get('reason')}: {event.get('message')}{times}".strip())
+    return lines
+
+
+def _container_cause(name: str, state: Mapping[str, Any]) -> Document | None:
+    reason, code, words = state.get("reason"), state.get("exitCode", 0), str(state.get("message") or "").strip()
+    if reason == "OOMKilled":
+        return plain_error(
+            "OutOfMemory",
+            f"container {name!r} used more memory than its limit, and was ended; ask for more",
+            "out_of_memory",
+        )
+    if reason == "ContainerStatusUnknown":
+        return _system("NodeLost", f"the state of container {name!r} was lost with its node. {words}".strip())
+    if reason in NO_START or (code in (126, 127, 128) and NO_PROGRAM.search(words)):
+        hint = " (a Python task wants an image with python3)" if "python3" in words else ""
+        return plain_error("Configuration", f"container {name!r} cannot start: {words or reason}{hint}", "user")
+    if code in (SIGKILL, SIGTERM):
+        number = "SIGKILL" if code == SIGKILL else "SIGTERM"
+        return _system("Killed", f"container {name!r} was ended from outside by {number}. {words}".strip())
+    if code:
+        kind = "user" if name == "step" else "system"
+        return plain_error("ProcessExited", f"container {name!r} ended with status {code}. {words}".strip(), kind)
+    return None
+
+
+def _terminated(status: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """What ended, the step's own container first: what befell it tells most."""
+    statuses = [*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())]
+    found = [
+        (one["name"], state["terminated"]) for one in statuses if (state := one.get("state") or {}).get("terminated")
+    ]
+    return sorted(found, key=lambda pair: pair[0] != "step")
+
+
+def _system(type_: str, message: str) -> Document:
+    return plain_error(type_, f"the pod was lost: {message}" if type_ != "Lost" else message, "system")
+
+
+def _seconds_since(moment: str | None, now: datetime) -> float:
+    return (now - datetime.fromisoformat(moment.replace("Z", "+00:00"))).total_seconds() if moment else 0.0
+
+
+UNITS = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
+UNITS |= {f"{letter}i": 1024.0**power for power, letter in enumerate("KMGTPE", 1)}
+
+
+def _amounts(text: str) -> dict[str, float]:
+    """`cpu=2,requests.memory=4Gi` as numbers; what is no number is left out."""
+    found = {}
+    for part in text.split(","):
+        name, _, value = part.strip().partition("=")
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)([numkMGTPE]?i?)", value)
+        if match and match[2] in UNITS:
+            found[name] = float(match[1]) * UNITS[match[2]]
+    return found

@@ -1,0 +1,106 @@
+"""The end of an attempt in a pod: its result document, durable in the store, whoever has to write it.
+
+Called by the watcher for each pod that ended, was deleted or is given up, and by `KubernetesExecutor.reconcile` for one
+of which nobody spoke. What the pod wrote itself counts; else a container task that ended well is concluded from its
+outputs, and for all others the cluster says why they ended, with the pod's last events. The log is kept in any case.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from app.services.step_access import DOCUMENT
+from celesta.runtime.call import blank_result
+from celesta.runtime.leave import create_result, read_result
+from celesta.store import Store, step_prefix
+from celesta.store.base import result_key
+from workers.executors import containers
+from workers.executors.kubernetes.causes import cause_of, event_lines
+from workers.executors.kubernetes.cluster import Cluster, ClusterError
+from workers.executors.kubernetes.labels import Attempt
+
+Document = dict[str, Any]
+ENDED = frozenset(("Succeeded", "Failed"))
+MOST_LOG_BYTES = 64 * 2**20
+
+
+def has_ended(pod: Mapping[str, Any]) -> bool:
+    """Whether all of the pod's containers have ended, for good."""
+    return (pod.get("status") or {}).get("phase") in ENDED
+
+
+def conclude(
+    cluster: Cluster,
+    store: Store,
+    pod: Mapping[str, Any],
+    attempt: Attempt,
+    *,
+    deleted: bool = False,
+    error: Document | None = None,
+) -> Document:
+    """The result document that counts. `error` says why a pod is given up that has not ended.
+
+    Raises `StoreError`, and `ClusterError` where the pod's log cannot be asked for: then nothing is concluded.
+    """
+    existing = read_result(store, result_key(attempt.run, attempt.path, attempt.token))
+    if existing is not None:
+        return existing
+    log_bytes = 0 if deleted else keep_log(cluster, store, pod, attempt)
+    document = _document(store, attempt)
+    if error is None and attempt.kind == "container" and _exit_code(pod) == 0:
+        return containers.conclude(document, store, log_bytes=log_bytes)
+    result = blank_result(document, _place(pod))
+    result["log_bytes"] = log_bytes
+    result["error"] = {**(error or cause_of(pod, deleted)), "events": _events(cluster, pod)}
+    result["timings"]["started_ms"] = _started_ms(pod) or result["timings"]["started_ms"]
+    return create_result(result, store)
+
+
+def keep_log(cluster: Cluster, store: Store, pod: Mapping[str, Any], attempt: Attempt) -> int:
+    """Keeps what the containers wrote where the attempt has left no log itself; how long the log is."""
+    key = f"{step_prefix(attempt.run, attempt.path, attempt.token)}log.txt"
+    kept = store.size(key)
+    if kept:
+        return kept
+    namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
+    for container in (containers.STEP, containers.RUNTIME):  # one that never started has left its reason to the other
+        data = cluster.log(namespace, name, container, MOST_LOG_BYTES)
+        if data:
+            store.put(key, data)
+            return len(data)
+    return 0
+
+
+def _document(store: Store, attempt: Attempt) -> Document:
+    """The step document, which was written before the launch; as much of it as the pod tells where that is missing."""
+    data = store.get(f"{step_prefix(attempt.run, attempt.path, attempt.token)}{DOCUMENT}")
+    return dict(json.loads(data)) if data else attempt.document
+
+
+def _events(cluster: Cluster, pod: Mapping[str, Any]) -> list[str]:
+    with contextlib.suppress(ClusterError):
+        return event_lines(cluster.events_of(pod["metadata"]["namespace"], pod["metadata"]["uid"]))
+    return []
+
+
+def _exit_code(pod: Mapping[str, Any]) -> int | None:
+    """Of the step's own container; None while it runs, or where nobody knows."""
+    for status in (pod.get("status") or {}).get("containerStatuses") or ():
+        if status.get("name") == containers.STEP:
+            code: int | None = ((status.get("state") or {}).get("terminated") or {}).get("exitCode")
+            return code
+    return None
+
+
+def _place(pod: Mapping[str, Any]) -> str:
+    node = (pod.get("spec") or {}).get("nodeName")
+    return f"{pod['metadata']['namespace']}/{pod['metadata']['name']}{f' on {node}' if node else ''}"
+
+
+def _started_ms(pod: Mapping[str, Any]) -> int | None:
+    moment = (pod.get("status") or {}).get("startTime")
+    return int(datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp() * 1000) if moment else None

@@ -1,0 +1,128 @@
+"""The pod of an attempt: a manifest made of the step document, its containers and the templates. Pure.
+
+Three layers, each patched onto the one before: what we would choose (a pod that passes the *restricted* Pod Security
+Standard), what the templates want, and what must be so for the attempt to be known, run once and end. Only fields that
+Kubernetes 1.30 and all later versions know.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from functools import reduce
+from typing import Any
+
+from app.cluster_config import ClusterConfig
+from celesta.command import FOLDER
+from workers.executors.containers import Container
+from workers.executors.kubernetes.labels import metadata, pod_name
+from workers.executors.kubernetes.templates import merge
+
+Document = dict[str, Any]
+
+VOLUME = "celesta"
+USER = 1000
+START_SECONDS = 60
+"""A Python task measures its time-out itself, and says more about it; the cluster's deadline is a little later."""
+HELPER_RESOURCES = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}}
+"""Of the containers beside the step's own."""
+
+
+def pod_manifest(
+    document: Mapping[str, Any],
+    containers: Iterable[Container],
+    config: ClusterConfig,
+    templates: Iterable[Document] = (),
+) -> Document:
+    """The manifest under which the attempt is created; the same for the same arguments."""
+    made = list(containers)
+    layers = [_chosen(document, made, config), *templates, _essential(document, made, config)]
+    return dict(reduce(merge, layers))
+
+
+def _chosen(document: Mapping[str, Any], containers: list[Container], config: ClusterConfig) -> Document:
+    resources = {container.name: HELPER_RESOURCES for container in containers if container.role != "main"}
+    main = next(container.name for container in containers if container.role == "main")
+    resources[main] = _resources(document.get("resources") or {}, config)
+    return {
+        "spec": {
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "terminationGracePeriodSeconds": config.grace_seconds,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": USER,
+                "runAsGroup": USER,
+                "fsGroup": USER,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            **_by_role(
+                containers,
+                lambda container: {
+                    "name": container.name,
+                    "resources": resources[container.name],
+                    "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+                },
+            ),
+        },
+    }
+
+
+def _essential(document: Mapping[str, Any], containers: list[Container], config: ClusterConfig) -> Document:
+    secrets = [_secret(name, config.secrets_name) for name in document.get("secrets") or {}]
+    spec: Document = {
+        "restartPolicy": "Never",
+        "volumes": [{"name": VOLUME, "emptyDir": {}}],
+        **_by_role(containers, lambda container: _container(container, secrets)),
+    }
+    if seconds := document.get("timeout_seconds"):
+        spec["activeDeadlineSeconds"] = math.ceil(seconds) + (START_SECONDS if document["kind"] == "python" else 0)
+    name = pod_name(document["run"], document["node"], document["token"])
+    namespace = config.namespace_of(document["project"])
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace, **metadata(document, config.deployment)},
+        "spec": spec,
+    }
+
+
+def _by_role(containers: list[Container], render: Any) -> Document:
+    """Init containers and sidecars in the order in which they start, and the step's own container."""
+    before = [render(container) for container in containers if container.role != "main"]
+    return {
+        **({"initContainers": before} if before else {}),
+        "containers": [render(container) for container in containers if container.role == "main"],
+    }
+
+
+def _container(container: Container, secrets: list[Document]) -> Document:
+    env = [{"name": name, "value": value} for name, value in sorted(container.env.items())]
+    rendered: Document = {
+        "name": container.name,
+        "image": container.image,
+        "env": env + (secrets if container.role == "main" else []),
+        "volumeMounts": [{"name": VOLUME, "mountPath": FOLDER}],
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+    if container.command:
+        rendered["command"] = container.command
+    if container.role == "sidecar":
+        rendered["restartPolicy"] = "Always"
+    if container.ready:
+        rendered["startupProbe"] = {"exec": {"command": container.ready}, "periodSeconds": 1, "failureThreshold": 600}
+    return rendered
+
+
+def _secret(name: str, secret: str) -> Document:
+    return {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": name}}}
+
+
+def _resources(asked: Mapping[str, Any], config: ClusterConfig) -> Document:
+    """Memory, disk and devices are limits as well: who uses more is ended. Idle processor time is anyone's."""
+    sizes = {"memory": asked.get("memory_bytes"), "ephemeral-storage": asked.get("storage_bytes")}
+    limits = {name: str(int(size)) for name, size in sizes.items() if size}
+    if asked.get("gpu"):
+        limits[config.gpu_resource] = str(int(asked["gpu"]))
+    requests = {**({"cpu": f"{math.ceil(asked['cpu'] * 1000)}m"} if asked.get("cpu") else {}), **limits}
+    return {name: group for name, group in (("requests", requests), ("limits", limits)) if group}

@@ -1,0 +1,41 @@
+"""The lead: of several processes of a role one does the work, by a lease in Redis.
+
+The reconciler and the watcher are such roles. Two that believe to lead for a moment do no harm, since all that they do
+is done once however often it is done; so a lease that runs out is enough, and nothing is fenced.
+"""
+
+import logging
+import uuid
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+log = logging.getLogger(__name__)
+
+LEAD_SECONDS = 10.0
+
+
+class Lead:
+    """One candidate."""
+
+    def __init__(self, client: Redis, key: str, seconds: float = LEAD_SECONDS) -> None:
+        self._client = client
+        self._key = key
+        self._ms = int(seconds * 1000)
+        self._name = uuid.uuid4().hex
+
+    def held(self) -> bool:
+        """Takes the lead where nobody has it, and keeps it where this one has."""
+        if self._client.set(self._key, self._name, nx=True, px=self._ms):
+            return True
+        if self._client.get(self._key) != self._name.encode():
+            return False
+        return bool(self._client.pexpire(self._key, self._ms))
+
+    def resign(self) -> None:
+        """Lets another lead at once."""
+        try:
+            if self._client.get(self._key) == self._name.encode():
+                self._client.delete(self._key)
+        except RedisError as error:
+            log.warning("the lead %s runs out by itself: %s", self._key, error)

@@ -1,0 +1,122 @@
+"""Pods that go on: their leases are kept, and those that nobody waits for, or that will never start, are removed.
+
+An attempt that was superseded, a run that was cancelled, a run that is over: what Redis (and, for runs that it does not
+know, the database) says decides; a doubt keeps the pod.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from time import monotonic
+from typing import Any
+
+from app.cluster_config import ClusterConfig
+from celesta.errors import CelestaError
+from workers.engine import Engine, keys
+from workers.engine.external import Launched, vouch
+from workers.executors.kubernetes.causes import stuck
+from workers.executors.kubernetes.cluster import Cluster
+from workers.executors.kubernetes.endings import has_ended
+from workers.executors.kubernetes.labels import PLACE, Attempt, attempt_of
+from workers.watcher.ends import Ends
+
+log = logging.getLogger(__name__)
+
+Document = dict[str, Any]
+Living = tuple[Document, Attempt]
+
+VOUCH_EVERY_SECONDS = 10.0
+STUCK_EVERY_SECONDS = 5.0
+AT_ONCE = 500
+REMOVE_AGAIN_SECONDS = 60.0
+ORPHANED_AFTER_SECONDS = 60.0
+"""A run that Redis does not know may be about to be rebuilt."""
+
+
+class Keeping:
+    """The pods that live, as far as one watcher is concerned."""
+
+    def __init__(self, engine: Engine, cluster: Cluster, ends: Ends, config: ClusterConfig) -> None:
+        self._engine = engine
+        self._cluster = cluster
+        self._ends = ends
+        self._config = config
+        self._vouched_at = self._stuck_at = -VOUCH_EVERY_SECONDS
+        self._removed: dict[str, float] = {}
+        self.unknown: dict[str, float] = {}
+        """Runs of living pods that Redis does not know, and since when."""
+
+    def tick(self, pods: Iterable[Document]) -> None:
+        """About every second, with all pods. Raises `RedisError`."""
+        living = defaultdict(list)
+        for pod, attempt in self._living(pods):
+            living[attempt.run].append((pod, attempt))
+        now = monotonic()
+        if now - self._vouched_at >= VOUCH_EVERY_SECONDS:
+            self._vouched_at = now
+            due = list(living)
+        else:
+            due = self._cancelled(list(living))
+        for run in due:
+            self._vouch(run, living[run])
+        self.unknown = {run: since for run, since in self.unknown.items() if run in living}
+        if now - self._stuck_at >= STUCK_EVERY_SECONDS:
+            self._stuck_at = now
+            self._give_up(one for group in living.values() for one in group)
+
+    def remove_orphans(self, pods: Iterable[Document], unfinished: Iterable[str]) -> None:
+        """Removes the pods of runs that are over, by what the database says of those that Redis does not know."""
+        alive = set(unfinished)
+        before = monotonic() - ORPHANED_AFTER_SECONDS
+        over = {run for run, since in self.unknown.items() if run not in alive and since <= before}
+        for pod, attempt in self._living(pods):
+            if attempt.run in over:
+                self._remove(pod, "its run is over")
+
+    def _living(self, pods: Iterable[Document]) -> Iterator[Living]:
+        for pod in pods:
+            if not has_ended(pod) and pod["metadata"]["uid"] not in self._ends:
+                attempt = attempt_of(pod)
+                if attempt is not None:
+                    yield pod, attempt
+
+    def _cancelled(self, runs: list[str]) -> list[str]:
+        pipe = self._engine.client.pipeline(transaction=False)
+        for run in runs:
+            pipe.hget(keys.meta(run), "control")
+        return [run for run, control in zip(runs, pipe.execute(), strict=True) if control == b"cancel"]
+
+    def _vouch(self, run: str, living: list[Living]) -> None:
+        for start in range(0, len(living), AT_ONCE):
+            part = living[start : start + AT_ONCE]
+            attempts = [Launched(attempt.node, attempt.token, attempt.cache_key) for _, attempt in part]
+            answers = vouch(self._engine, run, attempts, PLACE)
+            if not answers:
+                self.unknown.setdefault(run, monotonic())
+                return
+            self.unknown.pop(run, None)
+            for (pod, _), answer in zip(part, answers, strict=True):
+                if answer != "ok":
+                    self._remove(pod, f"its attempt is {answer}")
+
+    def _give_up(self, living: Iterable[Living]) -> None:
+        """Ends the wait for pods that will not start."""
+        for pod, attempt in living:
+            if (pod["status"].get("phase") or "Pending") == "Pending":
+                error = stuck(pod, self._config)
+                if error is not None:
+                    self._ends.note(pod, attempt, error=error)
+                    self._remove(pod, error["message"])
+
+    def _remove(self, pod: Document, why: str) -> None:
+        metadata = pod["metadata"]
+        now = monotonic()
+        if now - self._removed.get(metadata["uid"], -REMOVE_AGAIN_SECONDS) < REMOVE_AGAIN_SECONDS:
+            return
+        self._removed = {uid: at for uid, at in self._removed.items() if now - at < REMOVE_AGAIN_SECONDS}
+        try:
+            log.info("pod %s is removed: %s", metadata["name"], why)
+            self._cluster.delete_pod(metadata["namespace"], metadata["name"], metadata["uid"])
+            self._removed[metadata["uid"]] = now
+        except CelestaError as error:
+            log.warning("pod %s is removed later: %s", metadata["name"], error)

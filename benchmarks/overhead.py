@@ -27,7 +27,7 @@ from app.dispatch import QUEUE_STEPS
 from benchmarks import servers, workflows
 from benchmarks.report import Report
 from celesta.client import Client
-from celesta.client.api import Document
+from celesta.client.caller import Document
 from celesta.spec import workflow_spec
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"

@@ -25,7 +25,7 @@ import redis
 
 from benchmarks import servers
 from celesta.client import Client
-from celesta.client.api import Document
+from celesta.client.caller import Document
 from celesta.errors import ServerUnreachable
 from celesta.settings import supervisor_pid
 from tests.e2e.workflows import dags

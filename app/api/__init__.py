@@ -12,12 +12,25 @@ from flask_smorest import Api
 from werkzeug.exceptions import UnsupportedMediaType
 
 from app import events, guard, problems
-from app.api import artifacts, blobs, comparisons, health, identity, reruns, runs, schedules, step, steps, workflows
+from app.api import (
+    artifacts,
+    blobs,
+    comparisons,
+    health,
+    identity,
+    models,
+    reruns,
+    runs,
+    schedules,
+    step,
+    steps,
+    workflows,
+)
 from app.api.schemas import Error, answer_with
 from app.guard import PUBLIC, access_of, allow
 
 PREFIX = "/api/v1"
-NOUNS = (identity, blobs, workflows, runs, reruns, comparisons, steps, step, artifacts, schedules)
+NOUNS = (identity, blobs, workflows, runs, reruns, comparisons, steps, step, artifacts, models, schedules)
 FORM_MEMORY_BYTES = 16 << 20
 
 

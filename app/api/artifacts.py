@@ -74,6 +74,7 @@ class Maker(ArtifactDocument):
     version = fields.String()
     created_by = fields.String()
     cached = fields.Boolean()
+    models = fields.List(fields.Dict(), metadata={"description": "the model versions that are this value"})
     part = fields.String(
         allow_none=True, metadata={"description": "where the bytes are in it; null: they are all of it"}
     )

@@ -9,7 +9,7 @@ from app.db import db
 from app.guard import principal
 from app.models import Project
 from app.models.workflow import KINDS
-from app.services import version_diff, workflow_query
+from app.services import model_query, version_diff, workflow_query
 from app.services.version_activate import activate_version
 from app.services.version_find import find_version
 from app.services.version_register import register_version
@@ -37,8 +37,16 @@ class Chosen(Schema):
     version = fields.String(required=True, metadata={"description": "a digest, a beginning of it, or a label"})
 
 
+class ModelAlias(Schema):
+    model = fields.String(required=True)
+    alias = fields.String(required=True)
+
+
 class Target(Schema):
     to = fields.String(load_default=None, allow_none=True, metadata={"description": "none: the one active before"})
+    aliases = fields.List(
+        fields.Nested(ModelAlias), load_default=list, metadata={"description": "aliases of models to roll back with it"}
+    )
 
 
 class RolledBack(Schema):
@@ -46,6 +54,7 @@ class RolledBack(Schema):
     left = fields.String()
     version = fields.String()
     schedules = fields.List(fields.String(), metadata={"description": "all that launch this version from now on"})
+    aliases = fields.List(fields.Dict(), metadata={"description": "the moves of the aliases, as of their models"})
 
 
 class Against(Schema):
@@ -199,7 +208,9 @@ def activate(given: Json, project: Project, name: str) -> Response:
 
 @routes.route("POST", "/projects/<project>/workflows/<name>/rollback", "editor", body=Target, answer=RolledBack)
 def rollback(given: Json, project: Project, name: str) -> Response:
-    """Go back to an earlier version, the schedules of the workflow along with it"""
-    done = roll_back(db.session, store(), principal(), project, name, given["to"])
+    """Go back to an earlier version, the schedules of the workflow along with it, and when asked aliases of models"""
+    aliases = [(one["model"], one["alias"]) for one in given["aliases"]]
+    done = roll_back(db.session, store(), principal(), project, name, given["to"], aliases)
     answer = {"workflow": name, "left": done.left.digest, "version": done.version.digest, "schedules": done.schedules}
-    return answer_with(answer)
+    moves = [model_query.move_document(db.session, move) | {"model": move.model.name} for move in done.aliases]
+    return answer_with(answer | {"aliases": moves})

@@ -9,6 +9,7 @@ from app.models.artifact import Artifact, Lineage
 from app.models.audit import Audit
 from app.models.cache import CacheEntry
 from app.models.identity import Member, Project, Token, UserAccount
+from app.models.model import AliasMove, GuardedAlias, Model, ModelAlias, ModelVersion
 from app.models.offset import StreamOffset
 from app.models.run import ORIGIN_KINDS, RUN_STATUSES, RUN_TERMINAL, Run
 from app.models.schedule import Schedule, ScheduleFire
@@ -22,14 +23,19 @@ __all__ = [
     "STEP_STATES",
     "STEP_TERMINAL",
     "Activation",
+    "AliasMove",
     "Answer",
     "Artifact",
     "Attempt",
     "Audit",
     "CacheEntry",
+    "GuardedAlias",
     "Lineage",
     "Member",
     "Metric",
+    "Model",
+    "ModelAlias",
+    "ModelVersion",
     "Project",
     "Run",
     "Schedule",

@@ -13,7 +13,7 @@ from sqlalchemy import or_, select
 
 from app.access import Principal
 from app.models import Artifact, Project, Run, Step, Version, Workflow
-from app.services import artifact_query, project_query
+from app.services import artifact_query, model_query, project_query
 from app.services.session import Session
 from celesta.codecs import blobs
 from celesta.errors import NotFoundError, StoreError
@@ -33,7 +33,9 @@ def find(session: Session, store: Store, principal: Principal, digest: str) -> l
     """
     projects = [project.id for project in project_query.visible(session, principal)]
     found = [_document(row, None) for row in session.execute(_whole(projects, digest))]
-    return found or list(_as_parts(session, store, projects, digest)) or _nobody(digest)
+    found = found or list(_as_parts(session, store, projects, digest)) or _nobody(digest)
+    models = model_query.of_digest(session, projects, {item["digest"] for item in found})
+    return [item | {"models": models.get(item["digest"], [])} for item in found]
 
 
 def _whole(projects: list[int], digest: str) -> Any:

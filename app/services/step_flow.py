@@ -62,6 +62,9 @@ class Flow:
             elif name in mapped:
                 yield Use(name, f"{taker}.{item}", taken), False
 
+    def path(self, node: str) -> str:
+        return self._plan.path(node)
+
     def code_digest(self, node: str) -> str | None:
         """The digest of the code that the step ran."""
         return str(self._plan.task(_split(node)[0])["code_digest"]) if self.knows(node) else None

@@ -1,4 +1,4 @@
-"""Goes back to an earlier version in one audited action: the workflow, and the schedules that were moved along with it.
+"""Goes back to an earlier version in one audited action: the workflow, its schedules, and when asked aliases of models.
 
 All or nothing, in one transaction: a schedule that could not run the earlier version refuses the whole of it.
 """
@@ -11,7 +11,8 @@ from sqlalchemy import select
 
 from app.access import Principal, require
 from app.db import writing
-from app.models import Activation, Project, Schedule, Version, Workflow
+from app.models import Activation, AliasMove, Project, Schedule, Version, Workflow
+from app.services.alias_move import rolled_back
 from app.services.audit import record
 from app.services.run_inputs import bind_inputs
 from app.services.version_activate import latest_activation, locked
@@ -22,20 +23,28 @@ from celesta.store import Store
 
 @dataclass(frozen=True)
 class RolledBack:
-    """`schedules` are the names of all that launch the earlier version from now on."""
+    """`schedules` are the names of all that launch the earlier version from now on, `aliases` what moved with it."""
 
     workflow: Workflow
     left: Version
     version: Version
     schedules: list[str]
+    aliases: list[AliasMove]
 
 
 def roll_back(
-    session: Any, store: Store, principal: Principal, project: Project, workflow: str, to: str | None = None
+    session: Any,
+    store: Store,
+    principal: Principal,
+    project: Project,
+    workflow: str,
+    to: str | None = None,
+    aliases: Sequence[tuple[str, str]] = (),
 ) -> RolledBack:
     """Back to version `to`, else to the one that was active before; again goes back further.
 
-    Schedules that follow the active version follow; those pinned to the version that is left are moved. Raises
+    Schedules that follow the active version follow; those pinned to the version that is left are moved. Each of
+    `aliases`, a model and its alias, goes back to the version of the model before. Raises
     `NotFoundError`, `ConflictError` when there is nothing to go back to, `InputError` naming each schedule whose inputs
     the earlier version does not take.
     """
@@ -60,8 +69,9 @@ def roll_back(
         _move(session, found, version, schedules, before, principal)
         names = [schedule.name for schedule in schedules]
         told = f"{workflow}@{version.digest[:12]}"
+        moves = [rolled_back(session, principal, project, model, alias) for model, alias in aliases]
         record(session, principal, "workflow.rollback", project, told, left=left.digest, schedules=names)
-    return RolledBack(found, left, version, names)
+    return RolledBack(found, left, version, names, moves)
 
 
 def _move(

@@ -7,9 +7,9 @@ its own: what a page knows, a query or a service of `app.services` knows.
 from flask import Flask
 
 from app.guard import PUBLIC, allow
-from app.web import artifacts, compare, format, home, pages, runs, safety, sign_in, steps, versions, workflows
+from app.web import artifacts, compare, format, home, models, pages, runs, safety, sign_in, steps, versions, workflows
 
-__all__ = ["artifacts", "compare", "home", "register", "runs", "sign_in", "steps", "versions", "workflows"]
+__all__ = ["artifacts", "compare", "home", "models", "register", "runs", "sign_in", "steps", "versions", "workflows"]
 
 
 def register(app: Flask) -> None:

@@ -114,6 +114,9 @@ def find(file: Path, project: str | None, as_json: bool) -> None:
         return print_json({"digest": digest, "items": found})
     for one in found:
         put(_made(file, one))
+    for model in found[0]["models"]:
+        aliases = f", {', '.join(model['aliases'])}" if model["aliases"] else ""
+        put(f"It is version {model['number']} of the model {model['model']}{aliases}.")
     put(f"\nSee how: celesta artifacts lineage {found[0]['id']} --project {found[0]['project']}")
 
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "workflows": "workflows",
     "tasks": "workflows",
     "artifacts": "artifacts",
+    "models": "models",
     "cache": "cache",
     "schedules": "schedules",
     "projects": "projects",

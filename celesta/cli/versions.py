@@ -12,6 +12,7 @@ from typing import Any
 import rich_click as click
 
 from celesta.cli.output import ago, json_option, limit_option, listing, print_json, project_option, put, say
+from celesta.errors import InputError, Problem
 
 Document = dict[str, Any]
 
@@ -91,19 +92,28 @@ def activate(workflow: str, project: str | None, as_json: bool) -> None:
 @click.command()
 @click.argument("name")
 @click.option("--to", metavar="VERSION", help="The version to go back to, instead of the one active before.")
+@click.option(
+    "--alias", "aliases", multiple=True, metavar="MODEL:ALIAS", help="Roll back this alias of a model with it."
+)
 @project_option
 @json_option
-def rollback(name: str, to: str | None, project: str | None, as_json: bool) -> None:
+def rollback(name: str, to: str | None, aliases: tuple[str, ...], project: str | None, as_json: bool) -> None:
     """Go back to the version that was active before, the schedules along with it."""
     from celesta.client import Client
 
+    pairs = [tuple(text.split(":")) for text in aliases]
+    if any(len(pair) != 2 for pair in pairs):
+        raise InputError([Problem("--alias", "wants a model and its alias: --alias digits:production")])
     with Client.from_env(project) as client:
-        done = client.rollback(name, to)
+        done = client.rollback(name, to, [(pair[0], pair[1]) for pair in pairs])
     if as_json:
         return print_json(done)
     put(f"Version {done['version'][:12]} of {name} is the active one again, instead of {done['left'][:12]}.")
     if done["schedules"]:
         put(f"Schedules that launch it from now on: {', '.join(done['schedules'])}.")
+    for move in done["aliases"]:
+        state = "waits for an owner" if move["state"] == "pending" else "rolled back"
+        put(f"{move['alias']} of {move['model']}, from version {move['from']} to {move['to']}: {state}.")
     put(f"See what that changed with `celesta workflows diff {name} {done['left'][:12]}`.")
 
 

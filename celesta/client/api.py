@@ -12,47 +12,26 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
-from urllib.parse import quote, urlencode
+from typing import Any
 from uuid import uuid4
 
-from celesta.client.http import Connection, MissingBlobs
-from celesta.client.transfer import CHUNK_BYTES, PATIENCE_SECONDS, patiently, save
+from celesta.client.caller import Caller, Document
+from celesta.client.http import MissingBlobs
+from celesta.client.models import Models
+from celesta.client.results import Results
+from celesta.client.transfer import PATIENCE_SECONDS, patiently
 from celesta.errors import ServerUnreachable
-from celesta.settings import Settings
 
-Document = dict[str, Any]
 Chosen = bool | list[str]
 Blobs = Mapping[str, bytes | Path]
 
 WAIT_SECONDS = 25.0
 FINAL = frozenset({"succeeded", "failed", "cancelled"})
 PAUSE_SECONDS = 0.2
-PAGE = 100
 
 
-class Client:
+class Client(Results, Models, Caller):
     """One project on one server. Use it as a context manager, or `close()` it; not from several threads."""
-
-    def __init__(self, url: str, token: str | None = None, project: str = "default") -> None:
-        self.url = url.rstrip("/")
-        self.project = project
-        self.http = Connection(self.url, token)
-
-    @classmethod
-    def from_env(cls, project: str | None = None) -> Self:
-        """The server of `CELESTA_URL`, or the stack that runs in `CELESTA_HOME`."""
-        settings = Settings.from_env()
-        return cls(settings.server_url(), settings.token, project or settings.project)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self.http.close()
 
     # -- versions and workflows
 
@@ -110,9 +89,13 @@ class Client:
     def activate(self, workflow: str, version: str) -> Document:
         return self._post({"version": version}, "workflows", workflow, "activate")
 
-    def rollback(self, workflow: str, to: str | None = None) -> Document:
-        """Back to version `to`, by default to the one that was active before, schedules included."""
-        return self._post({"to": to}, "workflows", workflow, "rollback")
+    def rollback(self, workflow: str, to: str | None = None, aliases: Iterable[tuple[str, str]] = ()) -> Document:
+        """Back to version `to`, by default to the one that was active before, schedules included.
+
+        `aliases`, each a model and its alias, go back with it.
+        """
+        moved = [{"model": model, "alias": alias} for model, alias in aliases]
+        return self._post({"to": to, "aliases": moved}, "workflows", workflow, "rollback")
 
     # -- runs
 
@@ -205,23 +188,6 @@ class Client:
     def step(self, run_id: str, node: str) -> Document:
         return self._get("runs", run_id, "steps", node)
 
-    def diff(self, run_id: str, other: str) -> Document:
-        return self._get("runs", run_id, "diff", other)
-
-    def compare(self, run_ids: Iterable[str], sort: str | None = None, descending: bool = False) -> Document:
-        return self._get("comparison", run=list(run_ids), sort=sort, descending=descending)
-
-    def series(self, run_ids: Iterable[str], metric: str) -> list[Document]:
-        return list(self._get("comparison", "series", run=list(run_ids), metric=metric)["series"])
-
-    def reproduce(self, run_id: str, idempotency_key: str | None = None) -> Document:
-        """Start the same version with the same inputs again, without the cache; the document of the new run."""
-        return self._post({"idempotency_key": idempotency_key or uuid4().hex}, "runs", run_id, "reproduce")
-
-    def reproduction(self, run_id: str) -> Document:
-        """What came of a reproduction, once it has ended."""
-        return self._get("runs", run_id, "reproduction")
-
     def events(self, run_id: str) -> Iterator[Document]:
         """The run's events until its end is recorded; taken up again where the stream broke off.
 
@@ -275,31 +241,7 @@ class Client:
             anew = True
             time.sleep(PAUSE_SECONDS)
 
-    # -- artifacts, cache, schedules
-
-    def artifacts(
-        self, *, run: str | None = None, digest: str | None = None, limit: int | None = None
-    ) -> Iterator[Document]:
-        return self._list(limit, "artifacts", run=run, digest=digest)
-
-    def artifact(self, artifact_id: str) -> Document:
-        return self._get("artifacts", artifact_id)
-
-    def lineage(self, artifact_id: str, direction: str = "up", depth: int | None = None) -> Document:
-        """Where an artifact came from (`up`) or what became of it (`down`)."""
-        return self._get("artifacts", artifact_id, "lineage", direction=direction, depth=depth)
-
-    def find(self, digest: str) -> list[Document]:
-        """The artifacts that are, or hold, a file of this SHA-256: the one that was made first comes first."""
-        return list(self._get("artifacts", "find", digest=digest)["items"])
-
-    def download(self, artifact_id: str, target: Path, digest: str | None = None) -> int:
-        """Stream an artifact's content to `target` (whole or not at all); returns its bytes.
-
-        With `digest`, content that is not what was stored is refused with `StoreError`.
-        """
-        with self.http.stream("GET", self._path("artifacts", artifact_id, "content")) as response:
-            return save(iter(lambda: response.read(CHUNK_BYTES), b""), target, digest)
+    # -- cache, schedules
 
     def cache_stats(self) -> Document:
         return self._get("cache", "stats")
@@ -342,33 +284,6 @@ class Client:
 
     def delete_token(self, token_id: str) -> None:
         self.http.json("DELETE", self._path("tokens", token_id))
-
-    # -- how it is said over HTTP
-
-    def _path(self, *names: str, **query: object) -> str:
-        path = "/".join(quote(name, safe="") for name in ("api", "v1", "projects", self.project, *names))
-        asked = urlencode({key: value for key, value in query.items() if value is not None}, doseq=True)
-        return f"/{path}?{asked}" if asked else f"/{path}"
-
-    def _get(self, *names: str, **query: object) -> Document:
-        return dict(self.http.json("GET", self._path(*names, **query)))
-
-    def _post(self, document: Document, *names: str) -> Document:
-        return dict(self.http.json("POST", self._path(*names), document))
-
-    def _list(self, limit: int | None, *names: str, **query: object) -> Iterator[Document]:
-        return self._pages(self._path(*names, **query), limit)
-
-    def _pages(self, path: str, limit: int | None) -> Iterator[Document]:
-        cursor, seen = None, 0
-        while limit is None or seen < limit:
-            asked: Document = {"limit": PAGE if limit is None else min(PAGE, limit - seen)}
-            asked |= {"cursor": cursor} if cursor else {}
-            page = self.http.json("GET", f"{path}{'&' if '?' in path else '?'}{urlencode(asked)}")
-            yield from page["items"]
-            seen, cursor = seen + len(page["items"]), page.get("next_cursor")
-            if not cursor:
-                return
 
 
 def is_over(run: Document) -> bool:

@@ -86,7 +86,13 @@ def test_a_version_that_was_chosen_is_not_replaced_by_a_run_of_a_changed_file(
 
 def test_rolling_back_twice_goes_back_twice(three: tuple[Playground, list[str]]) -> None:
     playground, (first, second, third) = three
-    assert rollback(playground) == {"workflow": "flow", "left": third, "version": second, "schedules": []}
+    assert rollback(playground) == {
+        "workflow": "flow",
+        "left": third,
+        "version": second,
+        "schedules": [],
+        "aliases": [],
+    }
     assert rollback(playground)["version"] == first
     answer = playground.call("POST", "workflows/flow/rollback", {})
     assert answer.status == 409

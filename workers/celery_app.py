@@ -24,6 +24,7 @@ from redis.retry import Retry
 from app.config import Config
 from app.dispatch import QUEUE_CONTROL, QUEUE_STEPS, TASK_FINISH, TASK_START, TASK_STEPS
 from celesta.store import open_store
+from workers.deliveries import Deliveries
 from workers.engine import Engine
 from workers.engine.publishing import Publisher
 from workers.executors.chosen import ChosenExecutor
@@ -56,6 +57,7 @@ def create(config: Config) -> CelestaApp:
     app = CelestaApp("celesta", set_as_current=False)
     app.config = config
     app.conf.update(settings(config))
+    app.steps["consumer"].add(Deliveries)
     tasks.register(app)
     return app
 

@@ -1,0 +1,45 @@
+"""Workers that die or sleep."""
+
+import os
+import random
+import signal
+from contextlib import suppress
+from threading import Event
+
+from tests.e2e.faults.conftest import NewTrial
+from tests.e2e.faults.trial import LEASE_SECONDS, Trial
+
+STEPS_OF_A_SECOND = 0.5
+
+
+def test_workers_killed_again_and_again_only_delay_a_run(new_trial: NewTrial) -> None:
+    trial = new_trial().launch()
+
+    def kill_one() -> None:
+        """A child, or the parent of all."""
+        victims = trial.processes("celesta-worker")
+        if victims:
+            with suppress(ProcessLookupError):
+                os.kill(random.choice(victims).pid, signal.SIGKILL)
+
+    assert trial.disturbed(kill_one, every=2.0) >= 1
+    trial.check()
+
+
+def test_the_late_result_of_a_worker_that_slept_is_fenced_off(new_trial: NewTrial) -> None:
+    trial = new_trial(items=12).launch(seconds=STEPS_OF_A_SECOND)
+    asleep = [process.pid for process in _at_work(trial)]
+    for pid in asleep:
+        os.kill(pid, signal.SIGSTOP)
+    Event().wait(2.5 * LEASE_SECONDS)  # The fault itself: nothing tells that a lease has run out but time.
+    for pid in asleep:
+        os.kill(pid, signal.SIGCONT)
+    attempts = trial.check()
+    assert attempts["lost"] >= 1, "no lease ran out"
+
+
+def _at_work(trial: Trial) -> list:
+    """The Celery children that run steps: they have no children, and their parent is the worker."""
+    workers = trial.processes("celesta-worker")
+    parents = {process.ppid() for process in workers}
+    return [process for process in workers if process.pid not in parents]

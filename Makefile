@@ -14,6 +14,8 @@ DEMO_ARGS ?=
 PYTEST_ARGS ?=
 BENCH_ARGS ?= --write
 SOAK_ARGS ?= --minutes 5
+SOAK_ITEMS ?= 10000
+SOAK_ROUNDS ?= 20
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint format typecheck bench soak clean constraints
@@ -46,7 +48,8 @@ typecheck: $(DEV_STAMP) ## Check the types
 bench: $(DEV_STAMP) ## Measure Celesta beside stock Celery and write docs/benchmarks.md
 	$(BIN)/python -m benchmarks.overhead $(BENCH_ARGS)
 
-soak: $(DEV_STAMP) ## Run random DAGs while processes are killed (SOAK_ARGS="--minutes 60")
+soak: $(DEV_STAMP) ## Repeat each fault on large runs, then kill processes under random DAGs (SOAK_ARGS="--minutes 60")
+	FAULT_ITEMS=$(SOAK_ITEMS) FAULT_ROUNDS=$(SOAK_ROUNDS) $(BIN)/python -m pytest tests/e2e/faults $(PYTEST_ARGS)
 	$(BIN)/python -m benchmarks.soak $(SOAK_ARGS)
 
 clean: ## Remove everything that make and the tests made here

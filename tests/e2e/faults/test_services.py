@@ -11,14 +11,14 @@ import pytest
 
 from celesta.client import Client
 from celesta.errors import ServerUnreachable
-from tests.e2e.faults import ledger
 from tests.e2e.faults.conftest import NewTrial
+from tests.e2e.faults.trial import Trial
 from tests.fixtures.object_store import Bucket
 from tests.fixtures.postgres import new_cluster
 from tests.fixtures.processes import wait_until
 from tests.fixtures.proxy import proxy
 
-AWAY_SECONDS = 8.0
+AWAY_SECONDS = 20.0
 
 
 def test_a_database_that_is_away_delays_what_is_recorded(new_trial: NewTrial) -> None:
@@ -87,7 +87,7 @@ def test_a_launch_through_a_restarting_web_is_made_once(new_trial: NewTrial, kil
         trial.stack.cli("runs", "watch", run_id)
 
 
-def _launched(trial, key: str) -> str:
+def _launched(trial: Trial, key: str) -> str:
     """Asks until the server answers, as a client with an idempotency key may."""
     inputs = {"count": 3, "seconds": 0.0, "ledger": str(trial.ledger)}
     while True:
@@ -96,6 +96,3 @@ def _launched(trial, key: str) -> str:
                 return str(client.launch("counted", inputs, idempotency_key=key)["run_id"])
         except ServerUnreachable:
             threading.Event().wait(0.1)
-
-
-assert ledger.expected(3) == 6

@@ -6,10 +6,12 @@ import signal
 from contextlib import suppress
 from threading import Event
 
+import psutil
+
 from tests.e2e.faults.conftest import NewTrial
 from tests.e2e.faults.trial import LEASE_SECONDS, Trial
 
-STEPS_OF_A_SECOND = 0.5
+HALF_A_SECOND = 0.5
 
 
 def test_workers_killed_again_and_again_only_delay_a_run(new_trial: NewTrial) -> None:
@@ -27,7 +29,7 @@ def test_workers_killed_again_and_again_only_delay_a_run(new_trial: NewTrial) ->
 
 
 def test_the_late_result_of_a_worker_that_slept_is_fenced_off(new_trial: NewTrial) -> None:
-    trial = new_trial(items=12).launch(seconds=STEPS_OF_A_SECOND)
+    trial = new_trial(items=12).launch(seconds=HALF_A_SECOND)
     asleep = [process.pid for process in _at_work(trial)]
     for pid in asleep:
         os.kill(pid, signal.SIGSTOP)
@@ -38,7 +40,7 @@ def test_the_late_result_of_a_worker_that_slept_is_fenced_off(new_trial: NewTria
     assert attempts["lost"] >= 1, "no lease ran out"
 
 
-def _at_work(trial: Trial) -> list:
+def _at_work(trial: Trial) -> list[psutil.Process]:
     """The Celery children that run steps: they have no children, and their parent is the worker."""
     workers = trial.processes("celesta-worker")
     parents = {process.ppid() for process in workers}

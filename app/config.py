@@ -62,6 +62,8 @@ class Config:
     """What the steps of this host that ask for memory may ask for together; all that the host or the container has."""
     shards: int = 1
     """Event streams and run shards in Redis; 16 on a cluster."""
+    alive_file: Path | None = None
+    """A file that the role of this process touches while it does its work; `celesta server alive` looks at it."""
     runtime_image: str = "celesta:latest"
     """Brings the runtime into containers that run steps; any image with Python 3.11 or newer will do."""
     step_image: str | None = None
@@ -99,6 +101,7 @@ class Config:
             "slots": read("CELESTA_SLOTS", max(2, os.cpu_count() or 2), _number(int, 1)),
             "memory_bytes": read("CELESTA_MEMORY", _host_memory(), _size),
             "shards": read("CELESTA_SHARDS", cls.shards, _number(int, 1)),
+            "alive_file": read("CELESTA_ALIVE_FILE", None, Path),
             "runtime_image": read("CELESTA_RUNTIME_IMAGE", cls.runtime_image, str),
             "step_image": read("CELESTA_STEP_IMAGE", None, str),
             "step_api_url": read("CELESTA_STEP_API_URL", None, _url("http", "https")),

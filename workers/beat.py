@@ -24,6 +24,7 @@ from app.db import db, standalone
 from app.models.columns import now
 from app.services.schedule_fire import fire_due
 from celesta.errors import CelestaError
+from workers import alive
 from workers.event_stream import connect
 
 log = logging.getLogger(__name__)
@@ -61,9 +62,12 @@ class DatabaseScheduler(Scheduler):  # type: ignore[misc]
         """Do what is due, when this beat leads; seconds until the next tick. Never raises: beat would end by it."""
         try:
             self.leads = self._lead()
-            return self._fire() if self.leads else MOST_SECONDS
+            pause = self._fire() if self.leads else MOST_SECONDS
+            alive.touch(self.config)
+            return pause
         except (RedisError, DBAPIError, CelestaError) as error:
             log.warning("beat waits for a service: %s", error)
+            alive.touch(self.config)
         except Exception:
             log.exception("a tick failed; the next one tries again")
         return MOST_SECONDS

@@ -31,6 +31,7 @@ from app.stores import store_of
 from celesta.errors import StoreError
 from celesta.store import Store
 from celesta.store.base import result_key
+from workers import alive
 from workers.engine import Engine, forget
 from workers.event_stream import BLOCK_MS, Entry, EventStreams, Offset, connect
 
@@ -64,10 +65,12 @@ def run(stop: Event, config: Config, forget: Forget | None = None) -> None:
         while not stop.is_set():
             try:
                 recorder.turn(stop)
+                alive.touch(config)
             except OtherRecorderError:
                 recorder.reopen()
             except (RedisError, OperationalError, InterfaceError, StoreError) as error:
                 log.warning("the recorder waits for a service: %s", error)
+                alive.touch(config)
                 recorder.reopen()
                 stop.wait(RETRY_SECONDS)
         recorder.close()

@@ -18,7 +18,7 @@ from celery import signals
 from celery.platforms import SecurityWarning
 
 from app.config import Config
-from workers import reconciler, recorder
+from workers import alive, reconciler, recorder
 from workers.celery_app import CelestaApp, create, worker_argv
 from workers.executors.process import start_zygote
 
@@ -32,7 +32,7 @@ Loop = Callable[[threading.Event], None]
 def run_role(role: str, config: Config, ready: Callable[[], None] = lambda: None) -> None:
     """Runs the role in this process; `ready` is called when it consumes its queues."""
     app = create(config)
-    threads = Threads(_loops(app) if role == "recorder" else [])
+    threads = Threads(_loops(app) if role == "recorder" else [alive.of_worker(config)] if config.alive_file else [])
     close = _prepare_executor(config) if role == "worker" else lambda: None
 
     def on_ready(**_: Any) -> None:

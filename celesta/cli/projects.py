@@ -8,6 +8,7 @@ from typing import Any
 import rich_click as click
 
 from celesta.cli.output import ago, json_option, listing, print_json, project_option, put
+from celesta.cli.server import become_program
 
 ROLES = click.Choice(("viewer", "editor", "owner"))
 
@@ -47,6 +48,26 @@ def create(name: str, description: str, as_json: bool) -> None:
     if as_json:
         return print_json(made)
     put(f"Project {name} is there. Use it with `--project {name}` or CELESTA_PROJECT={name}.")
+
+
+@projects.command()
+@click.argument("name")
+@click.option("--dry-run", is_flag=True, help="Print the objects as YAML instead of making them.")
+@click.option("--servers", default="celesta", show_default=True, help="Namespace of the servers.")
+@click.option("--pods", metavar="N", help="Most pods at a time.")
+@click.option("--cpu", metavar="CORES", help="Most processors, as Kubernetes writes them.")
+@click.option("--memory", metavar="SIZE", help="Most memory, such as 800Gi.")
+@click.option("--gpu", metavar="N", help="Most graphics processors.")
+@json_option
+def provision(name: str, dry_run: bool, servers: str, as_json: bool, **quota: str | None) -> None:
+    """Make the namespace of project NAME in the cluster of your kubeconfig, with quota, network policy and roles.
+
+    For whoever may make namespaces; the servers never need these rights. Harmless when all is there already.
+    """
+    flags = [*(["--dry-run"] if dry_run else []), *(["--json"] if as_json else [])]
+    limits = [word for key, value in quota.items() if value is not None for word in (f"--{key}", value)]
+    module = "workers.executors.kubernetes.provision"
+    become_program(module, "--servers", servers, *flags, *limits, "--", name)
 
 
 @projects.group()

@@ -6,6 +6,8 @@ This process becomes the role; it does not load it (see `celesta.cli`).
 from __future__ import annotations
 
 import os
+import time
+from pathlib import Path
 
 import rich_click as click
 
@@ -51,6 +53,19 @@ def beat() -> None:
 @server.command(help=ROLES["watcher"])
 def watcher() -> None:
     become("watcher")
+
+
+@server.command()
+@click.option("--within", "seconds", type=float, default=60.0, show_default=True, help="Seconds that it may be silent.")
+def alive(seconds: float) -> None:
+    """Exit with 0 when the role beside this has done its work lately, by CELESTA_ALIVE_FILE. For probes."""
+    file = os.environ.get("CELESTA_ALIVE_FILE", "")
+    try:
+        silent = time.time() - Path(file).stat().st_mtime
+    except OSError as error:
+        raise click.ClickException(f"CELESTA_ALIVE_FILE ({file or 'not set'}) is not there: {error.strerror}") from None
+    if silent > seconds:
+        raise click.ClickException(f"the role has done nothing for {silent:.0f} s")
 
 
 @click.group()

@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError as DatabaseError
 
 from app.cluster_config import ClusterConfig
 from celesta.errors import CelestaError
-from workers import sources
+from workers import alive, sources
 from workers.engine import Engine, keys
 from workers.engine.publishing import Publisher
 from workers.executors.kubernetes.cluster import Cluster
@@ -59,6 +59,7 @@ def run(app: "CelestaApp", stop: threading.Event, ready: Callable[[], None] = la
             watcher.tick()
         except (RedisError, DatabaseError, CelestaError, OSError) as error:
             log.warning("the watcher comes again: %s", error)
+        alive.touch(config)
         stop.wait(TICK_SECONDS)
     watcher.stand_down()
     watcher.lead.resign()

@@ -115,6 +115,12 @@ class Cluster:
             for line in lines:
                 yield json.loads(line)
 
+    # What an administrator applies
+
+    def apply(self, path: str, document: Document) -> None:
+        """Makes the object at this path, or makes it what the document says of it (server-side apply)."""
+        self._json("PATCH", path, {"fieldManager": "celesta", "force": "true"}, document)
+
     # What a pod tells
 
     def log(self, namespace: str, name: str, container: str, most_bytes: int) -> bytes | None:
@@ -201,7 +207,7 @@ class Cluster:
     def _send(self, method: str, path: str, query: Mapping[str, str], body: Any, read_seconds: float) -> Any:
         headers = {"Accept": "application/json"}
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = "application/apply-patch+yaml" if method == "PATCH" else "application/json"
         asked = {"query_params": list(query.items()), "header_params": headers, "body": body}
         parts = self._client.param_serialize(method, path, **asked, auth_settings=["BearerToken"])
         return self._client.call_api(*parts, _request_timeout=(CONNECT_SECONDS, read_seconds)).response

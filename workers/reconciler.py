@@ -2,8 +2,8 @@
 
 Runs in the recorder's process; of several one leads, by a lease. Two sweeps: of deadlines, about every second (what is
 in flight and overdue), and of runs, less often (what is committed and unknown to Redis). Every repair is a transition
-that anyone else may make at the same time: applied twice, it is applied once. Once an hour the store is swept of what
-killed writers left behind.
+that anyone else may make at the same time: applied twice, it is applied once. Once a minute caches are brought back to
+the limits of their projects, and once an hour the store is swept of what killed writers left behind.
 """
 
 import json
@@ -18,8 +18,9 @@ from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy.exc import OperationalError as DatabaseError
 
+from app.db import db
 from app.dispatch import QUEUE_CONTROL, QUEUE_STEPS, TASK_START
-from app.services import cache_index, run_source
+from app.services import cache_evict, cache_index, run_source
 from celesta.errors import CelestaError
 from workers import sources
 from workers.engine import control, keys, overdue
@@ -37,6 +38,7 @@ LONGEST_SECONDS = 1.0
 SHORTEST_SECONDS = 0.05
 RUNS_EVERY_SECONDS = 2.0
 STORE_EVERY_SECONDS = 3600.0
+CACHE_EVERY_SECONDS = 60.0
 START_AGAIN_SECONDS = 15.0
 """A start message that is still queued or at work needs no second one sooner than this."""
 
@@ -64,6 +66,7 @@ class Reconciler:
         self.lead = Lead(self.client, keys.RECONCILER)
         self._runs_at = 0.0
         self._store_at = -STORE_EVERY_SECONDS
+        self._cache_at = -CACHE_EVERY_SECONDS
         self._unknown: dict[str, float] = {}
         self._asked: dict[str, float] = {}
 
@@ -76,6 +79,9 @@ class Reconciler:
         if monotonic() - self._runs_at >= RUNS_EVERY_SECONDS:
             self._runs_at = monotonic()
             self.sweep_runs()
+        if monotonic() - self._cache_at >= CACHE_EVERY_SECONDS:
+            self._cache_at = monotonic()
+            self.limit_caches()
         if monotonic() - self._store_at >= STORE_EVERY_SECONDS:
             self._store_at = monotonic()
             self.engine.store.sweep()
@@ -128,7 +134,12 @@ class Reconciler:
         found = zip(runs, pipe.execute(), strict=True)
         return {run: control.decode() for run, control in found if control is not None}
 
-    # A Redis that has forgotten everything
+    # The cache
+
+    def limit_caches(self) -> None:
+        """Evicts what was used least recently, where a project holds more than its limit."""
+        with sources.database(self.app.config):
+            cache_evict.enforce_limits(db.session, self.client)
 
     def restore_cache_index(self) -> None:
         """Fills the cache index of a Redis that has lost it. The mark is set last, so that a crash starts over."""

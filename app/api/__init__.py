@@ -15,6 +15,7 @@ from app import events, guard, problems
 from app.api import (
     artifacts,
     blobs,
+    cache,
     comparisons,
     health,
     identity,
@@ -30,7 +31,7 @@ from app.api.schemas import Error, answer_with
 from app.guard import PUBLIC, access_of, allow
 
 PREFIX = "/api/v1"
-NOUNS = (identity, blobs, workflows, runs, reruns, comparisons, steps, step, artifacts, models, schedules)
+NOUNS = (identity, blobs, workflows, runs, reruns, comparisons, steps, step, artifacts, cache, models, schedules)
 FORM_MEMORY_BYTES = 16 << 20
 
 

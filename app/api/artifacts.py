@@ -1,4 +1,4 @@
-"""Artifacts: list, look, download, where they came from. And what the cache of a project has saved."""
+"""Artifacts: list, look, download, where they came from."""
 
 from collections.abc import Iterator
 
@@ -11,11 +11,11 @@ from app.api.schemas import Json, PageArguments, answer_with, moment, page_answe
 from app.db import db
 from app.guard import principal
 from app.models import Project
-from app.services import artifact_find, artifact_query, cache_query, lineage_query
+from app.services import artifact_find, artifact_query, lineage_query
 from app.services.artifact_query import Content
 from app.stores import store
 
-routes = Noun("artifacts", "Outputs of steps, and the cache")
+routes = Noun("artifacts", "Outputs of steps")
 CHUNK_BYTES = 1 << 20
 
 
@@ -85,25 +85,6 @@ class Makers(Schema):
     items = fields.List(fields.Nested(Maker))
 
 
-class TaskUse(Schema):
-    task = fields.String()
-    entries = fields.Integer()
-    hits = fields.Integer()
-    misses = fields.Integer()
-    hit_rate = fields.Float(allow_none=True)
-    seconds_saved = fields.Float()
-
-
-class CacheStats(Schema):
-    entries = fields.Integer()
-    hits = fields.Integer()
-    misses = fields.Integer()
-    hit_rate = fields.Float(allow_none=True)
-    bytes = fields.Integer()
-    seconds_saved = fields.Float()
-    tasks = fields.List(fields.Nested(TaskUse))
-
-
 @routes.route(
     "GET", "/projects/<project>/artifacts", "viewer", query=ArtifactsArguments, answer=page_schema(ArtifactDocument)
 )
@@ -154,12 +135,6 @@ def content(project: Project, artifact: int) -> Response:
         response.content_length = found.size
     response.headers["Content-Disposition"] = dump_options_header("attachment", {"filename": found.name})
     return response
-
-
-@routes.route("GET", "/projects/<project>/cache/stats", "viewer", answer=CacheStats)
-def stats(project: Project) -> Response:
-    """What the cache holds and what it has saved, in all and by task"""
-    return answer_with(cache_query.stats(db.session, project))
 
 
 def _chunks(found: Content) -> Iterator[bytes]:

@@ -1,10 +1,11 @@
 """Runs: launch, list, look, wait, follow, cancel, pause, resume."""
 
 from time import monotonic
+from typing import Any
 
 import redis
 from flask import Response
-from marshmallow import Schema, fields, validate
+from marshmallow import Schema, ValidationError, fields, validate
 
 from app.api import streams
 from app.api.noun import Noun
@@ -68,9 +69,21 @@ class RunsArguments(PageArguments):
     status = fields.String(load_default="", validate=validate.OneOf(("", *RUN_STATUSES)))
 
 
+class Steps(fields.Field[bool | list[str]]):
+    """All steps or none, or those of these paths."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> bool | list[str]:
+        if isinstance(value, bool) or (isinstance(value, list) and all(isinstance(path, str) for path in value)):
+            return value
+        raise ValidationError("wants true or false, or a list of steps")
+
+
+SOME = {"oneOf": [{"type": "boolean"}, {"type": "array", "items": {"type": "string"}}]}
+
+
 class RunOptions(Schema):
-    no_cache = fields.Boolean(load_default=False)
-    refresh = fields.Boolean(load_default=False)
+    no_cache = Steps(load_default=False, metadata=SOME | {"description": "compute, and keep nothing"})
+    refresh = Steps(load_default=False, metadata=SOME | {"description": "compute, and keep the new results"})
 
 
 class NewRun(Schema):

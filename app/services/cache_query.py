@@ -5,8 +5,8 @@ from typing import Any
 from sqlalchemy import and_, func, select
 from sqlalchemy.orm import aliased
 
-from app.models import Artifact, CacheEntry, Project, Run, Step
-from app.services.moments import seconds_between
+from app.models import CacheEntry, Project, Run, Step
+from app.services.moments import iso, seconds_between
 from app.services.session import Session
 
 Document = dict[str, Any]
@@ -15,23 +15,27 @@ Document = dict[str, Any]
 def stats(session: Session, project: Project) -> Document:
     """Counts over the whole project, and for each task. A miss is a step that had a key and was computed."""
     tasks: dict[str, Document] = {}
-    for task, entries in session.execute(_entries(project)):
-        _of(tasks, task)["entries"] = entries
+    for task, entries, size in session.execute(_entries(project)):
+        _of(tasks, task).update(entries=entries, bytes=int(size or 0))
     for task, state, number in session.execute(_uses(project)):
         _of(tasks, task)["hits" if state == "cached" else "misses"] += number
     for task, started_at, finished_at, hits in session.execute(_sources(project)):
         _of(tasks, task)["seconds_saved"] += (seconds_between(started_at, finished_at) or 0.0) * hits
     total = _of({}, "")
     for document in tasks.values():
-        for name in ("entries", "hits", "misses", "seconds_saved"):
+        for name in ("entries", "bytes", "hits", "misses", "seconds_saved"):
             total[name] += document[name]
     del total["task"]
     finished = [_rated(document) for _, document in sorted(tasks.items())]
-    return _rated(total) | {"bytes": int(session.scalar(_bytes(project)) or 0), "tasks": finished}
+    pinned = select(func.count()).where(CacheEntry.project_id == project.id, CacheEntry.pinned_at.is_not(None))
+    kept = {"pinned": session.scalar(pinned), "limit_bytes": project.cache_limit_bytes}
+    return _rated(total) | kept | {"tasks": finished}
 
 
 def _of(tasks: dict[str, Document], task: str) -> Document:
-    return tasks.setdefault(task, {"task": task, "entries": 0, "hits": 0, "misses": 0, "seconds_saved": 0.0})
+    return tasks.setdefault(
+        task, {"task": task, "entries": 0, "bytes": 0, "hits": 0, "misses": 0, "seconds_saved": 0.0}
+    )
 
 
 def _rated(document: Document) -> Document:
@@ -43,7 +47,9 @@ def _rated(document: Document) -> Document:
 
 
 def _entries(project: Project) -> Any:
-    return select(CacheEntry.task, func.count()).where(CacheEntry.project_id == project.id).group_by(CacheEntry.task)
+    """A value that several entries hold counts in each, as it does for the project's limit."""
+    counted = select(CacheEntry.task, func.count(), func.sum(CacheEntry.bytes))
+    return counted.where(CacheEntry.project_id == project.id).group_by(CacheEntry.task)
 
 
 def _uses(project: Project) -> Any:
@@ -73,13 +79,13 @@ def _sources(project: Project) -> Any:
     )
 
 
-def _bytes(project: Project) -> Any:
-    """The sizes of the values that entries hold, each value once."""
-    values = (
-        select(Artifact.digest, func.max(Artifact.size).label("size"))
-        .join(CacheEntry, and_(CacheEntry.run_id == Artifact.run_id, CacheEntry.node == Artifact.node))
-        .where(CacheEntry.project_id == project.id)
-        .group_by(Artifact.digest)
-        .subquery()
-    )
-    return select(func.sum(values.c.size))
+def entry_document(entry: CacheEntry) -> Document:
+    return {
+        "key": entry.key,
+        "task": entry.task,
+        "run": entry.run_id,
+        "path": entry.path,
+        "bytes": entry.bytes,
+        "created_at": iso(entry.created_at),
+        "pinned_by": entry.pinned_by,
+    }

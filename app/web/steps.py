@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response
 from app.db import current_config, db
 from app.guard import principal
 from app.models import STEP_TERMINAL, Project, Step
-from app.services import artifact_query, run_query, step_query, workflow_query
+from app.services import artifact_query, cache_explain, run_query, step_query, workflow_query
 from app.services.question_answer import answer_question
 from app.stores import store
 from app.web.format import size
@@ -54,6 +54,7 @@ def _page(project: Project, run: str, node: str, form: LaunchForm | None = None)
         "runs",
         run={"run_id": found.id, "workflow": found.workflow.name},
         step=document,
+        cache=cache_explain.explain(db.session, store(), project, found, plan, row),
         task=plan.task(row.position),
         settled=row.state in STEP_TERMINAL,
         artifacts=artifact_query.of_step(db.session, found.id, row.node),

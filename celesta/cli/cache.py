@@ -1,39 +1,213 @@
-"""`celesta cache`: what was not computed again."""
+"""`celesta cache`: what was not computed again, why a step was, and what is kept."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
 
 import rich_click as click
 
 from celesta.cli.output import fields, json_option, print_json, project_option, put, seconds, size, table
+from celesta.options import parse_bytes, parse_seconds
+
+Document = dict[str, Any]
 
 
 @click.group()
 def cache() -> None:
-    """See what the cache saved."""
+    """See what the cache saved, ask why a step was computed, and keep or evict entries."""
 
 
 @cache.command()
 @project_option
 @json_option
 def stats(project: str | None, as_json: bool) -> None:
-    """Show entries, hits and misses, and the time saved."""
+    """Show entries, hits and misses, and the time saved, in all and by task."""
     from celesta.client import Client
 
     with Client.from_env(project) as client:
         document = client.cache_stats()
     if as_json:
         return print_json(document)
-    rate = document["hit_rate"]
+    limit = f" of {size(document['limit_bytes'])}" if document["limit_bytes"] is not None else ""
     fields(
         [
-            ("entries", str(document["entries"])),
+            ("entries", f"{document['entries']}{f', {pinned} pinned' if (pinned := document['pinned']) else ''}"),
             ("hits", f"{document['hits']} of {document['hits'] + document['misses']}"),
-            ("hit rate", None if rate is None else f"{rate:.0%}"),
-            ("stored", size(document["bytes"])),
+            ("hit rate", _rate(document["hit_rate"])),
+            ("stored", f"{size(document['bytes'])}{limit}"),
             ("time saved", seconds(document["seconds_saved"])),
         ]
     )
     if document["tasks"]:
         put()
-        columns = [name for name in document["tasks"][0] if not isinstance(document["tasks"][0][name], dict | list)]
-        table(columns, [[task[name] for name in columns] for task in document["tasks"]], empty="")
+        table(
+            ["task", "entries", "stored", "hits", "misses", "hit rate", "time saved"],
+            [
+                (
+                    one["task"],
+                    one["entries"],
+                    size(one["bytes"]),
+                    one["hits"],
+                    one["misses"],
+                    _rate(one["hit_rate"]),
+                    seconds(one["seconds_saved"]),
+                )
+                for one in document["tasks"]
+            ],
+            empty="",
+        )
+
+
+@cache.command()
+@click.argument("run")
+@click.argument("step")
+@project_option
+@json_option
+def explain(run: str, step: str, project: str | None, as_json: bool) -> None:
+    """Say why a step was answered from the cache or was not, and what differs from the nearest earlier result."""
+    from celesta.client import Client
+
+    with Client.from_env(project) as client:
+        document = client.explain_cache(run, step)
+    if as_json:
+        return print_json(document)
+    put(f"{document['path']}: {document['verdict']}. {document['reason']}")
+    for line in lines_of(document["nearest"] or {"differences": []}):
+        put(line)
+
+
+@cache.command()
+@click.option("--task", metavar="NAME", help="Results of this task.")
+@click.option("--run", "run_id", metavar="RUN", help="Results that this run computed.")
+@click.option("--older-than", metavar="AGE", help="Results computed longer ago than this, such as 30d.")
+@click.option("--larger-than", metavar="SIZE", help="Results of more bytes than this, such as 100M.")
+@click.option("--all", "everything", is_flag=True, help="All results of the project.")
+@click.option("--dry-run", is_flag=True, help="Only tell what would go.")
+@project_option
+@json_option
+def evict(
+    task: str | None,
+    run_id: str | None,
+    older_than: str | None,
+    larger_than: str | None,
+    everything: bool,
+    dry_run: bool,
+    project: str | None,
+    as_json: bool,
+) -> None:
+    """Take results out of the cache: those that fit all that is said. Pinned ones stay.
+
+    Steps that need them compute again. Artifacts of runs stay where they are.
+    """
+    from celesta.client import Client
+
+    wanted = {
+        "task": task,
+        "run": run_id,
+        "older_than_seconds": _parsed("--older-than", older_than, parse_seconds, "30d"),
+        "larger_than_bytes": _parsed("--larger-than", larger_than, parse_bytes, "100M"),
+        "all": everything,
+    }
+    with Client.from_env(project) as client:
+        done = client.evict_cache(**wanted, dry_run=dry_run)
+    if as_json:
+        return print_json(done)
+    rows = [(one["task"], one["entries"], size(one["bytes"])) for one in done["tasks"]]
+    table(["task", "entries", "stored"], rows, empty="No entry fits.")
+    pinned = f" {done['pinned']} that are pinned stay." if done["pinned"] else ""
+    put(f"{'Would evict' if dry_run else 'Evicted'} {done['entries']} entries, {size(done['bytes'])}.{pinned}")
+
+
+@cache.command()
+@click.argument("run")
+@click.argument("step")
+@project_option
+@json_option
+def pin(run: str, step: str, project: str | None, as_json: bool) -> None:
+    """Keep the result of a step in the cache, whatever is evicted."""
+    _pin(run, step, project, as_json, pinned=True)
+
+
+@cache.command()
+@click.argument("run")
+@click.argument("step")
+@project_option
+@json_option
+def unpin(run: str, step: str, project: str | None, as_json: bool) -> None:
+    """Let the result of a step be evicted again."""
+    _pin(run, step, project, as_json, pinned=False)
+
+
+@cache.command()
+@click.argument("size_", metavar="SIZE|none")
+@project_option
+@json_option
+def limit(size_: str, project: str | None, as_json: bool) -> None:
+    """Set how much the results in the cache may hold, such as 10G. Those used least recently are evicted above it."""
+    from celesta.client import Client
+
+    limit_bytes = None if size_ == "none" else _parsed("SIZE", size_, parse_bytes, "10G, or none")
+    with Client.from_env(project) as client:
+        document = client.limit_cache(limit_bytes)
+    if as_json:
+        return print_json(document)
+    told = "There is no limit." if limit_bytes is None else f"The limit is {size(limit_bytes)}."
+    put(f"{told} Stored now: {size(document['bytes'])}.")
+
+
+def lines_of(nearest: Document) -> Iterator[str]:
+    """The differences from the nearest entry as lines of text."""
+    for change in nearest["differences"]:
+        if change["component"] == "input":
+            yield f"  input {change['name']}: {_value(change['from'])} -> {_value(change['to'])}"
+        elif change["component"] == "env":
+            yield f"  variable {change['name']}: {change['from']} -> {change['to']}"
+        else:
+            yield f"  {change['component']}: {_short(change['from'])} -> {_short(change['to'])}"
+        for one in change.get("changes", ()):
+            yield f"    {one['change']}: {one['side']} {one['name']}"
+        yield from _code(change)
+
+
+def _code(change: Document) -> Iterator[str]:
+    """The function's own text when that differs, else the files that it may have reached."""
+    diffs = [change["diff"]] if change.get("diff") else [file["diff"] for file in change.get("files", ())]
+    for diff in filter(None, diffs):
+        yield from ("", diff)
+
+
+def _value(value: Document | None) -> str:
+    if value is None:
+        return "none"
+    shown = value["preview"] if value["preview"] is not None else value["type"]
+    return f"{shown} ({value['digest'][:12]})"
+
+
+def _short(value: object) -> str:
+    if isinstance(value, dict):
+        return f'version "{value.get("version")}"'
+    return str(value)[:12] if value is not None else "none"
+
+
+def _pin(run: str, step: str, project: str | None, as_json: bool, *, pinned: bool) -> None:
+    from celesta.client import Client
+
+    with Client.from_env(project) as client:
+        entry = client.pin_cache(run, step, pinned)
+    if as_json:
+        return print_json(entry)
+    put(f"The result of {entry['task']} by {entry['path']} of run {entry['run']} is {'pinned' if pinned else 'free'}.")
+
+
+def _rate(value: float | None) -> str | None:
+    return None if value is None else f"{value:.0%}"
+
+
+def _parsed(name: str, text: str | None, parse: Any, example: str) -> Any:
+    if text is None:
+        return None
+    found = parse(text if not text.isdigit() else int(text))
+    if found is None:
+        raise click.BadParameter(f"{text!r} is not understood; write for example {example}", param_hint=name)
+    return found

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from celesta.client.cache import Cache
 from celesta.client.caller import Caller, Document
 from celesta.client.http import MissingBlobs
 from celesta.client.models import Models
@@ -30,7 +31,7 @@ FINAL = frozenset({"succeeded", "failed", "cancelled"})
 PAUSE_SECONDS = 0.2
 
 
-class Client(Results, Models, Caller):
+class Client(Results, Models, Cache, Caller):
     """One project on one server. Use it as a context manager, or `close()` it; not from several threads."""
 
     # -- versions and workflows
@@ -241,10 +242,7 @@ class Client(Results, Models, Caller):
             anew = True
             time.sleep(PAUSE_SECONDS)
 
-    # -- cache, schedules
-
-    def cache_stats(self) -> Document:
-        return self._get("cache", "stats")
+    # -- schedules
 
     def schedules(self, limit: int | None = None) -> Iterator[Document]:
         return self._list(limit, "schedules")

@@ -50,6 +50,9 @@ class Caller:
     def _post(self, document: Document, *names: str) -> Document:
         return dict(self.http.json("POST", self._path(*names), document))
 
+    def _put(self, document: Document, *names: str) -> Document:
+        return dict(self.http.json("PUT", self._path(*names), document))
+
     def _list(self, limit: int | None, *names: str, **query: object) -> Iterator[Document]:
         return self._pages(self._path(*names, **query), limit)
 

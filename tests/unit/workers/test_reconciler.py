@@ -13,7 +13,7 @@ def test_the_store_is_swept_at_the_start_and_not_at_every_tick(monkeypatch: pyte
     client = SimpleNamespace(set=lambda *_, **__: True)
     engine = SimpleNamespace(client=client, store=SimpleNamespace(sweep=lambda: swept.append(1)))
     app: Any = SimpleNamespace(engine=engine)
-    for name in ("restore_cache_index", "sweep_runs"):
+    for name in ("restore_cache_index", "sweep_runs", "limit_caches"):
         monkeypatch.setattr(reconciler.Reconciler, name, lambda self: None)
     monkeypatch.setattr(reconciler.overdue, "sweep", lambda *_: None)
     monkeypatch.setattr(reconciler.overdue, "next_in_seconds", lambda *_: 1.0)

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from app.db import db
+from app.services import cache_evict
 from tests.fixtures.playground import Playground, playground_config, serving
+from tests.integration.app.api.test_cache import Cached
 from tests.unit.app.specs import diamond
 
 VARYING = {
@@ -97,3 +100,16 @@ def test_every_page_is_served_from_postgresql(both: list[Playground]) -> None:
     with flow.events(f"runs/{run}/events") as frames:
         assert next(frames)["kind"] == "run.started"
     assert flow.call("GET", "/metrics").status == 200
+
+
+def test_the_cache_is_explained_and_kept_within_its_limit_on_both(both: list[Playground]) -> None:
+    for flow in both:
+        cached = Cached(flow)
+        cached.register()
+        first, second = cached.run(3, size=3_000), cached.run(4, size=3_000)
+        assert cached.explain(second)["nearest"]["run"] == first
+        assert flow.call("PUT", "cache/limit", {"bytes": 4_000}).status == 200
+        with flow.app.app_context():
+            assert cache_evict.enforce_limits(db.session, flow.redis) == 1
+        assert flow.call("POST", "cache/evict", {"task": "a", "older_than_seconds": 0}).json["entries"] == 1
+        assert cached.kept() == []

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event
 
-from app.api.artifacts import ArtifactDocument, CacheStats
+from app.api.artifacts import ArtifactDocument
+from app.api.cache import CacheStats
 from app.api.runs import RunDocument
 from app.api.steps import StepDocument
 from app.api.workflows import VersionDocument, WholeWorkflow, WorkflowDocument
@@ -250,3 +251,13 @@ def test_a_launch_that_nothing_here_can_run_is_refused_and_leaves_no_run(playgro
     assert answer.status == 422
     assert 'its executor is "process"' in answer.json["message"]
     assert playground.get("runs")["items"] == []
+
+
+def test_cache_options_are_for_all_steps_or_for_those_named(flow: Playground) -> None:
+    asked = {"workflow": "flow", "inputs": {"n": 1}}
+    made = flow.call("POST", "runs", asked | {"options": {"refresh": ["a"], "no_cache": True}})
+    assert (made.status, made.json["options"]) == (201, {"refresh": ["a"], "no_cache": True})
+    wrong = flow.call("POST", "runs", asked | {"options": {"refresh": ["aa"]}})
+    assert (wrong.status, "did you mean" in wrong.json["message"]) == (422, True)
+    for odd in ("a", [1], 1):
+        assert flow.call("POST", "runs", asked | {"options": {"refresh": odd}}).status == 422

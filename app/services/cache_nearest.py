@@ -1,0 +1,133 @@
+"""The entry of the cache that a computed step came nearest to, and exactly what kept it from being a hit.
+
+`cache_explain` calls it. Compares the components of two keys; code and previews are shown of the project's own runs
+only, since an entry of another project may be shared without its code being so. Writes nothing.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import joinedload
+
+from app.compiler.plan import Plan
+from app.models import CacheEntry, Project, Run, Step
+from app.services import version_diff
+from app.services.moments import iso
+from app.services.session import Session
+from app.services.step_inputs import StepInputs
+from app.services.workflow_query import load_plan
+from celesta.store import Store
+
+Document = dict[str, Any]
+LOOKED_AT = 200
+"""The newest entries of a task that are compared; the nearest one is hardly ever older."""
+
+
+def usable(project: Project) -> Any:
+    """The condition under which an entry may answer a step of this project."""
+    return (CacheEntry.project_id == project.id) | (CacheEntry.scope == "organisation")
+
+
+def nearest(session: Session, project: Project, step: Step, mine: Document, before: datetime) -> CacheEntry | None:
+    """Of the task's entries before a moment the one with the fewest components that differ; of several, the newest."""
+    query = (
+        select(CacheEntry)
+        .where(CacheEntry.task == step.task, usable(project), CacheEntry.created_at < before)
+        .where((CacheEntry.run_id != step.run_id) | (CacheEntry.node != step.node))
+        .order_by(CacheEntry.created_at.desc())
+        .limit(LOOKED_AT)
+    )
+    known = [entry for entry in session.scalars(query) if entry.components]
+    return min(known, key=lambda entry: len(list(_parts(entry.components or {}, mine))), default=None)
+
+
+def told(
+    session: Session, store: Store, project: Project, run: Run, step: Step, mine: Document, entry: CacheEntry
+) -> Document:
+    """The nearest entry with its differences, from it to the step."""
+    ours = entry.project_id == project.id
+    sides = _Sides(session, store, run, step, entry if ours else None)
+    differences = [sides.told(*part) for part in _parts(entry.components or {}, mine)]
+    return {
+        "key": entry.key,
+        "run": entry.run_id if ours else None,
+        "path": entry.path,
+        "node": entry.node,
+        "created_at": iso(entry.created_at),
+        "differences": differences,
+    }
+
+
+Part = tuple[str, str | None, Any, Any]
+"""Component, the name of the input or variable, and both values."""
+
+
+def _parts(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Part]:
+    """The components in which two keys differ; each input and each variable is one of its own."""
+    for component in ("v", "task", "code", "interface", "environment"):
+        if a.get(component) != b.get(component):
+            yield component, None, a.get(component), b.get(component)
+    for component in ("env", "inputs"):
+        left, right = a.get(component) or {}, b.get(component) or {}
+        for name in [*left, *(name for name in right if name not in left)]:
+            if left.get(name) != right.get(name):
+                yield component.removesuffix("s"), name, left.get(name), right.get(name)
+
+
+class _Sides:
+    """What is known of the entry's step and of the one in question; of a shared entry nothing but its key."""
+
+    def __init__(self, session: Session, store: Store, run: Run, step: Step, entry: CacheEntry | None) -> None:
+        self._session, self._store = session, store
+        self._right: tuple[Run, Step] = run, step
+        self._left = _made_by(session, entry) if entry else None
+
+    def told(self, component: str, name: str | None, a: Any, b: Any) -> Document:
+        change: Document = {"component": component, "name": name, "from": a, "to": b}
+        if component == "code":
+            change |= self._code(a, b)
+        elif component == "interface":
+            change["changes"] = self._interface()
+        elif component == "input":
+            change |= {"from": self._value(self._left, name, a), "to": self._value(self._right, name, b)}
+        return change
+
+    def _code(self, a: Any, b: Any) -> Document:
+        """The function line by line, and the files that it may have reached: a helper changes it as well."""
+        if self._left is None or not isinstance(a, str) or not isinstance(b, str):
+            return {"diff": "", "files": []}
+        left, right = (self._task(side) for side in (self._left, self._right))
+        name = (right or left or {}).get("entrypoint", "task")
+        diff = version_diff.text_diff((left or {}).get("source"), (right or {}).get("source"), name)
+        bundles = [side[0].version.bundle for side in (self._left, self._right)]
+        return {"diff": diff, "files": version_diff.code(self._store, *bundles)}
+
+    def _interface(self) -> list[Document]:
+        left, right = (self._task(side) if side else None for side in (self._left, self._right))
+        return list(version_diff.interface(left["interface"], right["interface"])) if left and right else []
+
+    def _task(self, side: tuple[Run, Step]) -> Document | None:
+        plan = self._plan(side[0])
+        return next((task for task in plan.tasks if task["name"] == side[1].task), None)
+
+    def _value(self, side: tuple[Run, Step] | None, name: str | None, value: Any) -> Document | None:
+        if value is None:
+            return None
+        kind, digest = value
+        shown: Document = {}
+        if side is not None:
+            run, step = side
+            shown = StepInputs(self._session, run, self._plan(run), [step], self._store).of(step).get(str(name), {})
+        return {"type": kind, "digest": digest, "preview": shown.get("preview")}
+
+    def _plan(self, run: Run) -> Plan:
+        return load_plan(self._store, run.version.plan_blob)
+
+
+def _made_by(session: Session, entry: CacheEntry) -> tuple[Run, Step] | None:
+    """The run and step that made an entry, while they are recorded."""
+    run = session.scalar(select(Run).where(Run.id == entry.run_id).options(joinedload(Run.version)))
+    step = session.get(Step, (entry.run_id, entry.node)) if run else None
+    return (run, step) if run and step else None

@@ -17,6 +17,7 @@ from app.compiler.schema import load_spec
 from app.db import writing
 from app.models import Project, Version, Workflow
 from app.services.audit import record
+from app.services.executor_check import require_known_executors
 from app.services.refs import values_in
 from app.services.version_activate import is_chosen, mark_active
 from app.services.version_link import link_references
@@ -71,6 +72,7 @@ def register_version(
     """
     require(principal, "editor", project)
     load_spec(spec)
+    require_known_executors(spec)
     linked = link_references(session, store, principal, project, spec)
     if linked is not spec:
         spec = load_spec(linked)

@@ -33,7 +33,7 @@ from celesta.runtime.failures import error_document, kind_of
 from celesta.runtime.zygote.bundle import Wanted
 from celesta.store import open_store
 from workers.executors.attempts import Attempt
-from workers.executors.base import Capabilities, Document, Executor, ExecutorConfig, OnLog
+from workers.executors.base import Capabilities, Document, Executor, ExecutorConfig, Later, OnLog
 from workers.executors.lanes import Lane, LaneEnded, Refused
 from workers.executors.slots import MILLI, Ask, Claim, Slots
 from workers.executors.zygote import Zygote, running_zygote, start_zygote
@@ -43,6 +43,8 @@ __all__ = ["ProcessExecutor", "start_zygote"]
 KEEP_LANES = 4
 ASK_AGAIN_SECONDS = 0.05
 TELL_AFTER_SECONDS = 1.0
+GIVE_BACK_AFTER_SECONDS, CLAIM_AGAIN_SECONDS = 5.0, 2.0
+ONE_SLOT = Ask.of(None)
 _LANE_TRIES = 4
 
 
@@ -123,14 +125,20 @@ class ProcessExecutor(Executor):
         return wanted, json.dumps(told, separators=(",", ":")).encode()
 
     def _admit(self, claim: Claim, attempt: Attempt) -> bool:
-        """Waits for a part of the host, and says so in the attempt's log; False when it was cancelled meanwhile."""
-        told_at = time.monotonic() + TELL_AFTER_SECONDS
+        """Waits for a part of the host, and says so in the attempt's log; False when it was cancelled meanwhile.
+
+        Raises `Later` for one that any other host could take as well: nothing is reserved here for it.
+        """
+        since = time.monotonic()
+        told_at = since + TELL_AFTER_SECONDS
         while not claim.is_admitted():
             if attempt.cancelled.wait(ASK_AGAIN_SECONDS):
                 return False
             if time.monotonic() > told_at:
                 told_at = float("inf")
                 attempt.note(f"waiting for {claim.ask}: {self._slots.held()} of {self._slots.capacity} are taken\n")
+            if claim.ask == ONE_SLOT and time.monotonic() > since + GIVE_BACK_AFTER_SECONDS:
+                raise Later(CLAIM_AGAIN_SECONDS, "all slots of this worker are taken")
         return True
 
     def _run(self, attempt: Attempt, wanted: Wanted, envelope: bytes) -> Document:

@@ -14,7 +14,8 @@ import pytest
 from celesta.errors import StoreError
 from celesta.runtime.processes import descendants, family, kill_all
 from tests.fixtures.processes import wait_until
-from workers.executors import lanes, orphans
+from workers.executors import lanes, orphans, process
+from workers.executors.base import Later
 from workers.executors.chosen import ChosenExecutor
 from workers.executors.process import ProcessExecutor
 from workers.executors.zygote import Zygote
@@ -285,6 +286,22 @@ def test_a_step_that_waits_for_slots_can_be_cancelled(host: Host, tmp_path: Path
     os.kill(pid, signal.SIGKILL)
     thread.join()
     assert host.bench.value(host.bench.submit({**document, "token": "1.2", "attempt": 2})) == 2
+
+
+def test_a_plain_step_does_not_wait_long_where_a_big_one_has_all_slots(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "GIVE_BACK_AFTER_SECONDS", 0.0)
+    place = tmp_path / "pid"
+    document = host.bench.document("sleep_for_ever", started=str(place)) | {"resources": {"cpu": 4.0}}
+    thread = threading.Thread(target=host.bench.submit, args=[document])
+    thread.start()
+    wait_until(lambda: place.exists() and place.read_text(), what="the step's start")
+    with pytest.raises(Later, match="all slots"):
+        host.bench.run("add", a=1, b=1)
+    os.kill(int(place.read_text()), signal.SIGKILL)
+    thread.join()
+    assert host.bench.value(host.bench.run("add", a=1, b=1)) == 2
 
 
 # Checkpoints

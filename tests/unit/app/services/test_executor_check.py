@@ -8,8 +8,9 @@ import pytest
 
 from app.compiler import compile_plan
 from app.compiler.plan import Plan
-from app.services.executor_check import WITHOUT_CONTAINERS, require_executors
-from celesta.errors import InputError
+from app.services import executor_check
+from app.services.executor_check import WITHOUT_CONTAINERS, require_executors, require_known_executors
+from celesta.errors import InputError, SpecError
 from tests.unit.app.specs import spec, step, task, value
 from workers.executors.base import KNOWN
 
@@ -44,3 +45,22 @@ def test_a_step_that_nothing_can_run_is_named_with_what_to_do() -> None:
 def test_where_the_deployment_or_the_step_has_an_executor_for_it_it_is_launched() -> None:
     for found, executor in ((plan(), "docker"), (plan(executor="kubernetes"), "process"), (plan(), "mine.own:Runner")):
         require_executors(found, Config(executor))  # type: ignore[arg-type]
+
+
+def test_the_executors_that_may_be_named_are_those_that_the_workers_have() -> None:
+    assert KNOWN.keys() == executor_check.KNOWN
+
+
+def test_an_executor_that_does_not_exist_is_refused_with_every_place_that_names_it() -> None:
+    steps = [
+        step("train", inputs={"x": value(1)}),
+        step("train#2", inputs={"x": value(1)}, options={"executor": "mainframe"}),
+        step("train#3", inputs={"x": value(1)}, options={"executor": "mine.executors:Mine"}),
+    ]
+    named = spec([task("train", executor="docked")], steps)
+    with pytest.raises(SpecError, match=r'(?s)"docked": known are kubernetes, process.*"mainframe"') as raised:
+        require_known_executors(named)
+    assert [problem.where for problem in raised.value.problems] == [
+        "tasks.train.executor",
+        "steps.train#2.options.executor",
+    ]

@@ -10,7 +10,7 @@ import time
 
 from celesta.errors import CelestaError
 from celesta.runtime import verdicts
-from celesta.runtime.failures import error_document
+from celesta.runtime.failures import error_document, plain_error
 from celesta.store import open_store
 from workers.executors.base import Document, Executor, ExecutorConfig, Later, OnLog, get
 
@@ -39,7 +39,7 @@ class ChosenExecutor(Executor):
         except Later:
             raise
         except CelestaError as error:
-            return self._failed(document, error_document(error, "user"))
+            return self._failed(document, plain_error(type(error).__name__, str(error), "user"))
         except Exception as error:
             # Let through it would be a lost lease: told forty seconds later, and as no more than that.
             log.exception("the executor failed at step %s of run %s", document["path"], document["run"])

@@ -29,7 +29,7 @@ from celesta.errors import CelestaError, InputError
 from celesta.runtime import checkpoints, verdicts
 from celesta.runtime.bundles import unpacked
 from celesta.runtime.enter import secrets
-from celesta.runtime.failures import error_document, kind_of
+from celesta.runtime.failures import plain_error
 from celesta.runtime.zygote.bundle import Wanted
 from celesta.store import open_store
 from workers.executors.attempts import Attempt
@@ -79,7 +79,7 @@ class ProcessExecutor(Executor):
             finally:
                 claim.leave()
         except CelestaError as error:
-            return attempt.fail(error_document(error, kind_of(error)))
+            return attempt.fail(plain_error(type(error).__name__, str(error), error.kind))
         finally:
             self._attempts.pop(attempt.key, None)
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from celesta.errors import Problem, SpecError
+from celesta.pod_template import pod_template_problems
 
 _UNITS = {"": 1, "k": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
 _UNITS |= {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
@@ -36,23 +37,28 @@ class _Checked:
 
 @dataclass(frozen=True)
 class Resources(_Checked):
-    """What one attempt may use. `memory` is bytes, or text such as `"512Mi"` or `"2Gi"`; None means no limit."""
+    """What one attempt may use. `memory`, and `storage` on its node's disk, are bytes, or text such as `"512Mi"` or
+    `"2Gi"`; None means no limit."""
 
     cpu: float = 1.0
     memory: str | int | None = None
     gpu: int = 0
+    storage: str | int | None = None
 
     def problems(self) -> Iterable[Problem]:
         if not _is_number(self.cpu) or not 0 < self.cpu < math.inf:
             yield Problem("cpu", f"{self.cpu!r} is not a number of cores above 0, such as 1 or 0.5")
         if self.memory is not None and parse_bytes(self.memory) is None:
             yield Problem("memory", f'{self.memory!r} is no size: write bytes, or text such as "512Mi" or "2Gi"')
+        if self.storage is not None and parse_bytes(self.storage) is None:
+            yield Problem("storage", f'{self.storage!r} is no size: write bytes, or text such as "10Gi"')
         if not _is_whole(self.gpu) or self.gpu < 0:
             yield Problem("gpu", f"{self.gpu!r} is not a whole number of devices, 0 or more")
 
     def document(self) -> dict[str, Any]:
         memory = None if self.memory is None else parse_bytes(self.memory)
-        return {"cpu": float(self.cpu), "memory_bytes": memory, "gpu": self.gpu}
+        asked = {"cpu": float(self.cpu), "memory_bytes": memory, "gpu": self.gpu}
+        return asked if self.storage is None else {**asked, "storage_bytes": parse_bytes(self.storage)}
 
 
 @dataclass(frozen=True)
@@ -271,6 +277,19 @@ def _secrets(value: Any) -> list[str]:
     return sorted(set(value))
 
 
+def _pod_template(value: Any) -> dict[str, Any]:
+    problems = [str(problem) for problem in pod_template_problems(value)]
+    if problems:
+        raise ValueError("; ".join(problems))
+    return dict(value)
+
+
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{value!r} is not True or False")
+    return value
+
+
 def _text(value: Any) -> str | None:
     if value is not None and not (isinstance(value, str) and value.strip()):
         raise ValueError(f"{value!r} is not text")
@@ -287,6 +306,8 @@ _READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "executor": ("executor", _text),
     "image": ("image", _text),
     "labels": ("labels", _labels),
+    "pod_template": ("pod_template", _pod_template),
+    "interruptible": ("interruptible", _flag),
 }
 
 

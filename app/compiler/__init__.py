@@ -14,6 +14,8 @@ from celesta.spec import spec_digest
 Document = dict[str, Any]
 RUN_OPTIONS = ("timeout_seconds", "policy")
 STEP_OPTIONS = ("retry", "timeout_seconds", "cache", "resources", "env", "secrets", "executor", "image", "labels")
+RARE_OPTIONS = ("pod_template", "interruptible")
+"""Options that a plan has only where they were given."""
 
 
 def compile_plan(spec: Document) -> Document:
@@ -54,6 +56,7 @@ def _step(step: Document, tasks: list[Document], task_index: dict[str, int], ind
     parents: set[int] = set()
     common = _common(step, index_of, parents)
     options = {name: tasks[task].get(name) for name in STEP_OPTIONS} | (step.get("options") or {})
+    options = {name: tasks[task][name] for name in RARE_OPTIONS if name in tasks[task]} | options
     return {
         "path": step["path"],
         "task": task,

@@ -49,6 +49,8 @@ class TaskSchema(_Strict):
     executor = fields.String(required=True, allow_none=True)
     image = fields.String(required=True, allow_none=True)
     labels = _object(required=True)
+    pod_template = _object(allow_none=True)
+    interruptible = fields.Boolean(allow_none=True)
     bundle = fields.String(allow_none=True)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from celesta.errors import Problem
+from celesta.pod_template import pod_template_problems
 from celesta.spec.container import container_problems
 from celesta.types import TypeDoc, accepts, spell
 
@@ -297,4 +298,6 @@ OPTIONS: dict[str, Callable[[Any], bool]] = {
     "image": _text_or_null,
     "labels": _text_map,
     "answer": _answer,
+    "pod_template": lambda value: value is None or not any(pod_template_problems(value)),
+    "interruptible": lambda value: value is None or isinstance(value, bool),
 }

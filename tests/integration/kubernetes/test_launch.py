@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -88,3 +89,20 @@ def test_a_template_that_is_no_pod_fails_before_anything_is_launched(pods: Pods,
     assert pods.error()["kind"] == "user"
     assert "pod_template of step 'one#0'" in pods.error()["message"]
     assert pods.cluster.names() == []
+
+
+def test_an_interruptible_attempt_goes_where_the_operator_says(pods: Pods, tmp_path: Path) -> None:
+    (tmp_path / "spot.yaml").write_text("spec: {nodeSelector: {spot: 'yes'}}")
+    (tmp_path / "p.yaml").write_text("spec: {priorityClassName: low}")
+    pods.executor.config = replace(pods.config, cluster=replace(pods.config.cluster, pod_templates=tmp_path))
+    pod = pods.cluster.pod(pods.launch(interruptible=True, pod_template={"spec": {"serviceAccountName": "trainer"}}))
+    assert pod["spec"]["nodeSelector"] == {"spot": "yes"}
+    assert pod["spec"]["priorityClassName"] == "low"
+    assert pod["spec"]["serviceAccountName"] == "trainer"
+
+
+def test_a_projects_template_that_cannot_be_read_is_named(pods: Pods, tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("spec: {")
+    pods.executor.config = replace(pods.config, cluster=replace(pods.config.cluster, pod_templates=tmp_path))
+    pods.launch()
+    assert "p.yaml cannot be read" in pods.error()["message"]

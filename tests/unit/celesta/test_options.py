@@ -129,3 +129,40 @@ def test_what_a_workflow_says_of_its_runs_is_checked() -> None:
     told = {problem.where: problem.message for problem in caught.value.problems}
     assert told.keys() == {"timeout", "policy", "timeot"}
     assert 'did you mean "timeout"?' in told["timeot"]
+
+
+# Pods
+
+
+def test_disk_is_asked_for_only_by_those_who_do() -> None:
+    assert "storage_bytes" not in Resources().document()
+    assert Resources(storage="10Gi").document()["storage_bytes"] == 10 << 30
+    with pytest.raises(SpecError, match="storage: 'lots' is no size"):
+        Resources(storage="lots")
+
+
+def test_a_pod_template_and_interruptible_are_given_or_left_out() -> None:
+    assert not {"pod_template", "interruptible"} & DEFAULTS.keys()
+    template = {"spec": {"nodeSelector": {"disk": "ssd"}}}
+    assert read_options({"pod_template": template, "interruptible": True}, "it") == {
+        "pod_template": template,
+        "interruptible": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ([1], "an object with metadata and spec"),
+        ({"kind": "Deployment"}, "a pod is wanted"),
+        ({"spec": {"containers": [{"name": "step", "resources": {"limits": {"cpu": "lots"}}}]}}, "is no quantity"),
+    ],
+)
+def test_a_template_that_is_no_pod_is_refused_where_it_is_written(template: Any, words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        read_options({"pod_template": template}, "it")
+
+
+def test_interruptible_is_yes_or_no() -> None:
+    with pytest.raises(SpecError, match="'maybe' is not True or False"):
+        read_options({"interruptible": "maybe"}, "it")

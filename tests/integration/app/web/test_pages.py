@@ -24,6 +24,7 @@ def run(flow: Playground) -> str:
     run = flow.launch(inputs={"n": 3})
     flow.start(run)
     error = {"type": "ValueError", "message": "<b>odd</b>", "kind": "user", "traceback": "Traceback…\nValueError"}
+    error["events"] = ["2026-01-01T12:00:00 Warning Evicted: <i>low on disk</i>"]
     flow.settle(run, "3", "a", "failed", error=error, log="<i>printed</i>\n")
     for node, path in (("1", "b"), ("2", "c"), ("0", "d")):
         flow.settle(run, node, path, "upstream_failed")
@@ -226,3 +227,9 @@ def test_a_question_is_answered_from_its_page(playground: Playground) -> None:
     text = browse(playground, page)
     assert "&lt;b&gt;ok" in text
     assert ">0.5<" in text
+
+
+def test_a_step_that_was_a_pod_shows_its_last_events(flow: Playground, run: str) -> None:
+    page = browse(flow, f"{PROJECT}/runs/{run}/steps/3")
+    assert "Last events of the pod" in page
+    assert "Warning Evicted: &lt;i&gt;low on disk&lt;/i&gt;" in page

@@ -131,3 +131,13 @@ def test_checking_and_compiling_grows_with_the_steps_and_no_faster():
         return lambda: compile_plan(load_spec(document))
 
     assert growth(compiling, 1_000, 10_000) < 4
+
+
+def test_what_a_step_wants_of_its_pod_is_in_the_plan_only_where_it_was_given():
+    template = {"spec": {"nodeSelector": {"disk": "ssd"}}}
+    tasks = [task("a", (), pod_template=template, interruptible=True), task("b", ())]
+    document = spec(tasks, [step("a"), step("b"), step("a#2", options={"interruptible": False})])
+    first, second, third = compile_plan(load_spec(document))["steps"]
+    assert (first["pod_template"], first["interruptible"]) == (template, True)
+    assert not {"pod_template", "interruptible"} & second.keys()
+    assert (third["pod_template"], third["interruptible"]) == (template, False)

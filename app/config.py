@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 DATABASE_SCHEMES = ("sqlite", "postgresql", "postgresql+psycopg")
 REDIS_SCHEMES = ("redis", "rediss", "unix")
+BROKER_SCHEMES = (*REDIS_SCHEMES, "amqp", "amqps")
 STORE_SCHEMES = ("file", "s3")
 
 
@@ -42,7 +43,7 @@ class Config:
     redis_url: str
     """Hot state of the engine and the event streams."""
     broker_url: str
-    """Celery's queues; the same server as `redis_url` unless told otherwise."""
+    """Celery's queues; the same server as `redis_url` unless told otherwise. It may be a RabbitMQ (`amqp://`)."""
     store_url: str
     s3_endpoint_url: str | None = None
     url: str | None = None
@@ -90,7 +91,7 @@ class Config:
             "home": home,
             "redis_url": redis_url,
             "database_url": read("CELESTA_DATABASE_URL", f"sqlite:///{home}/celesta.db", _database_url),
-            "broker_url": read("CELESTA_BROKER_URL", redis_url, _url(*REDIS_SCHEMES)),
+            "broker_url": read("CELESTA_BROKER_URL", redis_url, _url(*BROKER_SCHEMES)),
             "store_url": read("CELESTA_STORE_URL", f"file://{home}/store", _url(*STORE_SCHEMES)),
             "s3_endpoint_url": read("CELESTA_S3_ENDPOINT_URL", None, _url("http", "https")),
             "url": read("CELESTA_URL", None, _url("http", "https")),

@@ -6,7 +6,7 @@ engine sends. Refuses to send anything but ids: what a message means is looked u
 
 import logging
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -18,6 +18,7 @@ TASK_STEPS = "celesta.steps"
 TASK_FINISH = "celesta.finish"
 QUEUE_CONTROL = "control"
 QUEUE_STEPS = "steps"
+SOCKET_TIMEOUTS = {"socket_timeout": 5, "socket_connect_timeout": 5}
 
 
 def send_start(broker_url: str, run_id: str) -> bool:
@@ -44,6 +45,25 @@ def send_start(broker_url: str, run_id: str) -> bool:
     return True
 
 
+def waiting(broker_url: str) -> dict[str, int]:
+    """How many messages wait in each queue. Raises `OperationalError` of kombu when no broker answers."""
+    from kombu.exceptions import OperationalError
+
+    with _producer(broker_url).connection_for_write() as connection:
+        try:
+            return {queue: _length(connection, queue) for queue in (QUEUE_CONTROL, QUEUE_STEPS)}
+        except connection.connection_errors as error:
+            raise OperationalError(str(error)) from error
+
+
+def _length(connection: Any, queue: str) -> int:
+    try:
+        with connection.channel() as channel:
+            return int(channel.queue_declare(queue, passive=True).message_count)
+    except connection.channel_errors:  # Nothing is in it, or ever was: such a queue is none to Redis.
+        return 0
+
+
 def prepare(broker_url: str) -> None:
     """Load now what the first launch would wait for; connects to nothing."""
     with _producer(broker_url).connection_for_write() as connection:
@@ -55,11 +75,12 @@ def _producer(broker_url: str) -> "Celery":
     from celery import Celery  # here, since readers of the constants do not all want Celery loaded
 
     app = Celery("celesta-dispatch", broker=broker_url, set_as_current=False)
+    timeouts = {"confirm_publish": True} if broker_url.startswith("amqp") else SOCKET_TIMEOUTS
     app.conf.update(
         task_ignore_result=True,
         task_create_missing_queues=True,
         # Without these a launch would hang on a lost broker; the sweeper publishes later what was committed.
-        broker_transport_options={"socket_timeout": 5, "socket_connect_timeout": 5, "max_retries": 1},
+        broker_transport_options={**timeouts, "max_retries": 1},
         task_publish_retry_policy={"max_retries": 1, "interval_start": 0.1},
         broker_connection_timeout=5,
     )

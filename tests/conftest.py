@@ -17,6 +17,7 @@ pytest_plugins = [
     "tests.fixtures.home",
     "tests.fixtures.broker",
     "tests.fixtures.postgres",
+    "tests.fixtures.rabbitmq",
     "tests.fixtures.object_store",
     "tests.fixtures.stack",
     "tests.fixtures.playground",

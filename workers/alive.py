@@ -10,9 +10,9 @@ from collections.abc import Callable
 from threading import Event
 from time import monotonic
 
-from redis import Redis
-from redis.exceptions import RedisError
+from kombu.exceptions import OperationalError
 
+from app import dispatch
 from app.config import Config
 from app.dispatch import QUEUE_STEPS
 
@@ -41,14 +41,13 @@ class Watch:
         self._seen, self._well_at = taken(), monotonic()
 
     def run(self, stop: Event) -> None:
-        with Redis.from_url(self._config.broker_url, socket_timeout=2) as client:
-            while not stop.wait(EVERY_SECONDS):
-                self.look(client)
+        while not stop.wait(EVERY_SECONDS):
+            self.look()
 
-    def look(self, client: "Redis[bytes]") -> None:
+    def look(self) -> None:
         """Touches the file, unless the worker has been stuck for too long."""
         taken = self._taken()
-        if taken != self._seen or self._running() >= self._config.slots or not _waiting(client):
+        if taken != self._seen or self._running() >= self._config.slots or not _waiting(self._config):
             self._seen, self._well_at = taken, monotonic()
         if monotonic() - self._well_at < STUCK_SECONDS:
             touch(self._config)
@@ -61,9 +60,9 @@ def of_worker(config: Config) -> Callable[[Event], None]:
     return Watch(config, lambda: sum(state.total_count.values()), lambda: len(state.active_requests)).run
 
 
-def _waiting(client: "Redis[bytes]") -> int:
+def _waiting(config: Config) -> int:
     """Messages that wait; none where the broker does not say."""
     try:
-        return int(client.llen(QUEUE_STEPS))
-    except RedisError:
+        return dispatch.waiting(config.celery_broker_url)[QUEUE_STEPS]
+    except OperationalError:
         return 0

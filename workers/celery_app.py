@@ -110,15 +110,7 @@ def settings(config: Config) -> dict[str, Any]:
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         # A worker that hoards messages keeps them from idle ones.
         "worker_prefetch_multiplier": 1,
-        "broker_transport_options": {
-            # A prefetched message of a killed worker comes back after this, not after Celery's hour.
-            "visibility_timeout": 60,
-            # A worker must notice a broker that went away without a word, or it stops consuming for good.
-            "socket_timeout": 10,
-            "socket_connect_timeout": SOCKET_SECONDS,
-            "health_check_interval": 25,
-            **({} if config.broker_url.startswith("unix:") else {"socket_keepalive": True}),
-        },
+        "broker_transport_options": _transport_options(config),
         # A broker that restarts, or starts after us, is waited for.
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
@@ -141,6 +133,20 @@ def settings(config: Config) -> dict[str, Any]:
         "worker_hijack_root_logger": False,
         "worker_redirect_stdouts": False,
         "enable_utc": True,
+    }
+
+
+def _transport_options(config: Config) -> dict[str, Any]:
+    if config.broker_url.startswith("amqp"):
+        return {"confirm_publish": True}  # What the broker did not take is left to the reconciler.
+    return {
+        # A prefetched message of a killed worker comes back after this, not after Celery's hour.
+        "visibility_timeout": 60,
+        # A worker must notice a broker that went away without a word, or it stops consuming for good.
+        "socket_timeout": 10,
+        "socket_connect_timeout": SOCKET_SECONDS,
+        "health_check_interval": 25,
+        **({} if config.broker_url.startswith("unix:") else {"socket_keepalive": True}),
     }
 
 

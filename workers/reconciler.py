@@ -18,6 +18,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy.exc import OperationalError as DatabaseError
 
+from app import dispatch
 from app.db import db
 from app.dispatch import QUEUE_CONTROL, QUEUE_STEPS, TASK_START
 from app.services import cache_evict, cache_index, run_source
@@ -89,8 +90,7 @@ class Reconciler:
 
     def backlog(self) -> int:
         """Step messages that wait in the queue."""
-        with self.app.connection_for_write() as connection:
-            return int(connection.default_channel.client.llen(QUEUE_STEPS))
+        return dispatch.waiting(self.app.config.celery_broker_url)[QUEUE_STEPS]
 
     def close_questions(self, run: str, nodes: list[str]) -> dict[str, Answer]:
         with sources.database(self.app.config):

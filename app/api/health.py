@@ -5,13 +5,14 @@ from typing import Any
 
 import redis
 from flask import Flask, Response, request
+from kombu.exceptions import OperationalError
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from app import dispatch
 from app.access import authenticate
 from app.api.schemas import answer_with
 from app.db import current_config, db
-from app.dispatch import QUEUE_CONTROL, QUEUE_STEPS
 from app.events import hub
 from app.guard import PUBLIC, allow
 from app.loopback import is_local
@@ -85,7 +86,7 @@ class _Collector:
             try:
                 for value, number in read().items():
                     family.add_metric([value], number)
-            except (SQLAlchemyError, redis.RedisError):
+            except (SQLAlchemyError, redis.RedisError, OperationalError):
                 continue
             yield family
 
@@ -100,8 +101,7 @@ def _open_steps() -> dict[str, int]:
 
 
 def _queues() -> dict[str, int]:
-    with redis.Redis.from_url(current_config().broker_url, socket_timeout=2) as broker:
-        return {queue: int(broker.llen(queue)) for queue in (QUEUE_CONTROL, QUEUE_STEPS)}
+    return dispatch.waiting(current_config().celery_broker_url)
 
 
 def _in_flight() -> dict[str, int]:

@@ -37,3 +37,13 @@ def test_each_test_gets_an_empty_bucket_on_loopback(s3: Bucket) -> None:
 
 def test_a_home_is_short_enough_for_a_socket(home: Path) -> None:
     assert len(str(home / "run" / "broker.sock")) < 100
+
+
+def test_rabbitmq_passes_a_message_on(rabbitmq_url: str) -> None:
+    from kombu import Connection
+
+    with Connection(rabbitmq_url) as connection, connection.SimpleQueue("here") as queue:
+        queue.put({"x": 1})
+        message = queue.get(timeout=10)
+        message.ack()
+        assert message.payload == {"x": 1}

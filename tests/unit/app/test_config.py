@@ -41,6 +41,7 @@ def test_all_problems_are_reported_together():
     ("url", "celery"),
     [
         ("redis://:pw@host:6379/1", "redis://:pw@host:6379/1"),
+        ("amqp://me:pw@host:5672//", "amqp://me:pw@host:5672//"),
         ("unix:///run/redis.sock?db=3", "redis+socket:///run/redis.sock?virtual_host=3"),
         ("unix:///run/redis.sock", "redis+socket:///run/redis.sock?virtual_host=0"),
         ("unix://:p%2Fw@/run/redis.sock", "redis+socket://:p%2Fw@/run/redis.sock?virtual_host=0"),

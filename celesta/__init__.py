@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from celesta.branching import when
     from celesta.client import launch
     from celesta.containers import container_task
+    from celesta.dynamics import dynamic
     from celesta.files import Directory, File
     from celesta.graph import unmapped
     from celesta.options import Cache, Resources, Retry
@@ -30,6 +31,7 @@ _HOMES = {
     "approve": "celesta.waits",
     "container_task": "celesta.containers",
     "current": "celesta.runtime.context",
+    "dynamic": "celesta.dynamics",
     "launch": "celesta.client",
     "reference": "celesta.references",
     "sleep": "celesta.waits",
@@ -40,8 +42,8 @@ _HOMES = {
     "workflow": "celesta.workflows",
 }
 __all__ = [
-    "Cache", "Directory", "File", "Resources", "Retry", "approve", "container_task", "current", "launch", "reference",
-    "sleep", "task", "unmapped", "wait_for", "when", "workflow",
+    "Cache", "Directory", "File", "Resources", "Retry", "approve", "container_task", "current", "dynamic", "launch",
+    "reference", "sleep", "task", "unmapped", "wait_for", "when", "workflow",
 ]  # fmt: skip
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 STEP_NAME = re.compile(r"\w[\w.\- ]*")
 MOST_NESTED = 32
-"""How deep workflows may call each other."""
+"""How deep workflows may call each other, and dynamic steps lie in each other."""
 Guard = tuple[str, bool]
 """A branch, and how it has to come out for a step to run."""
 
@@ -181,18 +181,23 @@ def current_trace() -> Trace | None:
     return _trace.get()
 
 
-def trace(name: str, function: Callable[..., Any], interface: Interface) -> Graph:
-    """Runs the function with a promise for each input.
+def trace(
+    name: str, function: Callable[..., Any], interface: Interface, given: Mapping[str, Any] | None = None
+) -> Graph:
+    """Runs the function with a promise for each input, or with the values that are given.
 
     Raises `SpecError` naming the user's line, and `LoadError` when the function itself raises.
     """
     going = Trace()
     mark = _trace.set(going)
     try:
-        returned = function(**{n: Promise(going, None, n, one.type) for n, one in interface.inputs.items()})
+        promises = {n: Promise(going, None, n, one.type) for n, one in interface.inputs.items()}
+        returned = function(**(promises if given is None else given))
     except CelestaError:
         raise
     except Exception as error:
+        if given is not None:
+            raise
         told = f'{place_of(function)}: workflow "{name}" failed while its steps were traced: {last_line(error)}'
         raise LoadError(told, own_traceback(error)) from error
     finally:

@@ -6,6 +6,7 @@ other, in the order of the spec, each as soon as its own upstreams are done. Wha
 servers: no `timeout` and no `resources` are enforced here, and a step that kills the process ends the run.
 """
 
+import json
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -14,17 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from celesta.answers import Answers, Question
-from celesta.codecs import encode, items, make_dict, make_list, to_plain
+from celesta.codecs import items, make_list, to_plain
 from celesta.environment import environment_digest
 from celesta.errors import CelestaError, InputError, Problem, SpecError
+from celesta.graph import MOST_NESTED
 from celesta.hashing import cache_components, cache_key
 from celesta.ids import new_run_id
 from celesta.local_cache import Chosen, LocalCache, require_steps
+from celesta.local_scope import Scope, settles_in_place
 from celesta.local_steps import LocalSteps
 from celesta.spec import validate
-from celesta.spec.conditions import decide
 from celesta.spec.shapes import WAITS
-from celesta.spec.steps import in_order, parents_of
+from celesta.spec.steps import in_order
 from celesta.store import Store, step_prefix
 from celesta.store.local import LocalStore
 
@@ -90,14 +92,10 @@ def run_local(
     `on_event` gets the events of the contracts. A failed step is a run that failed; what is wrong with the spec, the
     inputs or the answers raises `SpecError` or `InputError` before anything runs.
     """
-    problems = validate(spec) or [
-        Problem(f"steps.{step['path']}", f"{step['reference']} is registered on a server: run the workflow there")
-        for step in spec["steps"]
-        if "reference" in step
-    ]
+    problems = validate(spec)
     if problems:
         raise SpecError("the workflow cannot run", problems)
-    _refuse_commands(spec)
+    _refuse_here(spec)
     store = store or local_store(home)
     answered = Answers(answers)
     if problems := answered.problems(_questions(spec), store):
@@ -117,12 +115,17 @@ def _questions(spec: Document) -> dict[str, Question]:
     }
 
 
-def _refuse_commands(spec: Document) -> None:
+def _refuse_here(spec: Document) -> None:
+    """Raises `SpecError` for what only a server can run."""
     commands = {name for name, task in spec["tasks"].items() if task["kind"] == "container"}
     steps = [step["path"] for step in spec["steps"] if step.get("task") in commands]
     if steps:
         told = [Problem(f"steps.{path}", "is a command in a container") for path in steps[:20]]
         raise SpecError("a local run has no containers; run this on a server whose executor has them", told)
+    references = [step for step in spec["steps"] if "reference" in step]
+    if references:
+        told = [Problem(f"steps.{one['path']}", f"{one['reference']} is registered on a server") for one in references]
+        raise SpecError("a local run knows no registered workflows; run this on a server", told[:20])
 
 
 def _complete_inputs(spec: Document, inputs: Mapping[str, Ref]) -> dict[str, Ref]:
@@ -150,11 +153,10 @@ class _Run:
         on_event: OnEvent,
     ) -> None:
         self.id = new_run_id()
-        self.spec, self.inputs, self.store, self.index, self.on_event = spec, inputs, store, index, on_event
+        self.spec, self.store, self.index, self.on_event = spec, store, index, on_event
+        self.scope = Scope(spec, inputs, store)
         self.answers = answers
         self.steps = LocalSteps(self.id, store, home, self._event)
-        self.outcomes: dict[str, dict[str, Ref]] = {}  # of the steps that have outputs, by path
-        self.settled: dict[str, str] = {}  # the state of every step that is done, by path
         self.counts = dict.fromkeys(_COUNTS, 0)
         self.states: dict[str, str] = {}
         self.error: Document | None = None
@@ -165,10 +167,9 @@ class _Run:
         started = time.perf_counter()
         self._event("run.started", known=self.known)
         with self.steps:
-            for node, step in in_order(self.spec["steps"]):
-                self.settled[step["path"]] = self._settle(str(node), step)
+            self._run_all(self.scope)
         status = "failed" if self.error else "succeeded"
-        outputs = {} if self.error else {name: self._output(one) for name, one in self.spec["outputs"].items()}
+        outputs = {} if self.error else self.scope.outputs()
         steps = {"total": sum(self.counts.values()), **self.counts}
         self._event("run.finished", status=status, outputs=outputs, error=self.error, counts=steps)
         run = LocalRun(
@@ -188,98 +189,62 @@ class _Run:
 
     # Steps
 
-    def _settle(self, node: str, step: Document) -> str:
-        state = self._verdict(step)
+    def _run_all(self, scope: Scope) -> None:
+        for index, step in in_order(scope.spec["steps"]):
+            scope.settled[step["path"]] = self._settle(scope, f"{scope.prefix}{index}", step)
+
+    def _settle(self, scope: Scope, node: str, step: Document) -> str:
+        path = scope.path_prefix + step["path"]
+        state = "cancelled" if self._stopped else scope.fate(step)
         if state is not None:
-            return self._unrun(node, step, state)
+            return self._tell(node, path, state) if settles_in_place(step) else self._done(node, path, state)
         try:
-            if _settles_in_place(step):
-                return self._settle_in_place(node, step)
-            task = self._task(step)
-            if step.get("map") is not None:
-                return self._settle_map(node, step, task)
-            bound = {name: self._value(binding) for name, binding in step["inputs"].items()}
-            wait = self._wait if task["kind"] in WAITS else self._run_step
-            state, outputs = wait(node, step["path"], task, bound)
+            if settles_in_place(step):
+                outputs = scope.decided(step)
+                state = self._tell(node, path, "skipped" if outputs is None else "succeeded")
+            elif step.get("map") is not None:
+                state, outputs = self._run_map(scope, node, step)
+            else:
+                bound = {name: scope.value(binding) for name, binding in step["inputs"].items()}
+                task = scope.task(step)
+                run = self._wait if task["kind"] in WAITS else self._run_step
+                state, outputs = run(node, path, task, bound)
         except CelestaError as error:
-            return self._could_not(node, step["path"], error)
+            return self._could_not(node, path, error)
         if outputs is not None:
-            self.outcomes[step["path"]] = outputs
+            scope.outcomes[step["path"]] = outputs
         return state
 
-    def _verdict(self, step: Document) -> str | None:
-        """What becomes of a step that is not to run: in a run that was stopped, for its parents, or a branch."""
-        if self._stopped:
-            return "cancelled"
-        states = {self.settled[parent] for parent in parents_of(step)}
-        if states & {"failed", "upstream_failed"}:
-            return "upstream_failed"
-        guard = step.get("guard")
-        if guard is not None and (
-            self.settled[guard["step"]] == "skipped" or self._came_out(guard["step"]) != guard["is"]
-        ):
-            return "skipped"
-        return "skipped" if "skipped" in states and "merge" not in step else None
-
-    def _came_out(self, branch: str) -> bool:
-        return bool(self.outcomes[branch]["result"]["inline"])
-
-    def _settle_in_place(self, node: str, step: Document) -> str:
-        """A branch decides; a merge takes over what the side that was taken came to."""
-        path = step["path"]
-        if "branch" in step:
-            inputs = {name: self._value(binding) for name, binding in step["inputs"].items()}
-            outputs = {"result": encode(decide(step["branch"], inputs), {"kind": "bool"}, self.store)}
-        else:
-            try:
-                outputs = self._merged(step)
-            except KeyError:  # what it would take was skipped, or its side gives nothing
-                return self._unrun(node, step, "skipped")
-        self.outcomes[path] = outputs
-        self._event("step.settled", node=node, path=path, state="succeeded")  # not counted: nothing ran
-        return "succeeded"
-
-    def _merged(self, step: Document) -> dict[str, Ref]:
-        side = "then" if self._came_out(step["merge"]) else "otherwise"
-        return {port["name"]: self._value(step["inputs"][f"{side}.{port['name']}"]) for port in step["outputs"]}
-
-    def _unrun(self, node: str, step: Document, state: str) -> str:
-        if _settles_in_place(step):  # not counted: nothing would have run
-            self._event("step.settled", node=node, path=step["path"], state=state)
-            return state
-        return self._done(node, step["path"], state)
-
-    def _settle_map(self, node: str, step: Document, task: Document) -> str:
+    def _run_map(self, scope: Scope, node: str, step: Document) -> tuple[str, dict[str, Ref] | None]:
         """Each item is a step of its own; the outputs of the whole are the lists of theirs."""
-        whole = {name: self._value(binding) for name, binding in step["inputs"].items()}
+        path, task = scope.path_prefix + step["path"], scope.task(step)
+        whole = {name: scope.value(binding) for name, binding in step["inputs"].items()}
         lists = {name: items(whole[name], self.store) for name in step["map"]}
-        width = _width(step["path"], lists)
+        width = _width(path, lists)
         self.known += width
-        self._event("map.opened", node=node, path=step["path"], width=width, known=self.known)
+        self._event("map.opened", node=node, path=path, width=width, known=self.known)
         gathered: list[dict[str, Ref] | None] = []
         for item in range(width):
             if self._stopped:
-                self._done(f"{node}.{item}", f"{step['path']}[{item}]", "cancelled")
+                self._done(f"{node}.{item}", f"{path}[{item}]", "cancelled")
                 gathered.append(None)
                 continue
             bound = whole | {name: refs[item] for name, refs in lists.items()}
-            gathered.append(self._run_step(f"{node}.{item}", f"{step['path']}[{item}]", task, bound)[1])
-        state = "failed" if None in gathered else "succeeded"
-        self._event("step.settled", node=node, path=step["path"], state=state)  # not counted: its items were
+            gathered.append(self._run_step(f"{node}.{item}", f"{path}[{item}]", task, bound)[1])
+        state = self._tell(node, path, "failed" if None in gathered else "succeeded")
         if state == "failed":
-            return state
-        self.outcomes[step["path"]] = {
+            return state, None
+        return state, {
             port["name"]: make_list([one[port["name"]] for one in gathered if one], self.store)
             for port in task["interface"]["outputs"]
         }
-        return state
 
     def _run_step(
         self, node: str, path: str, task: Document, bound: dict[str, Ref]
     ) -> tuple[str, dict[str, Ref] | None]:
         """A step, or an item of a map: from the cache, or run. Its state, and its outputs when it has them."""
         inputs = {name: ref for name, ref in _with_defaults(task, bound).items() if ref is not None}
-        step = path.partition("[")[0]
+        step = path.rpartition("[")[0] if path.endswith("]") else path
         key, components = (None, None) if self.index.is_off(step) else self._key(task, inputs)
         hit = self.index.find(key, task, step)
         if hit is not None:
@@ -289,9 +254,29 @@ class _Run:
         if result["status"] != "succeeded":
             self._fail(path, result["error"], result)
             return self._done(node, path, "failed", outcome=result, cache_key=key, components=components), None
+        if "dynamic" in result:
+            return self._run_traced(node, path, result)
         self.index.keep(key, {name: result[name] for name in ("run", "path", "node", "token", "outputs")}, components)
         state = self._done(node, path, "succeeded", outcome=result, cache_key=key, components=components)
         return state, result["outputs"]
+
+    def _run_traced(self, node: str, path: str, result: Document) -> tuple[str, dict[str, Ref] | None]:
+        """What a dynamic step traced: its steps lie below it, and it settles when they have."""
+        spec = json.loads(self.store.get_blob(result["dynamic"]))
+        if node.count("/") >= MOST_NESTED:
+            raise SpecError(
+                f"dynamic steps lie {MOST_NESTED} deep in each other: let {path.rpartition('/')[2]} come to an end "
+                "without calling itself, or do the rest in one task"
+            )
+        _refuse_here(spec)
+        scope = Scope(spec, {}, self.store, f"{node}/", f"{path}/")
+        self.known += len(spec["steps"])
+        self._event("dynamic.opened", node=node, path=path, token=result["token"], width=len(spec["steps"]))
+        self._run_all(scope)
+        if {"failed", "upstream_failed", "cancelled"} & set(scope.settled.values()):
+            return self._done(node, path, "failed", outcome=result | {"status": "failed"}), None
+        outputs = scope.outputs()
+        return self._done(node, path, "succeeded", outcome=result | {"outputs": outputs}), outputs
 
     @property
     def _stopped(self) -> bool:
@@ -315,10 +300,6 @@ class _Run:
         components = cache_components(task, inputs, environment)
         return cache_key(components), components
 
-    def _task(self, step: Document) -> Document:
-        task: Document = self.spec["tasks"][step["task"]]
-        return task | (step.get("options") or {})
-
     def _could_not(self, node: str, path: str, error: CelestaError) -> str:
         document = {"type": type(error).__name__, "message": str(error), "traceback": "", "kind": error.kind}
         self._fail(path, document)
@@ -337,31 +318,13 @@ class _Run:
         self._event("step.settled", node=node, path=path, state=state, **facts)
         return state
 
-    def _value(self, binding: Document) -> Ref:
-        """The reference that a binding stands for, now that its steps are done."""
-        if "value" in binding:
-            return dict(binding["value"])
-        if "input" in binding:
-            return self.inputs[binding["input"]]
-        if "step" in binding:
-            return self.outcomes[binding["step"]][binding["output"]]
-        if "list" in binding:
-            return make_list([self._value(part) for part in binding["list"]], self.store)
-        return make_dict({key: self._value(part) for key, part in binding["dict"].items()}, self.store)
-
-    def _output(self, binding: Document) -> Ref:
-        """An output of the run. What a skipped step would have made is None."""
-        try:
-            return self._value(binding)
-        except KeyError:
-            return encode(None, {"kind": "none"}, self.store)
+    def _tell(self, node: str, path: str, state: str) -> str:
+        """The end of what is not counted: a map's items were, and a branch runs nothing."""
+        self._event("step.settled", node=node, path=path, state=state)
+        return state
 
     def _event(self, kind: str, **facts: Any) -> None:
         self.on_event({"kind": kind, "run": self.id, "at_ms": time.time_ns() // 1_000_000, **facts})
-
-
-def _settles_in_place(step: Document) -> bool:
-    return "branch" in step or "merge" in step
 
 
 def _width(path: str, lists: Mapping[str, list[Ref]]) -> int:

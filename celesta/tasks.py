@@ -30,6 +30,8 @@ plain_workflow: ContextVar[bool] = ContextVar("celesta_plain_workflow", default=
 class Task(Generic[P, R]):
     """A function with a name, an interface and options. Made by `@task`; `with_options` makes a copy for one call."""
 
+    kind = "python"
+
     def __init__(self, function: Callable[P, R], name: str, options: dict[str, Any]) -> None:
         functools.update_wrapper(self, function)
         self.function = function
@@ -126,17 +128,18 @@ def task(function: Callable[..., Any] | None = None, /, *, name: str | None = No
     function's. Raises `SpecError` with all that is wrong with the options or the signature.
     """
     if function is None:
-        return functools.partial(_make, name=name, options=options)
-    return _make(function, name, options)
+        return functools.partial(made, Task, name=name, options=options)
+    return made(Task, function, name, options)
 
 
-def _make(function: Callable[P, R], name: str | None, options: dict[str, Any]) -> Task[P, R]:
+def made(kind: type[Task[P, R]], function: Callable[P, R], name: str | None, options: dict[str, Any]) -> Task[P, R]:
+    """A task of that kind. Raises `SpecError` for what is no function, and for names and options that are not valid."""
     if isinstance(function, Task) or not inspect.isfunction(function):
         raise SpecError(f"{user_line()}: @task takes a function, not a {type(function).__name__}; {_instead(function)}")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise SpecError(f'{place_of(function)}: task "{function.__name__}" is a generator: return a list instead')
     called = checked_name(name or function.__name__, place_of(function))
-    return Task(function, called, read_options(options, f'{place_of(function)}: task "{called}"'))
+    return kind(function, called, read_options(options, f'{place_of(function)}: task "{called}"'))
 
 
 def _instead(given: Any) -> str:

@@ -71,6 +71,7 @@ class StepDocument(Schema):
     report = fields.Boolean()
     attempts = fields.List(fields.Nested(AttemptDocument))
     width = fields.Integer(allow_none=True)
+    plan = fields.String(allow_none=True, metadata={"description": "digest of the plan that a dynamic step opened"})
     parked = fields.Dict(
         allow_none=True, metadata={"description": "waits_for, until, message, role and type, while it waits"}
     )

@@ -13,10 +13,11 @@ from app.models.model import AliasMove, GuardedAlias, Model, ModelAlias, ModelVe
 from app.models.offset import StreamOffset
 from app.models.run import ORIGIN_KINDS, RUN_STATUSES, RUN_TERMINAL, Run
 from app.models.schedule import Schedule, ScheduleFire
-from app.models.step import STEP_STATES, STEP_TERMINAL, Attempt, Metric, Step
+from app.models.step import INSIDE, STEP_STATES, STEP_TERMINAL, Attempt, Metric, Step
 from app.models.workflow import Activation, Version, Workflow
 
 __all__ = [
+    "INSIDE",
     "ORIGIN_KINDS",
     "RUN_STATUSES",
     "RUN_TERMINAL",

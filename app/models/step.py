@@ -11,8 +11,15 @@ STEP_STATES = ("waiting", "running", "backoff", "parked", *STEP_TERMINAL)
 ATTEMPT_STATES = ("running", "succeeded", "failed", "lost", "cancelled")
 
 
+INSIDE = 2**31 - 1
+"""The `item` of a step of a plan that a dynamic step opened: behind the items of a map, and none of them."""
+
+
 class Step(Base):
-    """`position` is the step's index in the plan and `item` its place in a map (-1: none); they give the order."""
+    """`position` is the index in the run's plan, of the step or of what it lies below, and `item` its place in a map.
+
+    -1 is no item, `INSIDE` a step of an opened plan; position, item and node give the order.
+    """
 
     __tablename__ = "step"
     __table_args__ = (
@@ -31,6 +38,8 @@ class Step(Base):
     attempt: Mapped[int] = mapped_column(default=0)
     token: Mapped[str | None]
     width: Mapped[int | None]
+    plan: Mapped[str | None]
+    """Of a dynamic step: the digest of the plan that it opened."""
     parked: Mapped[MaybeJson]
     """Of a step that waits without a worker: what it waits for, until when, what it asks and who may answer."""
     cache_key: Mapped[str | None]

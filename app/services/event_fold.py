@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from app.models import RUN_TERMINAL, STEP_TERMINAL
+from app.models import INSIDE, RUN_TERMINAL, STEP_TERMINAL
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +106,12 @@ def _map_opened(rows: Rows, run: RunFacts, event: Event) -> None:
     _merge(rows.steps, (event["run"], event["node"]), step)
 
 
+def _dynamic_opened(rows: Rows, run: RunFacts, event: Event) -> None:
+    attempted = {"attempt": event["attempt"], "token": event["token"]}
+    opened = {"width": event["width"], "plan": event["plan"]}
+    _merge(rows.steps, (event["run"], event["node"]), _step(run, event, "running") | attempted | opened)
+
+
 def _step_settled(rows: Rows, run: RunFacts, event: Event) -> None:
     outcome: Mapping[str, Any] = event.get("outcome") or {}
     state, at = event["state"], _moment(event["at_ms"])
@@ -188,7 +194,7 @@ def _add_cache_entry(rows: Rows, run: RunFacts, event: Event, outputs: Mapping[s
         if key in rows.cache_entries and rows.cache_entries[key]["created_at"] >= at:
             return
         rows.cache_entries[key] = {
-            "task": _task(run, event["node"]),
+            "task": _task(run, event),
             "run_id": event["run"],
             "path": _clean(event["path"]),
             "node": event["node"],
@@ -205,6 +211,7 @@ STEP_ROW: Row = dict.fromkeys(
     (
         "token",
         "width",
+        "plan",
         "parked",
         "cache_key",
         "source",
@@ -224,6 +231,7 @@ HANDLERS: Mapping[str, Callable[[Rows, RunFacts, Event], None]] = {
     "step.settled": _step_settled,
     "step.parked": _step_parked,
     "map.opened": _map_opened,
+    "dynamic.opened": _dynamic_opened,
 }
 TERMINAL = frozenset((*RUN_TERMINAL, *STEP_TERMINAL, "lost"))
 
@@ -240,12 +248,13 @@ def _merge(table: dict[Any, Row], key: Any, row: Row) -> None:
 
 
 def _step(run: RunFacts, event: Event, state: str) -> Row:
-    position, _, item = event["node"].partition(".")
+    node, below, _ = event["node"].partition("/")
+    position, _, item = node.partition(".")
     return STEP_ROW | {
         "position": int(position),
-        "item": int(item) if item else -1,
+        "item": INSIDE if below else int(item) if item else -1,
         "path": _clean(event["path"]),
-        "task": _task(run, event["node"]),
+        "task": _task(run, event),
         "state": state,
     }
 
@@ -254,8 +263,9 @@ def _attempt(event: Event, state: str) -> Row:
     return ATTEMPT_ROW | {"state": state}
 
 
-def _task(run: RunFacts, node: str) -> str:
-    return run.tasks[int(node.partition(".")[0])]
+def _task(run: RunFacts, event: Event) -> str:
+    """What is no step of the run's own plan says its task itself."""
+    return _clean(event["task"]) if "/" in event["node"] else run.tasks[int(event["node"].partition(".")[0])]
 
 
 def _attempt_of(token: str) -> int:

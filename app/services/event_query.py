@@ -29,16 +29,16 @@ def replay(session: Session, run: Run, project: str, since: datetime | None = No
     common = {"run": run.id, "project": project, "epoch": run.epoch}
     if run.started_at:
         yield [{"kind": "run.started", **common, "at_ms": milliseconds(run.started_at), "known": run.total}]
-    after = (-1, -2)
+    after = (-1, -2, "")
     while True:
-        query = select(Step).where(Step.run_id == run.id, tuple_(Step.position, Step.item) > after)
+        query = select(Step).where(Step.run_id == run.id, tuple_(Step.position, Step.item, Step.node) > after)
         if since:
             query = query.where(Step.finished_at.is_(None) | (Step.finished_at >= since))
-        steps = session.scalars(query.order_by(Step.position, Step.item).limit(CHUNK)).all()
+        steps = session.scalars(query.order_by(Step.position, Step.item, Step.node).limit(CHUNK)).all()
         if not steps:
             break
         yield [common | event for step in steps for event in _of_step(step)]
-        after = (steps[-1].position, steps[-1].item)
+        after = (steps[-1].position, steps[-1].item, steps[-1].node)
     if run.status in RUN_TERMINAL:
         yield [common | event for event in end_of(run)]
 
@@ -52,7 +52,12 @@ def end_of(run: Run) -> list[Document]:
 
 def _of_step(step: Step) -> Iterator[Document]:
     who = {"node": step.node, "path": step.path, "token": step.token, "attempt": step.attempt}
-    if step.width is not None:
+    if "/" in step.node:
+        who["task"] = step.task
+    if step.plan is not None:
+        opened = {"at_ms": milliseconds(step.started_at), "width": step.width, "plan": step.plan}
+        yield {"kind": "dynamic.opened", **who, **opened}
+    elif step.width is not None:
         yield {"kind": "map.opened", "at_ms": milliseconds(step.started_at), **who, "width": step.width}
     if step.state == "running":
         yield {"kind": "step.running", "at_ms": milliseconds(step.started_at), **who}

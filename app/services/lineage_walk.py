@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import func, select, tuple_
 
-from app.models import Artifact, Lineage, Project, Run, Step, Version, Workflow
+from app.models import INSIDE, Artifact, Lineage, Project, Run, Step, Version, Workflow
 from app.services.session import Session
 from app.services.step_flow import Flow, Use
 from app.services.workflow_query import load_plan
@@ -145,6 +145,7 @@ class Walker:
 
     def _item_nodes(self, run_id: str, position: int) -> list[str]:
         query = select(Step.node).where(Step.run_id == run_id, Step.position == position, Step.item >= 0)
+        query = query.where(Step.item < INSIDE)
         return list(self.session.scalars(query.order_by(Step.item).limit(self.most + 1)))
 
     def _makers(self, given: list[tuple[Found, str, Document]]) -> Iterator[Edge]:

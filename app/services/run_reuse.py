@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 
 from app.compiler.again import affected
 from app.compiler.plan import Plan
-from app.models import Run, Step
+from app.models import INSIDE, Run, Step
 from app.services.session import Session
 
 Document = dict[str, Any]
@@ -53,7 +53,7 @@ def _states(session: Session, run: Run) -> dict[tuple[int, bool], Counter[str]]:
     """How many steps of each place in the plan are in which state; items of a map apart from the map itself."""
     query = (
         select(Step.position, Step.item >= 0, Step.state, func.count())
-        .where(Step.run_id == run.id)
+        .where(Step.run_id == run.id, Step.item < INSIDE)
         .group_by(Step.position, Step.item >= 0, Step.state)
     )
     found: dict[tuple[int, bool], Counter[str]] = defaultdict(Counter)

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import select
 
 from app.compiler.plan import Plan
-from app.models import Artifact, Run, Step
+from app.models import INSIDE, Artifact, Run, Step
 from app.services.session import Session
 from celesta.codecs import items, preview
 from celesta.store import Store
@@ -43,7 +43,8 @@ class StepInputs:
         return (told(ref) if ref else {"digest": digest, "type": None, "preview": None}) | {"artifact": artifact_id}
 
     def _bindings(self, step: Step) -> Document:
-        return self._plan.bindings(step.position) if step.position < len(self._plan) else {}
+        own = "/" not in step.node and step.position < len(self._plan)
+        return self._plan.bindings(step.position) if own else {}
 
     def _constants(self, step: Step) -> Iterable[Document]:
         yield from (self._run.inputs or {}).values()
@@ -51,7 +52,7 @@ class StepInputs:
 
     def _sources(self, step: Step) -> dict[str, int]:
         """For an item of a map: the steps whose lists it was given an element of, by input."""
-        mapped = set(self._plan.mapped(step.position) or ()) if step.item >= 0 else set()
+        mapped = set(self._plan.mapped(step.position) or ()) if 0 <= step.item < INSIDE else set()
         bindings = self._bindings(step).items()
         return {name: binding["step"] for name, binding in bindings if name in mapped and "step" in binding}
 

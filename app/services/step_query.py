@@ -10,15 +10,16 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import func, select, tuple_
+from sqlalchemy import func, or_, select, tuple_
 from sqlalchemy.orm.attributes import set_committed_value
 
 from app.compiler.plan import Plan
-from app.models import Answer, Attempt, Metric, Run, Step
+from app.models import INSIDE, Answer, Attempt, Metric, Run, Step
 from app.services.moments import iso, milliseconds, seconds_between
 from app.services.paging import Page, decode, page_of
 from app.services.session import Session
 from app.services.step_inputs import StepInputs, told
+from app.services.workflow_query import load_plan
 from celesta.codecs import to_plain
 from celesta.errors import NotFoundError
 from celesta.store import Store, step_prefix
@@ -36,29 +37,31 @@ def page(
     *,
     state: str = "",
     path: str = "",
-    parent: int | None = None,
+    parent: str = "",
     cursor: str = "",
     limit: int = 50,
 ) -> Page[Step]:
-    """Steps in plan order, a map before its items. `path` is a part of a path; `parent` lists the items of one map."""
-    after = decode(cursor, int, int) if cursor else (-1, -1)
-    query = select(Step).where(Step.run_id == run.id, tuple_(Step.position, Step.item) > after)
+    """Steps in plan order, a map before its items. `path` is a part of a path; `parent` lists what is
+    counted into one step: the items of a map, the steps of a plan that was opened."""
+    after = decode(cursor, int, int, str) if cursor else (-1, -1, "")
+    query = select(Step).where(Step.run_id == run.id, tuple_(Step.position, Step.item, Step.node) > after)
     if state:
         query = query.where(Step.state == state)
     if path:
         query = query.where(Step.path.contains(path, autoescape=True))
-    if parent is not None:
-        query = query.where(Step.position == parent, Step.item >= 0)
-    rows = list(session.scalars(query.order_by(Step.position, Step.item).limit(limit + 1)))
-    if run.finished_at is None and state in ("", "waiting") and parent is None:
+    if parent:
+        parts = (Step.node.startswith(f"{parent}{sign}", autoescape=True) for sign in "./")
+        query = query.where(or_(*parts))
+    rows = list(session.scalars(query.order_by(Step.position, Step.item, Step.node).limit(limit + 1)))
+    if run.finished_at is None and state in ("", "waiting") and not parent:
         # Without a filter each position gives at least one entry, so that a page cannot reach further than this.
         end = len(plan) if state or path else min(len(plan), after[0] + limit + 2)
         rows = sorted([*rows, *_waiting(session, run, plan, path, after, end)], key=_place)
     return page_of(rows, limit, _place)
 
 
-def _place(step: Step) -> tuple[int, int]:
-    return step.position, step.item
+def _place(step: Step) -> tuple[int, int, str]:
+    return step.position, step.item, step.node
 
 
 def _waiting(session: Session, run: Run, plan: Plan, path: str, after: tuple[Any, ...], end: int) -> list[Step]:
@@ -68,7 +71,7 @@ def _waiting(session: Session, run: Run, plan: Plan, path: str, after: tuple[Any
     return [
         waiting_step(run, plan, index)
         for index in range(max(after[0], 0), end)
-        if index not in known and (index, -1) > after and path in plan.steps[index]["path"]
+        if index not in known and (index, -1, str(index)) > after and path in plan.steps[index]["path"]
     ]
 
 
@@ -100,6 +103,17 @@ def get(session: Session, run: Run, plan: Plan, node: str) -> Step:
     return waiting_step(run, plan, index)
 
 
+def task_of(session: Session, run: Run, plan: Plan, step: Step, store: Store) -> Document:
+    """The task of a step, also of one in a plan that a dynamic step opened."""
+    opener, _, local = step.node.rpartition("/")
+    if not opener:
+        return plan.task(step.position)
+    digest = session.scalar(select(Step.plan).where(Step.run_id == run.id, Step.node == opener))
+    if digest is None:
+        raise NotFoundError(f"the plan of {step.path} is not recorded yet; load it again")
+    return load_plan(store, digest).task(int(local.partition(".")[0]))
+
+
 def states(session: Session, run: Run) -> dict[str, Document]:
     """For each step of the plan that has a row: its state and, for a map, a note on its items."""
     found: dict[str, Document] = {}
@@ -110,12 +124,14 @@ def states(session: Session, run: Run) -> dict[str, Document]:
     items: dict[int, dict[str, int]] = defaultdict(dict)
     grouped = (
         select(Step.position, Step.state, func.count())
-        .where(Step.run_id == run.id, Step.item >= 0)
+        .where(Step.run_id == run.id, Step.item >= 0, Step.item < INSIDE)
         .group_by(Step.position, Step.state)
     )
     for position, state, number in session.execute(grouped):
         items[position][state] = number
-    widths = select(Step.position, Step.width).where(Step.run_id == run.id, Step.width.is_not(None))
+    widths = select(Step.position, Step.width).where(
+        Step.run_id == run.id, Step.item == -1, Step.width.is_not(None), Step.plan.is_(None)
+    )
     for position, width in session.execute(widths):
         counts = items[position]
         done = sum(
@@ -123,6 +139,17 @@ def states(session: Session, run: Run) -> dict[str, Document]:
         )
         failed = f", {counts['failed']} failed" if counts.get("failed") else ""
         found[str(position)] |= {"width": width, "done": done, "note": f"{done} of {width} items{failed}"}
+    return found
+
+
+def states_inside(session: Session, run: Run, opener: str) -> dict[str, Document]:
+    """As `states`, for the plan that a dynamic step opened."""
+    found: dict[str, Document] = {}
+    query = select(Step.node, Step.state, Step.width).where(Step.run_id == run.id, Step.item == INSIDE)
+    for node, state, width in session.execute(query.where(Step.node.startswith(f"{opener}/", autoescape=True))):
+        local = node.removeprefix(f"{opener}/")
+        if local.isdigit():
+            found[local] = {"state": state} | ({} if width is None else {"note": f"{width} inside"})
     return found
 
 
@@ -215,6 +242,7 @@ def _document(
         "report": step.report,
         "attempts": attempts,
         "width": step.width,
+        "plan": step.plan,
         "parked": parked_document(step),
         "answer": answer,
     }
@@ -245,6 +273,7 @@ def row(step: Step) -> Document:
         "state": step.state,
         "attempt": step.attempt,
         "width": step.width,
+        "plan": step.plan,
         "source": step.source,
         "started_at": iso(step.started_at),
         "finished_at": iso(step.finished_at),

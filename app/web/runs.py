@@ -93,7 +93,7 @@ def _steps(run: Run, plan: Any) -> dict[str, Any]:
     chosen = {"state": request.args.get("state", ""), "path": request.args.get("path", "")}
     if chosen["state"] not in STEP_STATES:
         chosen["state"] = ""
-    parent, cursor = request.args.get("map", type=int), request.args.get("cursor", "")
+    parent, cursor = request.args.get("map", ""), request.args.get("cursor", "")
     found = step_query.page(db.session, run, plan, **chosen, parent=parent, cursor=cursor, limit=STEPS_SHOWN)
     return {
         "steps": [step_query.row(step) for step in found.items],

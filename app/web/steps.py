@@ -7,13 +7,14 @@ from werkzeug.wrappers import Response
 
 from app.db import current_config, db
 from app.guard import principal
-from app.models import STEP_TERMINAL, Project, Step
+from app.models import STEP_TERMINAL, Project, Run, Step
 from app.services import artifact_query, cache_explain, run_query, step_query, workflow_query
 from app.services.question_answer import answer_question
 from app.stores import store
 from app.web.format import size
 from app.web.forms import LaunchForm
 from app.web.pages import page, show
+from app.web.runs import DRAWN_STEPS
 from celesta.errors import InputError
 
 LOG_BYTES = 256_000
@@ -41,6 +42,19 @@ def answer(project: Project, run: str, node: str) -> Response | tuple[str, int]:
     return _page(project, run, node, form), 422
 
 
+def _opened(project: Project, run: Run, row: Step) -> dict[str, Any]:
+    """The drawing of the plan that a dynamic step opened."""
+    plan = workflow_query.load_plan(store(), row.plan) if row.plan else None
+    if plan is None or row.plan is None or len(plan) > DRAWN_STEPS:
+        return {"graph": None}
+    return {
+        "graph": workflow_query.graph(store(), row.plan),
+        "states": step_query.states_inside(db.session, run, row.node),
+        "live": True,
+        "link": lambda node: url_for("web.step", project=project.name, run=run.id, node=f"{row.node}/{node['index']}"),
+    }
+
+
 def _page(project: Project, run: str, node: str, form: LaunchForm | None = None) -> str:
     found = run_query.get(db.session, project, run)
     plan = workflow_query.load_plan(store(), found.version.plan_blob)
@@ -55,7 +69,8 @@ def _page(project: Project, run: str, node: str, form: LaunchForm | None = None)
         run={"run_id": found.id, "workflow": found.workflow.name},
         step=document,
         cache=cache_explain.explain(db.session, store(), project, found, plan, row),
-        task=plan.task(row.position),
+        task=step_query.task_of(db.session, found, plan, row, store()),
+        **_opened(project, found, row),
         settled=row.state in STEP_TERMINAL,
         artifacts=artifact_query.of_step(db.session, found.id, row.node),
         log_url=url_for("steps.log", **place),

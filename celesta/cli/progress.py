@@ -64,7 +64,7 @@ class State:
     def take(self, event: dict[str, Any]) -> str | None:
         """Count an event; returns a line when it is one that people want to keep."""
         kind = event["kind"]
-        if kind in ("run.started", "map.opened"):
+        if kind in ("run.started", "map.opened", "dynamic.opened"):
             self.known = event.get("known") or self.known  # what was recorded does not tell it
         elif kind == "step.running":
             self.running[event["node"]] = event["path"]

@@ -42,19 +42,27 @@ def call_step(
     put into the folder `into`, which is made when it is needed. `root` is the folder of the code bundle.
     """
     result = blank_result(document, worker)
+    is_dynamic = document.get("kind") == "dynamic"
     phases = _Phases(result["timings"])
     try:
         phases.enter("load_seconds")
         with active(context):
-            body = function()
+            body: Any = function()
             refs = _input_refs(document)
             result["input_digests"] = {name: ref["digest"] for name, ref in refs.items()}
             arguments = _load(document, refs, store, into)
             phases.enter("body_seconds")
-            value = _call(body, arguments)
+            value = body.traced(arguments) if is_dynamic else _call(body, arguments)
         phases.enter("store_seconds")
         try:
-            result["outputs"] = _store_outputs(document, value, store)
+            if is_dynamic and value.steps:
+                from celesta.dynamics import written
+
+                result["dynamic"] = written(value, document, store)
+            else:
+                declared = document["interface"]["outputs"]
+                named = list(value.outputs.items()) if is_dynamic else _by_output(document, declared, value)
+                result["outputs"] = _store_outputs(declared, named, store)
         except CodecError as error:
             raise CodecError(f"{_place(body, root)}: {error}").with_traceback(None) from None
         result["status"] = "succeeded"
@@ -134,23 +142,23 @@ def _call(body: Function, arguments: Mapping[str, Any]) -> Any:
     return run_coroutine(value) if isinstance(value, CoroutineType) else value
 
 
-def _store_outputs(document: Mapping[str, Any], value: Any, store: Any) -> dict[str, Document]:
-    declared = document["interface"]["outputs"]
-    return {output["name"]: _store(output, value, store) for output, value in _by_output(document, declared, value)}
+def _store_outputs(declared: list[Document], named: list[tuple[str, Any]], store: Any) -> dict[str, Document]:
+    ports = {output["name"]: output for output in declared}
+    return {name: _store(ports[name], value, store) for name, value in named}
 
 
-def _by_output(document: Mapping[str, Any], declared: list[Document], value: Any) -> list[tuple[Document, Any]]:
-    """Each declared output with its value. Several outputs are the fields of a NamedTuple or dataclass."""
+def _by_output(document: Mapping[str, Any], declared: list[Document], value: Any) -> list[tuple[str, Any]]:
+    """The name of each declared output with its value. Several outputs are the fields of a NamedTuple or dataclass."""
     if not declared:
         if value is not None:
             raise _refused(document, value, "it declares no output: annotate what it returns, or return nothing")
         return []
     names = [output["name"] for output in declared]
     if names == ["result"] and _fields(value) != names:
-        return [(declared[0], value)]
+        return [("result", value)]
     if _fields(value) != names:
         raise _refused(document, value, f"it declares the outputs {', '.join(names)}: return its declared type")
-    return [(output, getattr(value, output["name"])) for output in declared]
+    return [(name, getattr(value, name)) for name in names]
 
 
 def _fields(value: Any) -> list[str] | None:

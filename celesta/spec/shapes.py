@@ -27,7 +27,7 @@ _TAGS = {"f": "float", "b": "bytes", "t": "tuple", "d": "dict", "s": "set", "dt"
 _DEPTH = 40
 WAITS = ("approve", "wait_for", "sleep")
 """Kinds of tasks that run nothing: their steps wait, without a worker, for an answer or a time."""
-KINDS = ("python", "container", *WAITS)
+KINDS = ("python", "dynamic", "container", *WAITS)
 ANSWER_ROLES = ("editor", "owner")
 
 
@@ -111,6 +111,8 @@ def task_problems(name: str, doc: Any, where: str) -> Iterator[Problem]:
         yield Problem(f"{where}.kind", f"{kind!r} is not known: kinds are {', '.join(KINDS)}")
     elif kind != "container" and not _matches(ENTRYPOINT, doc.get("entrypoint")):
         yield Problem(f"{where}.entrypoint", 'is not "module:function"')
+    elif kind == "dynamic" and doc.get("cache") is not None:
+        yield Problem(f"{where}.cache", "a dynamic task is not cached: the tasks that it calls are")
     elif kind == "container" and not wrong:
         yield from container_problems(doc, where)
     elif kind in WAITS and not wrong and not _has_ports_of_kind(doc):

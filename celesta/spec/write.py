@@ -58,10 +58,24 @@ def write_spec(subject: Any, file: str | None) -> tuple[dict[str, Any], dict[str
     return spec, writer.store.blobs
 
 
-class _Writer:
-    """Writes one spec; constants go to `store`."""
+def write_traced(graph: Graph, bundle: str | None) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The spec of what a running step traced, and its blobs; its code is the bundle that it runs from."""
+    writer = _Writer(None, {})
+    spec = writer.spec(graph) | {"bundle": bundle, "python": _python(), "git": None}
+    problems = validate(spec)
+    if problems:
+        raise SpecError(f'{place_of(graph.function)}: what "{graph.name}" calls cannot run', problems)
+    return spec, writer.store.blobs
 
-    def __init__(self, layout: Layout, contents: Mapping[str, Path]) -> None:
+
+def _python() -> str:
+    return f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+class _Writer:
+    """Writes one spec; constants go to `store`. Without a layout all modules are there already: a step runs."""
+
+    def __init__(self, layout: Layout | None, contents: Mapping[str, Path]) -> None:
         self.store = MemoryBlobs()
         self._layout = layout
         self._modules = {module_path(Path(name)) for name in contents if name.endswith(".py")}
@@ -100,7 +114,7 @@ class _Writer:
         if isinstance(task, ContainerTask | Wait):
             return task.program()
         digest = code_digest(task.function, strict=strict)
-        return {"kind": "python", "entrypoint": self._entrypoint(task), "code_digest": digest}
+        return {"kind": task.kind, "entrypoint": self._entrypoint(task), "code_digest": digest}
 
     def _guarded(self, step: Step | Branch | Merge | Referenced) -> dict[str, Any]:
         if isinstance(step, Branch):
@@ -194,7 +208,7 @@ class _Writer:
             named = f"{function.__module__}.{function.__qualname__}"
             raise SpecError(f'{line}: task "{task.name}" is not what {named} names; decorate the function in place')
         name = main_name() if module.__name__ == "__main__" else module.__name__
-        if is_local(module.__file__) and name not in self._modules:
+        if self._layout is not None and is_local(module.__file__) and name not in self._modules:
             raise SpecError(
                 f'{line}: task "{task.name}" lies in module "{name}", which {self._layout.file.name} does not import '
                 f"from below {self._layout.root}; import it there, or install it where steps run"

@@ -19,7 +19,7 @@ function hear(kind, body) {
   if (kind === "run.recorded") { end(); return; }
   if (kind === "run.started") root.dataset.known = body.known;
   if (kind === "map.opened") { widths.set(body.node, body.width); opened = true; }
-  if (kind === "map.opened" || kind === "step.running") remember(body, "running");
+  if (kind === "map.opened" || kind === "dynamic.opened" || kind === "step.running") remember(body, "running");
   if (kind === "step.retry") remember(body, "backoff");
   if (kind === "step.parked") { remember(body, "parked"); opened = true; }
   if (kind === "step.settled") remember(body, body.state);
@@ -45,7 +45,7 @@ function paint() {
 }
 
 function paintNode(node, state) {
-  if (node.includes(".")) return;
+  if (/[./]/.test(node)) return; // an item, or a step of a plan that was opened
   if (canvas) canvas.set(node, state);
   const box = document.querySelector(`[data-dag] [data-node="${node}"]`);
   if (!box || box.dataset.state === state) return;
@@ -60,7 +60,7 @@ function paintItems(node) {
   if (!note) return;
   let done = 0, failed = 0;
   for (const [item, state] of states) {
-    if (!item.startsWith(`${node}.`)) continue;
+    if (!item.startsWith(`${node}.`) || item.includes("/")) continue;
     if (SETTLED.has(state)) done += 1;
     if (state === "failed") failed += 1;
   }

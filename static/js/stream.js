@@ -1,6 +1,6 @@
 // One event stream, kept only while the page is seen: browsers allow six connections to a server over all tabs.
 
-const KINDS = ["run.started", "step.running", "step.settled", "step.retry", "map.opened", "run.finished", "run.recorded"];
+const KINDS = ["run.started", "step.running", "step.settled", "step.retry", "map.opened", "dynamic.opened", "run.finished", "run.recorded"];
 const REFUSED_MS = 5000;
 
 /**

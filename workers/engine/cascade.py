@@ -17,9 +17,10 @@ from typing import Any
 from celesta.codecs import encode, gone, make_list
 from celesta.errors import CelestaError, Skipped, StoreError
 from celesta.spec.conditions import decide
-from workers.engine import caching, events, keys, settling, waiting
+from workers.engine import caching, events, expanding, keys, settling, waiting
 from workers.engine.bindings import Ref, parents_of
 from workers.engine.core import CHUNK, Engine, Kept
+from workers.engine.manifests import read
 from workers.engine.remaining import remaining
 from workers.engine.reusing import reusable
 from workers.engine.settling import Adopted, Entry, Finding
@@ -53,6 +54,9 @@ class Cascade:
         self.good: set[str] = set()
         self.answers: list[str] = []
         self.status = "ok"
+        self.opened: bool | None = None
+        """Whether the last call left open what it was to open."""
+        self.control = ""
         self.over = False
 
     def add(self, asks: Iterable[Ask]) -> "Cascade":
@@ -104,6 +108,7 @@ class Cascade:
         reply = advance(self.engine, self.view, settles, admits, **more)
         self.status = reply["status"]
         self.answers += reply.get("ok") or []
+        self.opened, self.control = reply.get("opened"), reply.get("control", "")
         self.over = self.over or bool(reply.get("over"))
         self.engine.publish(self.view.run, reply.get("send") or [], self.keep)
         self.add(reply.get("asks") or [])
@@ -115,15 +120,30 @@ class Cascade:
         view = self.view
         return view.mapped(node) is not None or view.in_place(node) is not None or view.waits(node) is not None
 
+    def _is_map(self, node: str) -> bool:
+        return self.view.mapped(node) is not None
+
+    def begin_steps(self, nodes: list[str]) -> None:
+        """First steps of a plan: sent, or asked when they may settle without a worker."""
+        for node in nodes:
+            if self.view.frame(node).asks(index_of(node)):
+                self.add([[node, "run"]])
+            else:
+                self.admits.append(admission(self.view, node, self.hold))
+
     # Decisions
 
     def _decide(self, ask: Ask) -> None:
         node, what = ask[0], ask[1]
         try:
             if what in ("cancelled", "skipped", "upstream_failed"):
-                self.settle(settling.in_place(self.view, node, what, gathered=len(ask) > 2))
+                self.settle(settling.in_place(self.view, node, what, gathered=len(ask) > 2 and self._is_map(node)))
+            elif what == "gather" and self.view.is_dynamic(node):
+                expanding.gather(self, node, ask[2], ask[3])
             elif what == "gather":
                 self._gather(node, ask[2], ask[3])
+            elif what == "reopen" and self.view.is_dynamic(node):
+                expanding.open_roots(self, node)
             elif self.view.in_place(node) is not None:
                 self._branch(node)
             elif self.view.waits(node) is not None:
@@ -187,6 +207,8 @@ class Cascade:
         self.settle(entry, outputs)
 
     def _adopt(self, node: str, found: Adopted) -> None:
+        if found.token is not None and self._reopened(node, found.token):
+            return
         outputs = found.outcome.get("outputs") or {}
         finding = Finding(found.outcome.get("input_digests") or {}, found.key)
         if found.token is None or found.state == "cached":
@@ -197,6 +219,16 @@ class Cascade:
         else:
             entry = settling.adopted(self.view, node, found.token, found.outcome, finding)
         self.settle(entry, outputs if found.state in ("succeeded", "cached") else None)
+
+    def _reopened(self, node: str, token: str) -> bool:
+        """Whether an earlier attempt at a dynamic step opened a plan, which is opened again."""
+        if not self.view.is_dynamic(node):
+            return False
+        outcome = read(self.engine.store, self.view, node, token)
+        if outcome is None or "dynamic" not in outcome:
+            return False
+        self.flush_all()
+        return expanding.expand(self, settling.Ended(node, token, outcome)) != "stale"
 
     def finding(self, node: str) -> Finding | None:
         """What is known of one step's inputs; None where they cannot be bound. Raises `StoreError`."""
@@ -297,7 +329,11 @@ class Cascade:
         self.settle(settling.in_place(self.view, node, "succeeded", outputs=outputs, gathered=True), outputs)
 
     def _with_parents(self, node: str) -> dict[str, dict[str, Ref]]:
-        self._fetch(parents_of(self.view, [node]))
+        return self.outcomes_of(parents_of(self.view, [node]))
+
+    def outcomes_of(self, nodes: list[str]) -> dict[str, dict[str, Ref]]:
+        """What is known of outcomes, those of these nodes included."""
+        self._fetch(nodes)
         return self.outcomes
 
     # What is known here

@@ -6,11 +6,14 @@ twice, or late, it changes nothing. What it did not come to publish stays in fli
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from time import time
 
+from celesta.errors import StoreError
 from workers.engine import caching, keys, settling, waiting
 from workers.engine.cascade import Cascade
 from workers.engine.core import Engine, Kept
+from workers.engine.expanding import expand
 from workers.engine.finishing import finish
 from workers.engine.settling import Ended, Entry
 from workers.engine.views import View
@@ -26,6 +29,32 @@ def complete(engine: Engine, run: str, ended: Sequence[Ended], keep: Kept | None
     and one to write the cache. A worker that can go on at once gives an empty `keep`, and is left one of the steps that
     became ready.
     """
+    if any("dynamic" in one.outcome for one in ended):
+        return [_complete_one(engine, run, one, keep) for one in ended]
+    return _complete(engine, run, ended, keep)
+
+
+def _complete_one(engine: Engine, run: str, ended: Ended, keep: Kept | None) -> str:
+    """Singly, since an attempt that opened a plan does not end its step."""
+    if "dynamic" not in ended.outcome or ended.state != "succeeded":
+        return _complete(engine, run, [ended], keep)[0]
+    view = engine.views.of(run)
+    if view is None:
+        return "stale"
+    cascade = Cascade(engine, view, keep=keep)
+    try:
+        answer = expand(cascade, ended)
+    except StoreError as error:
+        log.warning("run %s: step %s opens its plan later: %s", run, ended.node, error)
+        return "stale"
+    if answer == "stale" and cascade.control == "cancel":
+        return _complete(engine, run, [replace(ended, cancelled=True)], keep)[0]
+    if cascade.run():
+        finish(engine, view)
+    return answer
+
+
+def _complete(engine: Engine, run: str, ended: Sequence[Ended], keep: Kept | None) -> list[str]:
     cascade = _begin(engine, run, ended, keep)
     if cascade is not None and cascade.status == "stale":  # Rebuilt since this process met the run: look again, once.
         engine.views.forget(run)

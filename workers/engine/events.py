@@ -48,6 +48,12 @@ def retry(view: View, node: str, token: str, reason: str, error: dict[str, Any] 
     return _of(view, "step.retry", node, token=token, reason=reason, error=error)
 
 
+def dynamic_opened(view: View, node: str, token: str, width: int, plan: str) -> str:
+    """`known` is added by the script. `plan` is the digest of the plan that the step opened."""
+    attempt = int(token.partition(".")[2])
+    return _of(view, "dynamic.opened", node, token=token, attempt=attempt, width=width, plan=plan)
+
+
 def map_opened(view: View, node: str, width: int) -> str:
     return _of(view, "map.opened", node, width=width)
 
@@ -75,6 +81,8 @@ def run_finished(
 
 def _of(view: View, kind: str, node: str, **facts: Any) -> str:
     head = {"kind": kind, "run": view.run, "project": view.project, "node": node, "path": view.path(node)}
+    if "/" in node:  # the recorder knows the run's own plan only
+        head["task"] = view.task(node)["name"]
     return _open(head | facts)
 
 

@@ -22,5 +22,6 @@ def remaining(engine: Engine, view: View) -> list[Entry]:
     nodes = [str(index) for index in range(len(view.plan)) if states.get(str(index)) not in ENDS_ITSELF]
     for node in [node for node, state in states.items() if state == "open"]:
         width = int(engine.client.hget(keys.counts(view.run), f"{node}#w") or 0)
-        nodes += [f"{node}.{item}" for item in range(width) if states.get(f"{node}.{item}") not in ENDS_ITSELF]
+        parts = [f"{node}{'/' if view.is_dynamic(node) else '.'}{part}" for part in range(width)]
+        nodes += [part for part in parts if states.get(part) not in ENDS_ITSELF]
     return [settling.in_place(view, node, "cancelled") for node in nodes]

@@ -10,7 +10,7 @@ from typing import Any
 
 from celesta import retries
 from workers.engine import events
-from workers.engine.views import View, index_of, map_of
+from workers.engine.views import View, counted_into, index_of, map_of
 
 Entry = dict[str, Any]
 
@@ -103,8 +103,8 @@ def in_place(
     return entry
 
 
-def adopted(view: View, node: str, token: str, outcome: dict[str, Any], finding: Finding) -> Entry:
-    """The entry of a result that an earlier epoch left in the database or the store."""
+def adopted(view: View, node: str, token: str, outcome: dict[str, Any], finding: Finding | None = None) -> Entry:
+    """The entry of a result that is there already: of an earlier epoch, or of the attempt that opened a plan."""
     entry = attempt(view, Ended(node, token, outcome, finding))
     entry.pop("retry", None)
     del entry["t"]
@@ -114,8 +114,9 @@ def adopted(view: View, node: str, token: str, outcome: dict[str, Any], finding:
 
 def need_of(view: View, node: str) -> dict[str, Any]:
     """The rule under which a waiting step may begin."""
-    parent = map_of(node)
-    return {"map": parent} if parent else {"node": node, "parents": view.frame(node).plan.need[index_of(node)]}
+    need = 0 if map_of(node) else view.frame(node).plan.need[index_of(node)]
+    whole = counted_into(node)
+    return {"map": whole} if whole and need == 0 else {"node": node, "parents": need}
 
 
 def error_of(message: str, type_: str = "SystemError", kind: str = "system") -> dict[str, Any]:
@@ -128,13 +129,13 @@ def failure(error: dict[str, Any]) -> dict[str, Any]:
 
 
 def _entry(view: View, node: str, state: str, event: str, taken: bool | None = None) -> Entry:
-    parent = map_of(node)
+    whole = counted_into(node)
     entry: Entry = {"n": node, "s": state, "e": event, "c": _counter(view, node, state), "need": need_of(view, node)}
     entry["kids"] = view.children(node, taken)
     if state == "failed" and view.plan.fail_fast:
         entry["stop"] = True
-    if parent:
-        entry["g"] = parent
+    if whole:
+        entry["g"] = whole
     return entry
 
 

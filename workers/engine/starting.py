@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from app.compiler.plan import Plan
 from workers.engine import events, keys
-from workers.engine.cascade import Cascade, admission
+from workers.engine.cascade import Cascade
 from workers.engine.controlling import cancel_rest, control
 from workers.engine.core import CHUNK, Engine
 from workers.engine.finishing import finish
@@ -102,11 +102,7 @@ def _open_roots(engine: Engine, view: View, adopted: Mapping[str, Adopted], wait
     cascade = Cascade(engine, view, adopted=adopted, waits=waits, hold=view.rebuilt)
     roots = view.plan.roots
     for start_at in range(0, len(roots), CHUNK):
-        for index in roots[start_at : start_at + CHUNK]:
-            if view.root.asks(index):
-                cascade.add([[str(index), "run"]])
-            else:
-                cascade.admits.append(admission(view, str(index)))
+        cascade.begin_steps([str(index) for index in roots[start_at : start_at + CHUNK]])
         cascade.run()
     cascade.flush(roots=1)
     if cascade.over:

@@ -6,13 +6,14 @@ can change while the run lives (states and outcomes are asked of Redis each time
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from redis import Redis
 
 from app.compiler.plan import Plan
+from celesta.errors import NotFoundError
 from celesta.store.base import Store
 from workers.engine import keys
 
@@ -48,6 +49,12 @@ class Frame:
     prefix: str = ""
     path_prefix: str = ""
     _kids: dict[int, list[Kid]] = field(default_factory=dict, compare=False)
+
+    def inside(self, view: "View", opener: str, plan: Plan, inputs: dict[str, Any]) -> "Frame":
+        """The frame of a plan that a step opened; what the run was told holds for it too."""
+        return replace(
+            self, plan=plan, inputs=inputs, prefix=f"{opener}/", path_prefix=f"{view.path(opener)}/", _kids={}
+        )
 
     def node(self, index: int) -> str:
         return f"{self.prefix}{index}"
@@ -94,6 +101,10 @@ class Frame:
         return [self.node(index) for index in sorted(indexes)]
 
 
+def _no_frame(view: Any, opener: str) -> Any:
+    raise NotFoundError(f"run {view.run} has no plan below {opener}: Redis has lost it")
+
+
 @dataclass(frozen=True)
 class View:
     """One run as it was started: everything that its messages leave out. What a node names is asked by the node."""
@@ -102,6 +113,8 @@ class View:
     epoch: int
     project: str
     root: Frame
+    load: Callable[["View", str], Frame] = field(default=_no_frame, compare=False, repr=False)
+    _frames: dict[str, Frame] = field(default_factory=dict, compare=False)
 
     @property
     def plan(self) -> Plan:
@@ -113,8 +126,21 @@ class View:
         return self.root.rebuilt
 
     def frame(self, node: str) -> Frame:
-        """The plan that a node is a step of, in its place."""
-        return self.root
+        """The plan that a node is a step of, in its place. Raises `NotFoundError` when Redis lost the run."""
+        opener = opener_of(node)
+        if opener is None:
+            return self.root
+        if opener not in self._frames:
+            self._frames[opener] = self.load(self, opener)
+        return self._frames[opener]
+
+    def put_frame(self, opener: str, frame: Frame) -> None:
+        """Makes a plan known that is being opened here."""
+        self._frames[opener] = frame
+
+    def is_dynamic(self, node: str) -> bool:
+        """Whether a step, or one item, may open a plan of its own."""
+        return self.mapped(node) is None and self.task(node)["kind"] == "dynamic"
 
     def step(self, node: str) -> dict[str, Any]:
         """The plan's document of a step, also of the mapped step that a node is an item of."""
@@ -167,6 +193,12 @@ def steps_in(binding: dict[str, Any]) -> Iterator[int]:
             yield from steps_in(part)
 
 
+def opener_of(node: str) -> str | None:
+    """The node of the step that opened the plan which this is a step of; None in the run's own plan."""
+    opener, slash, _ = node.rpartition("/")
+    return opener if slash else None
+
+
 def local(node: str) -> str:
     """A node's name inside its own plan: `3.1` of `7/3.1`."""
     return node.rpartition("/")[2]
@@ -188,6 +220,11 @@ def map_of(node: str) -> str | None:
     if "." not in local(node):
         return None
     return node.rpartition(".")[0]
+
+
+def counted_into(node: str) -> str | None:
+    """The node that waits for this one as a part of itself: the map of an item, else the opener of its plan."""
+    return map_of(node) or opener_of(node)
 
 
 class Views:
@@ -233,7 +270,15 @@ class Views:
             reuses="again" in chosen,
             again=frozenset(chosen.get("again", ())),
         )
-        return View(run=run, epoch=int(epoch), project=project.decode(), root=root)
+        return View(run=run, epoch=int(epoch), project=project.decode(), root=root, load=self._frame)
+
+    def _frame(self, view: View, opener: str) -> Frame:
+        text = self.client.hget(keys.outcomes(view.run), f"{opener}/")
+        if text is None:
+            self.forget(view.run)
+            _no_frame(view, opener)
+        record = json.loads(text)
+        return view.root.inside(view, opener, self.plan(record["plan"]), record["inputs"])
 
 
 def _chosen(option: Any) -> Chosen:

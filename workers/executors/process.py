@@ -111,7 +111,7 @@ class ProcessExecutor(Executor):
 
     def _prepare(self, document: Document) -> tuple[Wanted, bytes]:
         """Which zygote the step wants, and what its child is told. Secrets go to the child alone."""
-        if document["kind"] != "python":
+        if document["kind"] == "container":
             raise InputError(
                 f"step {document['path']!r} is a command in a container, and this executor runs Python only"
             )

@@ -46,6 +46,7 @@ class Planned:
         cache: bool | dict[str, Any] = False,
         retries: int = 0,
         guard: tuple[int, bool] | None = None,
+        dynamic: bool = False,
         retry: dict[str, Any] | None = None,
         resources: dict[str, Any] | None = None,
         **inputs: Binding,
@@ -53,7 +54,7 @@ class Planned:
         cached = {"version": None, "ignore": [], "environment": False, "ttl_seconds": None} if cache else None
         if cached and isinstance(cache, dict):
             cached |= cache
-        document = _task(task, list(inputs), cached)
+        document = _task(task, list(inputs), cached) | {"kind": "dynamic" if dynamic else "python"}
         policy = {"max": retries, "backoff_seconds": 0.05, "factor": 2.0, **(retry or {})}
         more = {"cache": cached, "retry": policy, "resources": resources, "map": map_over}
         return self._append(task, document, inputs, after, guard, **more)
@@ -149,6 +150,13 @@ def _task(name: str, inputs: list[str], cache: dict[str, Any] | None) -> dict[st
     }
 
 
+@dataclass(frozen=True)
+class Traced:
+    """What a dynamic step returns: the spec of what it called."""
+
+    spec: dict[str, Any]
+
+
 class TestExecutor:
     """Runs a task by calling the Python function of its name; raising fails the step."""
 
@@ -180,7 +188,10 @@ class TestExecutor:
         try:
             given = {name: to_plain(ref, self.store) for name, ref in document["inputs"].items()}
             answer = self.functions[document["entrypoint"].partition(":")[2]](**given)
-            result["outputs"] = {"result": encode(answer, ANY, self.store)}
+            if isinstance(answer, Traced):
+                result["dynamic"] = self.store.put_blob(json.dumps(answer.spec).encode())
+            else:
+                result["outputs"] = {"result": encode(answer, ANY, self.store)}
         except Exception as error:
             bases = [base.__name__ for base in type(error).__mro__[1:]]
             told = {"type": type(error).__name__, "message": str(error), "traceback": "", "bases": bases}

@@ -63,7 +63,7 @@ def test_it_cannot_be_called_without_a_server() -> None:
 def test_a_local_run_refuses_it_before_anything_runs(tmp_path: Path) -> None:
     flow = Flow(tmp_path)
     flow.steps.append({"path": "score", "reference": "team/score", "inputs": {}, "after": []})
-    with pytest.raises(SpecError, match="is registered on a server: run the workflow there"):
+    with pytest.raises(SpecError, match="a local run knows no registered workflows"):
         flow.run()
 
 

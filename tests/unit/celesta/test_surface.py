@@ -16,6 +16,7 @@ SURFACE = [
     "approve",
     "container_task",
     "current",
+    "dynamic",
     "launch",
     "reference",
     "sleep",
@@ -46,7 +47,7 @@ def test_every_name_of_the_surface_is_what_it_says() -> None:
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
-    assert not hasattr(celesta, "dynamic")
+    assert not hasattr(celesta, "dynamo")
 
 
 def test_importing_celesta_imports_the_standard_library_only() -> None:

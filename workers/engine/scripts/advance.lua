@@ -4,8 +4,9 @@
 --           steps: how many parents, or whose item), due (only past its deadline), o outputs, e event, c counter,
 --           x error, stop (a failure ends the run), kids {child, need, asks, join|off},
 --           retry {kind, max, delay_ms, factor, longest_ms, e}
---   admit:  {node, need | map's node, hold, park {e, ms, until, ends}}   open: {n, need, width, e}   opened: node
---   roots: 1 when all are opened
+--   admit:  {node, need | map's node, hold, park {e, ms, until, ends}}
+--   open: {n, need, width, e, t token of the attempt that opens a plan, due, frame what is kept of that plan}
+--   opened: node   roots: 1 when all are opened
 for _, s in ipairs(a.settle) do
   if type(s.n) ~= 'string' or type(s.e) ~= 'string' or type(s.kids) ~= 'table' or not TERMINAL[s.s] then
     return cjson.encode({status = 'invalid', node = s.n})
@@ -118,14 +119,19 @@ end
 if a.open then
   local r = get(a.open.n)
   if not r and may_begin(a.open.need) then r = fresh('asking') end
-  if r and r.state == 'asking' and control ~= 'cancel' then
-    r.state = 'open'
+  local due = not a.open.due or tonumber(redis.call('ZSCORE', inflight, member(a.open.n)) or now + 1) <= now
+  local held = r and a.open.t and due and (r.state == 'recovering' or (r.state == 'running' and r.token == a.open.t))
+  if r and (r.state == 'asking' or held) and control ~= 'cancel' then
+    r.state, r.owner = 'open', ''
+    r.token = a.open.t or r.token
     put(a.open.n, r)
+    if a.open.frame then redis.call('HSET', out, a.open.n .. '/', a.open.frame) end
     known = known + a.open.width
     redis.call('HSET', cnt, a.open.n .. '#w', a.open.width)
     emit(a.open.e, string.format(',"known":%d', known))
   end
   if r and r.state == 'open' then deadline(a.open.n, a.lease) end
+  reply.opened = r ~= nil and r.state == 'open'
 end
 
 for i, s in ipairs(a.settle) do reply.ok[i] = settle(s) end

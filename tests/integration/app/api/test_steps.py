@@ -197,3 +197,30 @@ def test_an_item_of_a_map_tells_the_element_that_it_was_given(flow: Playground) 
     flow.settle(run, "3", "a", outputs={"result": list(range(100, 120))})
     flow.settle(run, "1.17", "b[17]", input_digests={"x": flow.encode(117)["digest"]})
     assert flow.get(f"runs/{run}/steps/1.17")["inputs"]["x"]["preview"] == "117"
+
+
+def test_steps_of_a_plan_that_was_opened_come_behind_the_step_that_opened_it(flow: Playground) -> None:
+    run = flow.launch(inputs={"n": 3})
+    flow.start(run)
+    flow.tell(run, "step.running", node="3", path="a", token="1.1", attempt=1, worker="w")
+    digest = flow.store.put_blob(b"{}")
+    flow.tell(run, "dynamic.opened", node="3", path="a", token="1.1", attempt=1, width=3, known=7, plan=digest)
+    for index in range(3):
+        flow.tell(
+            run, "step.running", node=f"3/{index}", path=f"a/x#{index}", task="x", token="1.1", attempt=1, worker="w"
+        )
+    seen, cursor = [], ""
+    while cursor is not None:
+        page = flow.get(f"runs/{run}/steps", limit=2, cursor=cursor)
+        seen += [(step["path"], step["task"]) for step in page["items"]]
+        cursor = page["next_cursor"]
+    assert seen == [("d", "d"), ("b", "b"), ("c", "c"), ("a", "a"), ("a/x#0", "x"), ("a/x#1", "x"), ("a/x#2", "x")]
+    assert flow.get(f"runs/{run}/steps/3")["plan"] == digest
+    assert flow.get(f"runs/{run}/steps/3/1")["path"] == "a/x#1"
+    with flow.app.app_context():
+        from app.db import db
+        from app.models import Run
+
+        row = db.session.get_one(Run, run)
+        assert step_query.states(db.session, row) == {"3": {"state": "running"}}
+        assert set(step_query.states_inside(db.session, row, "3")) == {"0", "1", "2"}

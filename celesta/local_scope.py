@@ -1,0 +1,85 @@
+"""One DAG of a local run: the workflow's own, or one that a dynamic step traced; what its steps came to so far.
+
+Made by `celesta.local`. Owns values and fates of steps, by their paths inside this DAG; runs nothing.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from celesta.codecs import encode, make_dict, make_list
+from celesta.spec.conditions import decide
+from celesta.spec.steps import parents_of
+from celesta.store import Store
+
+Document = dict[str, Any]
+Ref = dict[str, Any]
+
+
+@dataclass
+class Scope:
+    """Its nodes and paths begin with its prefixes. `outcomes` are those of steps that have outputs."""
+
+    spec: Document
+    inputs: dict[str, Ref]
+    store: Store
+    prefix: str = ""
+    path_prefix: str = ""
+    outcomes: dict[str, dict[str, Ref]] = field(default_factory=dict)
+    settled: dict[str, str] = field(default_factory=dict)
+
+    def task(self, step: Document) -> Document:
+        task: Document = self.spec["tasks"][step["task"]]
+        return task | (step.get("options") or {})
+
+    def value(self, binding: Document) -> Ref:
+        """The reference that a binding stands for, now that its steps are done. `KeyError`: they were skipped."""
+        if "value" in binding:
+            return dict(binding["value"])
+        if "input" in binding:
+            return self.inputs[binding["input"]]
+        if "step" in binding:
+            return self.outcomes[binding["step"]][binding["output"]]
+        if "list" in binding:
+            return make_list([self.value(part) for part in binding["list"]], self.store)
+        return make_dict({key: self.value(part) for key, part in binding["dict"].items()}, self.store)
+
+    def outputs(self) -> dict[str, Ref]:
+        """The outputs of the whole. What a skipped step would have made is None."""
+        return {name: self._output(binding) for name, binding in self.spec["outputs"].items()}
+
+    def fate(self, step: Document) -> str | None:
+        """What becomes of a step that is not to run, for its parents or a branch; None: it runs."""
+        states = {self.settled[parent] for parent in parents_of(step)}
+        if states & {"failed", "upstream_failed", "cancelled"}:
+            return "upstream_failed"
+        guard = step.get("guard")
+        if guard is not None and (self.settled[guard["step"]] == "skipped" or not self._allows(guard)):
+            return "skipped"
+        return "skipped" if "skipped" in states and "merge" not in step else None
+
+    def decided(self, step: Document) -> dict[str, Ref] | None:
+        """The outputs of a branch or a merge; None for a merge that is skipped. Raises `ConditionError`."""
+        if "branch" in step:
+            inputs = {name: self.value(binding) for name, binding in step["inputs"].items()}
+            return {"result": encode(decide(step["branch"], inputs), {"kind": "bool"}, self.store)}
+        try:
+            side = "then" if self._taken(step["merge"]) else "otherwise"
+            return {port["name"]: self.value(step["inputs"][f"{side}.{port['name']}"]) for port in step["outputs"]}
+        except KeyError:  # what it would take was skipped, or its side gives nothing
+            return None
+
+    def _output(self, binding: Document) -> Ref:
+        try:
+            return self.value(binding)
+        except KeyError:
+            return encode(None, {"kind": "none"}, self.store)
+
+    def _allows(self, guard: Document) -> bool:
+        return self._taken(guard["step"]) is guard["is"]
+
+    def _taken(self, branch: str) -> bool:
+        return bool(self.outcomes[branch]["result"]["inline"])
+
+
+def settles_in_place(step: Document) -> bool:
+    return "branch" in step or "merge" in step

@@ -1,0 +1,251 @@
+"""Dynamic steps: what they trace becomes a part of the run, whatever is lost on the way."""
+
+import json
+from typing import Any
+
+import pytest
+
+from celesta.errors import StoreError
+from tests.integration.engine.harness import ANY, Planned, Traced, World, step, value
+from tests.unit.app.specs import spec
+from tests.unit.app.specs import step as called
+from tests.unit.app.specs import task as known
+from workers.engine import control, keys, rebuild
+from workers.engine.overdue import sweep
+
+OUTPUT = {"inputs": [], "outputs": [{"name": "result", "type": ANY}]}
+
+
+def _task(name: str, *inputs: str, **options: Any) -> dict[str, Any]:
+    interface = {
+        "inputs": [{"name": port, "type": ANY, "required": True} for port in inputs],
+        "outputs": [{"name": "result", "type": ANY}],
+    }
+    return known(name, interface=interface, **options)
+
+
+def _of(path: str) -> dict[str, Any]:
+    return {"step": path, "output": "result"}
+
+
+def doubled(xs: list[int]) -> Traced:
+    """total(double(x) for x in xs), traced."""
+    steps = [called(f"double#{i}", "double", inputs={"x": value(x)}) for i, x in enumerate(xs)]
+    join = called("total", inputs={"items": {"list": [_of(one["path"]) for one in steps]}})
+    tasks = [_task("double", "x"), _task("total", "items")]
+    return Traced(spec(tasks, [*steps, join], interface=OUTPUT, outputs={"result": _of("total")}))
+
+
+def countdown(n: int) -> Any:
+    """One more than itself, n times over."""
+    if n == 0:
+        return 0
+    tasks = [_task("countdown", "n", kind="dynamic"), _task("add", "a", "b")]
+    steps = [
+        called("countdown", inputs={"n": value(n - 1)}),
+        called("add", inputs={"a": _of("countdown"), "b": value(1)}),
+    ]
+    return Traced(spec(tasks, steps, interface=OUTPUT, outputs={"result": _of("add")}))
+
+
+def endless(n: int) -> Traced:
+    tasks = [_task("endless", "n", kind="dynamic")]
+    steps = [called("endless", inputs={"n": value(n)})]
+    return Traced(spec(tasks, steps, interface=OUTPUT, outputs={"result": _of("endless")}))
+
+
+def broken(xs: list[int]) -> Traced:
+    tasks = [_task("double", "x"), _task("fail", "x")]
+    steps = [called("double", inputs={"x": value(1)}), called("fail", inputs={"x": value(2)})]
+    return Traced(spec(tasks, steps, interface=OUTPUT, outputs={"result": _of("fail")}))
+
+
+def wrong(xs: list[int]) -> Traced:
+    return Traced(spec([], [called("nothing")], interface=OUTPUT, outputs={}))
+
+
+@pytest.fixture
+def world(world: World) -> World:
+    world.functions.update(
+        doubled=doubled, countdown=countdown, endless=endless, broken=broken, wrong=wrong, same=lambda xs: sum(xs)
+    )
+    return world
+
+
+def _plan(task: str, given: Any = (1, 2, 3), name: str = "xs") -> tuple[Planned, int]:
+    plan = Planned()
+    made = plan.add(task, dynamic=True, **{name: value(list(given) if name == "xs" else given)})
+    return plan, plan.add("double", x=step(made))
+
+
+def test_what_a_dynamic_step_traces_runs_below_it_before_it_ends(world: World) -> None:
+    plan, last = _plan("doubled")
+    finished = world.run(plan, result=step(last))
+    assert world.output() == 24
+    assert world.executor.ran == ["0", "0/0", "0/1", "0/2", "0/3", "1"]
+    paths = {event["node"]: event["path"] for event in world.events("r1", "step.settled")}
+    assert paths["0/0"] == "doubled#0/double#0"
+    assert paths["0/3"] == "doubled#0/total"
+    assert finished["counts"] == {"total": 6, "succeeded": 6, "cached": 0, "failed": 0, "skipped": 0, "cancelled": 0}
+    assert world.client.zcard(keys.INFLIGHT) == 0
+
+
+def test_the_record_is_told_what_was_opened_and_what_the_steps_are(world: World) -> None:
+    plan, _ = _plan("doubled")
+    world.run(plan)
+    (opened,) = world.events("r1", "dynamic.opened")
+    assert (opened["node"], opened["token"], opened["width"], opened["known"]) == ("0", "1.1", 4, 6)
+    assert json.loads(world.store.get_blob(opened["plan"]))["workflow"] == "flow"
+    tasks = {event["node"]: event.get("task") for event in world.events("r1", "step.settled")}
+    assert (tasks["0"], tasks["0/0"], tasks["0/3"]) == (None, "double", "total")
+    ended = next(e for e in world.events("r1", "step.settled") if e["node"] == "0")
+    assert (ended["token"], ended["state"]) == ("1.1", "succeeded")
+    assert ended["outcome"]["outputs"]["result"]["inline"] == 12
+
+
+def test_a_dynamic_step_that_calls_nothing_is_like_any_other(world: World) -> None:
+    plan, last = _plan("same")
+    world.run(plan, result=step(last))
+    assert world.output() == 12
+
+
+def test_dynamic_steps_open_others(world: World) -> None:
+    plan, last = _plan("countdown", 5, "n")
+    world.run(plan, result=step(last))
+    assert world.output() == 10
+    assert "0/0/0/0/0/0" in world.executor.ran
+
+
+def test_one_that_calls_itself_without_end_is_stopped_and_says_so(world: World) -> None:
+    plan, _ = _plan("endless", 1, "n")
+    finished = world.run(plan)
+    assert finished["status"] == "failed"
+    assert "32 deep" in finished["error"]["message"]
+    assert '"endless"' in finished["error"]["message"]
+    assert set(world.states().values()) == {"failed", "upstream_failed"}
+
+
+def test_a_failure_below_fails_it_once_all_have_settled(world: World) -> None:
+    plan, last = _plan("broken")
+    finished = world.run(plan, result=step(last))
+    states = world.states()
+    assert (states["0/0"], states["0/1"], states["0"], states["1"]) == (
+        "succeeded",
+        "failed",
+        "failed",
+        "upstream_failed",
+    )
+    assert finished["error"]["path"] == "broken#0/fail"
+    gathered = next(e for e in world.events("r1", "step.settled") if e["node"] == "0")
+    assert "1 of its steps did not succeed" in gathered["outcome"]["error"]["message"]
+
+
+def test_what_cannot_run_fails_the_step_that_traced_it(world: World) -> None:
+    plan, _ = _plan("wrong")
+    finished = world.run(plan)
+    assert finished["error"]["path"] == "wrong#0"
+    assert "there is no task 'nothing'" in finished["error"]["message"]
+    assert world.events("r1", "dynamic.opened") == []
+
+
+def test_maps_lie_in_each_other_by_mapping_a_dynamic_step(world: World) -> None:
+    plan = Planned()
+    each = plan.add("doubled", dynamic=True, map_over=["xs"], xs=value([[1, 2], [3], [4, 5, 6]]))
+    total = plan.add("total", items=step(each))
+    finished = world.run(plan, result=step(total))
+    assert world.output() == 42
+    assert world.states()["0.2/3"] == "succeeded"
+    assert finished["counts"]["total"] == 3 + (3 + 2 + 4) + 1
+    paths = {event["node"]: event["path"] for event in world.events("r1", "step.settled")}
+    assert paths["0.2/1"] == "doubled#0[2]/double#1"
+
+
+@pytest.mark.parametrize("twice", range(3))
+def test_a_message_that_comes_twice_changes_nothing(world: World, twice: int) -> None:
+    plan, last = _plan("doubled")
+    world.start("r1", world.plan(plan, result=step(last)))
+    for _ in range(20):
+        if not world.queue:
+            break
+        message = world.queue[0]
+        world.work()
+        world.queue.append(message) if len(world.executor.ran) == twice + 1 else None
+    world.drain()
+    assert world.output() == 24
+    assert len(world.executor.ran) == len(set(world.executor.ran))
+
+
+def test_a_worker_that_dies_after_tracing_is_adopted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, last = _plan("doubled")
+    world.start("r1", world.plan(plan, result=step(last)))
+    run, steps = world.queue.popleft()
+    world.worker.run(run, steps, lambda ended: None)  # and never says what came of it
+    world.client.zadd(keys.INFLIGHT, dict.fromkeys(world.client.zrange(keys.INFLIGHT, 0, -1), 1))
+    sweep(world.engine, lambda: 0, lambda run: None, lambda run, nodes: None)
+    world.drain()
+    assert world.output() == 24
+    assert world.executor.ran.count("0") == 1
+
+
+def test_a_store_that_does_not_answer_leaves_the_opening_for_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, last = _plan("doubled")
+    world.start("r1", world.plan(plan, result=step(last)))
+    with monkeypatch.context() as broken_store:
+        traced = world.functions["doubled"]
+
+        def then_break(xs: list[int]) -> Traced:
+            def refuse(digest: str) -> bytes:
+                raise StoreError("no answer")
+
+            broken_store.setattr(type(world.store), "get_blob", lambda self, digest: refuse(digest))
+            return traced(xs)
+
+        world.functions["doubled"] = then_break
+        world.work()
+    assert world.states() == {}
+    world.client.zadd(keys.INFLIGHT, dict.fromkeys(world.client.zrange(keys.INFLIGHT, 0, -1), 1))
+    sweep(world.engine, lambda: 0, lambda run: None, lambda run, nodes: None)
+    world.drain()
+    assert world.output() == 24
+
+
+@pytest.mark.parametrize("done", range(6))
+def test_a_run_that_redis_lost_opens_its_plans_again(world: World, done: int) -> None:
+    plan, last = _plan("doubled")
+    digest = world.plan(plan, result=step(last))
+    world.start("r1", digest)
+    for _ in range(done):
+        if world.queue:
+            world.work()
+    ran = list(world.executor.ran)
+    world.client.flushdb()
+    world.queue.clear()
+    world.engine = world.new_engine()
+    world.worker = world.new_worker("here:2")
+    rebuild(world.engine, world.source("r1", digest, status="running"))
+    for _ in range(30):
+        world.drain()
+        due = world.client.zrange(keys.INFLIGHT, 0, -1)
+        if not due or world.finished():
+            break
+        world.client.zadd(keys.INFLIGHT, dict.fromkeys(due, 1))
+        sweep(world.engine, lambda: 0, lambda run: None, lambda run, nodes: None)
+    assert world.output() == 24
+    assert all(world.executor.ran.count(node) == 1 for node in ran)
+
+
+@pytest.mark.parametrize("done", range(5))
+def test_cancelling_ends_what_is_below(world: World, done: int) -> None:
+    plan, last = _plan("doubled", range(8))
+    world.start("r1", world.plan(plan, result=step(last)))
+    for _ in range(done):
+        if world.queue:
+            world.work()
+    control(world.engine, "r1", "cancel")
+    world.drain()
+    finished = world.finished()
+    assert finished is not None
+    assert finished["status"] == "cancelled"
+    assert world.client.zcard(keys.INFLIGHT) == 0

@@ -1,0 +1,120 @@
+"""Steps that open a plan of their own: what a dynamic step traced is compiled, and becomes a chord of the run.
+
+The producer's attempt names the spec that it traced in its result; here it is checked and compiled, never run. Its
+steps lie below the producer (`7/2`), are counted into it as items are into a map, and it settles when all of them have.
+Refuses a spec that cannot run, and depth and size without end: then the producer has failed.
+"""
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from app.compiler import compile_plan
+from app.compiler.plan import Plan
+from app.compiler.schema import MOST_STEPS, load_spec
+from celesta.codecs import encode
+from celesta.errors import CelestaError, Skipped, SpecError, StoreError
+from celesta.graph import MOST_NESTED
+from celesta.hashing import canonical
+from workers.engine import events, keys, settling
+from workers.engine.core import CHUNK, Engine
+from workers.engine.manifests import read
+from workers.engine.settling import Ended
+from workers.engine.views import View
+
+if TYPE_CHECKING:
+    from workers.engine.cascade import Cascade
+
+Document = dict[str, Any]
+
+
+def expand(cascade: "Cascade", ended: Ended) -> str:
+    """Opens what a dynamic step traced. `ok`, `stale` when the attempt is not the accepted one, or `failed`.
+
+    Raises `StoreError`: then nothing has changed, and the attempt's lease brings it back.
+    """
+    engine, view, node = cascade.engine, cascade.view, ended.node
+    try:
+        digest, plan = _compiled(engine, view, ended)
+    except StoreError:
+        raise
+    except CelestaError as error:
+        return _refuse(cascade, ended, error)
+    view.put_frame(node, view.root.inside(view, node, plan, {}))
+    opening = {
+        "n": node,
+        "t": ended.token,
+        "due": ended.overdue or None,
+        "need": settling.need_of(view, node),
+        "width": len(plan),
+        "e": events.dynamic_opened(view, node, ended.token, len(plan), digest),
+        "frame": json.dumps({"plan": digest, "inputs": {}}),
+    }
+    cascade.flush(open={name: value for name, value in opening.items() if value is not None})
+    if cascade.status != "ok" or not cascade.opened:
+        return "stale"
+    open_roots(cascade, node)
+    return "ok"
+
+
+def open_roots(cascade: "Cascade", node: str) -> None:
+    """Puts the first steps of an opened plan on their way; those that have begun are left alone."""
+    frame = cascade.view.frame(f"{node}/0")
+    for start in range(0, len(frame.plan.roots), CHUNK):
+        cascade.begin_steps([frame.node(index) for index in frame.plan.roots[start : start + CHUNK]])
+        cascade.flush_all()
+    cascade.flush(opened=node)
+
+
+def gather(cascade: "Cascade", node: str, bad: int, first: str) -> None:
+    """All steps of an opened plan have settled: the producer has its outputs, or the first failure."""
+    engine, view = cascade.engine, cascade.view
+    record = engine.client.hget(keys.states(view.run), node)
+    token = record.decode().split("|")[1] if record else ""
+    outcome = read(engine.store, view, node, token) or {"metrics": []}
+    if bad:
+        found = json.loads(first) if first else {}
+        path, why = found.get("path", view.path(node)), found.get("message", "it was not run")
+        message = f"{bad} of its steps did not succeed; the first to fail was {path}: {why}"
+        error = settling.error_of(message, str(found.get("type", "StepFailed")), str(found.get("kind", "user")))
+        outcome |= {"status": "failed", "outputs": {}, "error": error}
+    else:
+        outcome |= {"status": "succeeded", "outputs": _outputs(cascade, node), "error": None}
+    cascade.settle(settling.adopted(view, node, token, outcome), None if bad else outcome["outputs"])
+
+
+def _outputs(cascade: "Cascade", node: str) -> Document:
+    frame = cascade.view.frame(f"{node}/0")
+    outcomes = cascade.outcomes_of(frame.output_nodes())
+    made: Document = {}
+    for name, binding in frame.plan.outputs.items():
+        try:
+            made[name] = cascade.engine.resolver.value(frame, binding, outcomes)
+        except Skipped:
+            made[name] = encode(None, {"kind": "none"}, cascade.engine.store)
+    return made
+
+
+def _compiled(engine: Engine, view: View, ended: Ended) -> tuple[str, Plan]:
+    node, name = ended.node, view.task(ended.node)["name"]
+    if node.count("/") >= MOST_NESTED:
+        raise SpecError(
+            f'dynamic steps lie {MOST_NESTED} deep in each other, and "{name}" would open another: let it come to an '
+            "end without calling itself, or do the rest in one task"
+        )
+    spec = load_spec(json.loads(engine.store.get_blob(ended.outcome["dynamic"])))
+    known = int(engine.client.hget(keys.meta(view.run), "known") or 0)
+    if known + len(spec["steps"]) > MOST_STEPS:
+        raise SpecError(f'"{name}" traced {len(spec["steps"])} steps: a run may have {MOST_STEPS} in all')
+    task = view.task(node)
+    bundle = task["bundle"] if "bundle" in task else view.frame(node).plan.bundle
+    plan = compile_plan(spec | {"bundle": bundle})  # its code is the producer's, whatever the spec says
+    return engine.store.put_blob(canonical(plan)), Plan(plan)
+
+
+def _refuse(cascade: "Cascade", ended: Ended, error: CelestaError) -> str:
+    told = settling.error_of(str(error), type(error).__name__, error.kind)
+    outcome = ended.outcome | {"status": "failed", "outputs": {}, "error": told}
+    cascade.settle(settling.attempt(cascade.view, replace(ended, outcome=outcome)))
+    cascade.flush_all()
+    return "failed"

@@ -117,6 +117,8 @@ def _http_error(error: HTTPException) -> Response:
     found = list(_flat(getattr(error, "data", {}).get("messages", {})))
     code = CODES.get(status) or error.name.lower().replace(" ", "_")
     message = "; ".join(str(Problem(**item)) for item in found) or str(error.description)
+    if status == 413 and request.max_content_length:
+        message = f"the body has more than {request.max_content_length:,} bytes, the most that this server takes"
     response = answer(status, code, message, found)
     for name, value in error.get_headers(request.environ):
         if name in ("Allow", "Location"):

@@ -44,10 +44,12 @@ class LoadedFile:
             return found
         near = difflib.get_close_matches(name, [*self.workflows, *self.tasks], n=1)
         guess = f' (did you mean "{near[0]}"?)' if near else ""
-        raise NotFoundError(
-            f'{self.path.name} has no workflow or task "{name}"{guess}; '
-            f"workflows: {', '.join(self.workflows) or 'none'}; tasks: {', '.join(self.tasks) or 'none'}"
-        )
+        raise NotFoundError(f'{self.path.name} has no workflow or task "{name}"{guess}; {self.told}')
+
+    @property
+    def told(self) -> str:
+        """The names that are there, for an error."""
+        return f"workflows: {', '.join(self.workflows) or 'none'}; tasks: {', '.join(self.tasks) or 'none'}"
 
 
 def load_file(file: str | os.PathLike[str]) -> LoadedFile:

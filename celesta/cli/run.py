@@ -7,7 +7,7 @@ from typing import Any
 
 import rich_click as click
 
-from celesta.cli.dynamic import TARGET, DynamicCommand, Target, typed_of
+from celesta.cli.dynamic import TARGET, DynamicCommand, Target, leading, typed_of
 from celesta.cli.launch import run_options
 from celesta.cli.output import say
 from celesta.errors import InputError, Problem
@@ -19,6 +19,15 @@ class RunCommand(DynamicCommand):
 
         spec, blobs = spec_of(Path(names[0]), names[1])
         return Target(spec["name"], spec.get("doc") or "", spec["interface"], (spec, blobs))
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """A file alone is told what it has."""
+        names, _, _ = leading(args, self.params)
+        if len(names) == 1 and not {"--help", "-h"} & set(args):
+            from celesta.cli.source import names_in
+
+            raise InputError([Problem("WORKFLOW", f"which one? {names[0]} has {names_in(Path(names[0]))}")])
+        return super().parse_args(ctx, args)
 
 
 @click.command(cls=RunCommand)

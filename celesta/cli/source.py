@@ -23,6 +23,14 @@ def spec_of(path: Path, name: str) -> Traced:
         return workflow_spec(load_file(path).find(name), file=str(path))
 
 
+def names_in(path: Path) -> str:
+    """What a file has to run, in words."""
+    from celesta.loading import load_file
+
+    with stdout_on_stderr():
+        return load_file(path).told
+
+
 def specs_of(path: Path, with_tasks: bool = False) -> list[Traced]:
     """Spec and blobs of every workflow of a file; of every task too when asked, or when there is no workflow."""
     from celesta.loading import load_file

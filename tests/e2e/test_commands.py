@@ -183,6 +183,7 @@ def test_the_cache_tells_what_it_saved(stack: Stack, project: str, folder: Path)
     ("arguments", "told"),
     [
         (("run", "flow.py", "flo"), "flow"),
+        (("run", "flow.py"), "workflows: flow, failing, files; tasks: double, add, broken, read, write"),
         (("run", "nothing.py", "flow"), "nothing.py"),
         (("run", "flow.py", "flow", "--n-items", "x"), "n_items"),
         (("run", "flow.py", "failing"), "n: is required"),

@@ -10,12 +10,14 @@ from app.db import db
 from app.events import hub
 from app.guard import principal
 from app.models import Project, Run, Step
+from app.models.columns import MAX_KEY
 from app.services import cache_explain, cache_query, run_query, step_query, workflow_query
 from app.services.cache_evict import Wanted, evict
 from app.services.cache_keep import pin, set_limit
 from app.stores import store
 
 routes = Noun("cache", "What is not computed again")
+CENTURY_SECONDS = 100 * 366 * 24 * 3600
 
 
 class TaskUse(Schema):
@@ -43,8 +45,8 @@ class CacheStats(Schema):
 class Eviction(Schema):
     task = fields.String(load_default=None, allow_none=True)
     run = fields.String(load_default=None, allow_none=True, metadata={"description": "that computed the entries"})
-    older_than_seconds = fields.Float(load_default=None, allow_none=True, validate=validate.Range(0))
-    larger_than_bytes = fields.Integer(load_default=None, allow_none=True, validate=validate.Range(0))
+    older_than_seconds = fields.Float(load_default=None, allow_none=True, validate=validate.Range(0, CENTURY_SECONDS))
+    larger_than_bytes = fields.Integer(load_default=None, allow_none=True, validate=validate.Range(0, MAX_KEY))
     all = fields.Boolean(load_default=False)
     dry_run = fields.Boolean(load_default=False)
 

@@ -90,6 +90,9 @@ def normal(node: Any) -> Any:
     """The node as plain JSON data: class, then the fields that are not empty."""
     if isinstance(node, ast.Constant):
         return ["Constant", constant(node.value)]
+    if isinstance(node, ast.JoinedStr):  # Python 3.12 ends a format with an empty text, which others leave out
+        parts = [one for one in node.values if not (isinstance(one, ast.Constant) and one.value == "")]
+        return ["JoinedStr", *([["values", normal(parts)]] if parts else [])]
     if isinstance(node, ast.AST):
         fields = ((name, value) for name, value in ast.iter_fields(node) if name not in _LEFT_OUT)
         return [type(node).__name__, *([name, normal(value)] for name, value in fields if value not in (None, []))]

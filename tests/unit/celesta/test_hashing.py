@@ -163,6 +163,33 @@ def test_dtype_and_shape_of_arrays_never_collide() -> None:
     assert len({digest(array) for array in arrays}) == len(arrays)
 
 
+kinds = st.sampled_from(["i1", "u1", "<i2", ">i2", "<i4", "<i8", "<f4", "<f8", "?", "M8[s]", "M8[ns]", "S2", "U1"])
+shapes = st.lists(st.integers(0, 3), max_size=3).map(tuple)
+
+
+@given(kinds, shapes, kinds, shapes, st.binary(min_size=216, max_size=216))
+def test_two_arrays_have_one_digest_exactly_when_dtype_shape_and_content_are_the_same(
+    kind: str, shape: tuple[int, ...], other_kind: str, other_shape: tuple[int, ...], data: bytes
+) -> None:
+    def array(of: str, form: tuple[int, ...]) -> np.ndarray:
+        size = math.prod(form)
+        numbers = np.frombuffer(data, "u1")[:size] % 2  # the same content in every dtype, so that only that differs
+        return numbers.astype(of).reshape(form)
+
+    same = (np.dtype(kind).str, shape) == (np.dtype(other_kind).str, other_shape)
+    assert (digest(array(kind, shape)) == digest(array(other_kind, other_shape))) == same
+
+
+@given(st.dictionaries(st.text("abc", min_size=1, max_size=2), values, max_size=3), st.data())
+def test_two_calls_have_one_key_exactly_when_their_inputs_are_the_same(given_inputs: dict[str, Any], data: Any) -> None:
+    other = data.draw(st.just(given_inputs) | st.dictionaries(st.sampled_from("abc"), values, max_size=3))
+    keys = [
+        cache_key(cache_components(TASK, {name: ref(value) for name, value in inputs}))
+        for inputs in (given_inputs.items(), reversed(other.items()))
+    ]
+    assert (keys[0] == keys[1]) == (identity(given_inputs) == identity(other))
+
+
 def test_the_order_of_an_array_in_memory_is_no_part_of_its_value() -> None:
     array = np.arange(12).reshape(3, 4)
     assert digest(array) == digest(np.asfortranarray(array)) == digest(np.repeat(array, 2, axis=0)[::2])

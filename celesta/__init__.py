@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from celesta.runtime.context import current
     from celesta.tasks import task
     from celesta.waits import approve, sleep, wait_for
+    from celesta.webhooks import webhook
     from celesta.workflows import workflow
 
 __version__ = "0.1.0"
@@ -38,12 +39,13 @@ _HOMES = {
     "task": "celesta.tasks",
     "unmapped": "celesta.graph",
     "wait_for": "celesta.waits",
+    "webhook": "celesta.webhooks",
     "when": "celesta.branching",
     "workflow": "celesta.workflows",
 }
 __all__ = [
     "Cache", "Directory", "File", "Resources", "Retry", "approve", "container_task", "current", "dynamic", "launch",
-    "reference", "sleep", "task", "unmapped", "wait_for", "when", "workflow",
+    "reference", "sleep", "task", "unmapped", "wait_for", "webhook", "when", "workflow",
 ]  # fmt: skip
 
 

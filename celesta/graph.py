@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
@@ -20,7 +21,7 @@ from celesta.frames import last_line, own_traceback, place_of, user_line
 from celesta.interface import Interface
 from celesta.placing import place, place_items
 from celesta.promises import Outputs, Promise
-from celesta.types import TypeDoc
+from celesta.types import FAILURE_TYPE, TypeDoc
 
 if TYPE_CHECKING:
     from celesta.branching import Branch, Merge
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 STEP_NAME = re.compile(r"\w[\w.\- ]*")
 MOST_NESTED = 32
 """How deep workflows may call each other, and dynamic steps lie in each other."""
+FAILURE = "!failure"
+"""In the place of a step's path, for what is told of the failure of the run; no step can have it."""
 Guard = tuple[str, bool]
 """A branch, and how it has to come out for a step to run."""
 
@@ -47,6 +50,8 @@ class Step:
     after: list[str]
     line: str
     guard: Guard | None = None
+    on_failure: bool = False
+    """It runs when the run has failed, and only then."""
 
 
 @dataclass
@@ -69,6 +74,8 @@ class Trace:
 
     steps: list[Traced] = field(default_factory=list)
     guard: Guard | None = None
+    on_failure: bool = False
+    """What is called now runs when the run has failed."""
     _paths: set[str] = field(default_factory=set)
     _scopes: set[str] = field(default_factory=set)
     _counts: dict[str, int] = field(default_factory=dict)
@@ -130,7 +137,7 @@ class Trace:
             call = f"{task.name}.map(...)" if mapped is not None else f"{task.name}(...)"
             raise SpecError(f"{line}: {call} cannot run", problems)
         path = self._path(task, line)
-        self.steps.append(Step(path, task, inputs, mapped, after, line, self.guard))
+        self.steps.append(Step(path, task, inputs, mapped, after, line, self.guard, self.on_failure))
         return self._result(task.interface, path, mapped is not None)
 
     def take_path(self, name: str) -> str:
@@ -182,9 +189,13 @@ def current_trace() -> Trace | None:
 
 
 def trace(
-    name: str, function: Callable[..., Any], interface: Interface, given: Mapping[str, Any] | None = None
+    name: str,
+    function: Callable[..., Any],
+    interface: Interface,
+    given: Mapping[str, Any] | None = None,
+    on_failure: Callable[..., Any] | None = None,
 ) -> Graph:
-    """Runs the function with a promise for each input, or with the values that are given.
+    """Runs the function with a promise for each input, or with the values that are given; then `on_failure`.
 
     Raises `SpecError` naming the user's line, and `LoadError` when the function itself raises.
     """
@@ -193,6 +204,8 @@ def trace(
     try:
         promises = {n: Promise(going, None, n, one.type) for n, one in interface.inputs.items()}
         returned = function(**(promises if given is None else given))
+        if on_failure is not None:
+            _trace_failure(name, on_failure, promises, going)
     except CelestaError:
         raise
     except Exception as error:
@@ -205,6 +218,25 @@ def trace(
     outputs, interface = checked_outputs(name, function, interface, returned, going)
     doc = (function.__doc__ or "").strip()
     return Graph(name, doc, function, interface, going.steps, outputs)
+
+
+def _trace_failure(name: str, on_failure: Callable[..., Any], promises: dict[str, Promise], going: Trace) -> None:
+    """What runs when a run has failed. It takes `failure`, and inputs of the workflow by their names."""
+    known = {"failure": Promise(going, FAILURE, "failure", FAILURE_TYPE)} | promises
+    wanted = list(inspect.signature(on_failure).parameters)
+    unknown = [parameter for parameter in wanted if parameter not in known]
+    if unknown:
+        raise SpecError(
+            f'workflow "{name}": on_failure takes "{unknown[0]}", which it cannot be given; it may take '
+            f"{', '.join(known)}"
+        )
+    going.on_failure = True
+    with going.inside("on_failure"):
+        count = len(going.steps)
+        on_failure(**{parameter: known[parameter] for parameter in wanted})
+    added = going.steps[count:]
+    if not added or not all(isinstance(step, Step) for step in added):
+        raise SpecError(f'workflow "{name}": on_failure calls tasks, at least one, and no branches or references')
 
 
 def checked_outputs(

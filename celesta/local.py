@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from celesta.answers import Answers, Question
-from celesta.codecs import items, make_list, to_plain
+from celesta.codecs import encode, items, make_list, to_plain
 from celesta.environment import environment_digest
 from celesta.errors import CelestaError, InputError, Problem, SpecError
 from celesta.graph import MOST_NESTED
 from celesta.hashing import cache_components, cache_key
 from celesta.ids import new_run_id
 from celesta.local_cache import Chosen, LocalCache, require_steps
-from celesta.local_scope import Scope, settles_in_place
+from celesta.local_scope import FAILURE, Scope, settles_in_place
 from celesta.local_steps import LocalSteps
 from celesta.spec import validate
 from celesta.spec.shapes import WAITS
@@ -161,13 +161,16 @@ class _Run:
         self.states: dict[str, str] = {}
         self.error: Document | None = None
         self.log: str | None = None
-        self.known = len(spec["steps"])
+        self.known = sum(1 for step in spec["steps"] if not step.get("on_failure"))
+        self.handling = False
 
     def run(self) -> LocalRun:
         started = time.perf_counter()
         self._event("run.started", known=self.known)
         with self.steps:
             self._run_all(self.scope)
+            if self.error is not None:
+                self._run_failed()
         status = "failed" if self.error else "succeeded"
         outputs = {} if self.error else self.scope.outputs()
         steps = {"total": sum(self.counts.values()), **self.counts}
@@ -189,9 +192,19 @@ class _Run:
 
     # Steps
 
-    def _run_all(self, scope: Scope) -> None:
+    def _run_all(self, scope: Scope, *, on_failure: bool = False) -> None:
         for index, step in in_order(scope.spec["steps"]):
+            if bool(step.get("on_failure")) != on_failure:
+                continue
             scope.settled[step["path"]] = self._settle(scope, f"{scope.prefix}{index}", step)
+
+    def _run_failed(self) -> None:
+        """The steps that run when the run has failed."""
+        told = {"run": self.id, "project": "local", "workflow": self.spec["name"]}
+        told |= {name: (self.error or {}).get(name) for name in ("path", "type", "message", "kind")}
+        self.scope.outcomes[FAILURE] = {"failure": encode(told, {"kind": "any"}, self.store)}
+        self.handling = True
+        self._run_all(self.scope, on_failure=True)
 
     def _settle(self, scope: Scope, node: str, step: Document) -> str:
         path = scope.path_prefix + step["path"]
@@ -281,7 +294,7 @@ class _Run:
     @property
     def _stopped(self) -> bool:
         """Whether a failure has ended the run, by its policy."""
-        return self.error is not None and self.spec.get("policy") == "fail_fast"
+        return self.error is not None and self.spec.get("policy") == "fail_fast" and not self.handling
 
     def _wait(self, node: str, path: str, task: Document, bound: dict[str, Ref]) -> tuple[str, dict[str, Ref] | None]:
         """A step that waits: for a time, or for an answer that was given beforehand or is typed now."""

@@ -11,6 +11,8 @@ from celesta.spec.conditions import decide
 from celesta.spec.steps import parents_of
 from celesta.store import Store
 
+FAILURE = "!"
+"""In the place of a step's path: what is told of the run's failure."""
 Document = dict[str, Any]
 Ref = dict[str, Any]
 
@@ -37,6 +39,8 @@ class Scope:
             return dict(binding["value"])
         if "input" in binding:
             return self.inputs[binding["input"]]
+        if "failure" in binding:
+            return self.outcomes[FAILURE]["failure"]
         if "step" in binding:
             return self.outcomes[binding["step"]][binding["output"]]
         if "list" in binding:

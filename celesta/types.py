@@ -27,6 +27,8 @@ T = TypeVar("T")
 Pickle = Annotated[T, "pickle"]  # the user's wish that a value is pickled: `-> Pickle[Model]`
 
 ANY: TypeDoc = {"kind": "any"}
+FAILURE_TYPE: TypeDoc = {"kind": "dict", "keys": {"kind": "str"}, "values": ANY}
+"""What the steps that run on a failure are told of it."""
 UNTOLD: Any = object()
 _READ_AS_TEXT = {"any", "str", "literal", "none", "bool", "int", "float"}  # a date or an enum would take a text first
 _SIMPLE: dict[Any, str] = {

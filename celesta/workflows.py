@@ -27,14 +27,20 @@ R = TypeVar("R")
 class Workflow(Generic[P, R]):
     """A function with a name and an interface, that can be traced. Made by `@workflow`."""
 
-    def __init__(self, function: Callable[P, R], name: str, options: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        function: Callable[P, R],
+        name: str,
+        options: dict[str, Any] | None = None,
+        on_failure: Callable[..., Any] | None = None,
+    ) -> None:
         functools.update_wrapper(self, function)
         self.function = function
         self.name = name
         self.interface: Interface = interface_of(function, f'workflow "{name}"')
-        self.options = (
-            options or {}
-        )  # of whole runs, as in the spec; they count where it is run, not where it is called
+        # What is said of whole runs counts where it is run, not where another workflow calls it.
+        self.options = options or {}
+        self.on_failure = on_failure
         self.step_name: str | None = None
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
@@ -54,7 +60,7 @@ class Workflow(Generic[P, R]):
 
     def with_options(self, *, name: str) -> Workflow[P, R]:
         """This workflow for one call inside another, with its steps under another name."""
-        changed: Workflow[P, R] = Workflow(self.function, self.name, self.options)
+        changed: Workflow[P, R] = Workflow(self.function, self.name, self.options, self.on_failure)
         changed.step_name = checked_name(name, user_line())
         return changed
 
@@ -62,7 +68,7 @@ class Workflow(Generic[P, R]):
         """Traces it. Raises `SpecError` at the user's line for whatever cannot run."""
         if current_trace() is not None:
             raise SpecError(f'{user_line()}: workflow "{self.name}" cannot be traced inside another: call it')
-        graph = trace(self.name, self.function, self.interface)
+        graph = trace(self.name, self.function, self.interface, on_failure=self.on_failure)
         graph.options = self.options
         return graph
 
@@ -81,13 +87,16 @@ class Workflow(Generic[P, R]):
 def workflow(function: Callable[P, R], /) -> Workflow[P, R]: ...
 @overload
 def workflow(
-    *, name: str | None = None, timeout: Any = None, policy: str = "continue"
+    *, name: str | None = None, timeout: Any = None, policy: str = "continue", on_failure: Any = None
 ) -> Callable[[Callable[P, R]], Workflow[P, R]]: ...
 def workflow(function: Callable[..., Any] | None = None, /, *, name: str | None = None, **options: Any) -> Any:
     """Makes a workflow of a function: `@workflow`, or `@workflow(timeout="2h", policy="fail_fast")`.
 
     timeout: how long a run of it may take, from its start; then its steps are ended, and the run has failed.
     policy: after a failed step, `"continue"` (the default) runs whatever does not need it, `"fail_fast"` ends the rest.
+    on_failure: a task that takes `failure`, or a function that calls tasks with it (and with inputs of the workflow);
+    they run when the run has failed, before it ends. `failure` is a dict: run, project, workflow, path, type, message,
+    kind.
     """
     if function is None:
         return functools.partial(_make, name=name, options=options)
@@ -119,4 +128,8 @@ def _make(function: Callable[P, R], name: str | None, options: dict[str, Any]) -
             "its body only joins steps, and tasks may be async"
         )
     called = checked_name(name or function.__name__, place_of(function))
-    return Workflow(function, called, read_run_options(options, f'{place_of(function)}: workflow "{called}"'))
+    where = f'{place_of(function)}: workflow "{called}"'
+    on_failure = options.pop("on_failure", None)
+    if on_failure is not None and not callable(on_failure):
+        raise SpecError(f"{where}: on_failure is a task, or a function that calls tasks, not {on_failure!r}")
+    return Workflow(function, called, read_run_options(options, where), on_failure)

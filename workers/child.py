@@ -29,7 +29,8 @@ def runner(app: "CelestaApp") -> Runner:
 @lru_cache(maxsize=1)
 def _runner(app: "CelestaApp", pid: int) -> Runner:
     config = app.config
-    executor = ChosenExecutor(config, LiveLog(app.engine.client).write)
+    live = LiveLog(app.engine.client)
+    executor = ChosenExecutor(config, live.write, live.measure)
     made = Runner(app.engine, executor, name(pid), config.store_url)
     Leases(made).start()
     return made

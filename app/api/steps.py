@@ -8,6 +8,7 @@ from app.api.noun import Noun
 from app.api.schemas import Json, PageArguments, Ref, answer_with, moment, page_answer, page_schema
 from app.compiler.plan import Plan
 from app.db import db
+from app.live_metrics import with_live_metrics
 from app.models import STEP_STATES, Project, Run
 from app.services import run_query, step_query, workflow_query
 from app.stores import store
@@ -103,7 +104,7 @@ def show(project: Project, run: str, node: str) -> Response:
     """One step, by node or by path"""
     found, plan = _run(project, run)
     step = step_query.get(db.session, found, plan, node)
-    return answer_with(step_query.documents(db.session, found, plan, [step], store())[0])
+    return answer_with(with_live_metrics(run, step_query.documents(db.session, found, plan, [step], store())[0]))
 
 
 @routes.route(

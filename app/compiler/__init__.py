@@ -40,7 +40,7 @@ def compile_plan(spec: Document) -> Document:
         "outputs": {name: resolve(binding, index_of, set()) for name, binding in spec["outputs"].items()},
         "tasks": tasks,
         "steps": steps,
-        "roots": [index for index, step in enumerate(steps) if not step["parents"]],
+        "roots": [index for index, step in enumerate(steps) if not step["parents"] and "on_failure" not in step],
         "chords": [
             {"body": index, "header": step["parents"]} for index, step in enumerate(steps) if len(step["parents"]) > 1
         ],
@@ -57,12 +57,14 @@ def _step(step: Document, tasks: list[Document], task_index: dict[str, int], ind
     common = _common(step, index_of, parents)
     options = {name: tasks[task].get(name) for name in STEP_OPTIONS} | (step.get("options") or {})
     options = {name: tasks[task][name] for name in RARE_OPTIONS if name in tasks[task]} | options
+    handles = {"on_failure": True} if step.get("on_failure") else {}
     return {
         "path": step["path"],
         "task": task,
         "map": step.get("map"),
         "parents": sorted(parents),
         "children": [],
+        **handles,
         **common,
         **options,
     }

@@ -49,7 +49,7 @@ class _Call:
         self.defaults = {name: {"value": port["default"]} for name, port in ports.items() if port.get("default")}
         self.unknown = [name for name in step["inputs"] if name not in ports]
         self.missing = [name for name in ports if name not in step["inputs"] and name not in self.defaults]
-        alone = [one["path"] for one in self.spec["steps"]] == [self.spec["name"]]
+        alone = [one["path"] for one in self.spec["steps"] if not one.get("on_failure")] == [self.spec["name"]]
         self.prefix = None if alone else f"{step['path']}/"
 
     def path(self, inner: str) -> str:
@@ -57,8 +57,9 @@ class _Call:
 
     def ends(self) -> list[str]:
         """The steps that nothing inside waits for: who comes after the call comes after them."""
-        above = {parent for step in self.spec["steps"] for parent in parents_of(step)}
-        return [self.path(step["path"]) for step in self.spec["steps"] if step["path"] not in above]
+        steps = [step for step in self.spec["steps"] if not step.get("on_failure")]
+        above = {parent for step in steps for parent in parents_of(step)}
+        return [self.path(step["path"]) for step in steps if step["path"] not in above]
 
     def task(self, name: str) -> str:
         brought = "bundle" in self.spec["tasks"][name]  # by a reference of its own: it has a name of its own already
@@ -86,7 +87,7 @@ class _Link:
             else:
                 self._check(call)
                 tasks |= call.tasks()
-                steps += [self._inner(call, one) for one in call.spec["steps"]]
+                steps += [self._inner(call, one) for one in call.spec["steps"] if not one.get("on_failure")]
         outputs = {name: self._outer(one, f"outputs.{name}") for name, one in self.spec["outputs"].items()}
         if self.problems:
             raise SpecError("the spec cannot run", self.problems)

@@ -22,6 +22,7 @@ class Plan:
         "chords",
         "document",
         "fail_fast",
+        "handlers",
         "need",
         "parents",
         "roots",
@@ -42,6 +43,8 @@ class Plan:
         """The header of each step that is the body of a chord."""
         self.fail_fast: bool = document.get("policy") == "fail_fast"
         """Whether the first failure ends the run; else what does not need the failed step goes on."""
+        self.handlers: Sequence[int] = [index for index, step in enumerate(self.steps) if "on_failure" in step]
+        """Steps that run when the run has failed, and only then."""
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Plan":

@@ -16,7 +16,20 @@ from celesta.spec import validate as spec_problems
 Document = dict[str, Any]
 MOST_STEPS = 200_000
 STEP_FIELDS = frozenset(
-    ("path", "task", "inputs", "map", "after", "options", "guard", "branch", "merge", "outputs", "reference")
+    (
+        "path",
+        "task",
+        "inputs",
+        "map",
+        "after",
+        "options",
+        "guard",
+        "branch",
+        "merge",
+        "outputs",
+        "reference",
+        "on_failure",
+    )
 )
 
 

@@ -27,8 +27,8 @@ def preview(session: Session, run: Run, plan: Plan, kind: str, options: Document
     states = _states(session, run)
     steps = []
     for index in range(len(plan)):
-        if plan.in_place(index) is not None:
-            continue  # decided again from what its parents came to
+        if plan.in_place(index) is not None or index in plan.handlers:
+            continue  # decided again from what its parents came to; run only if this one fails too
         if takes_over and index not in anew:
             steps.append(_as_before(plan, index, states))
         else:

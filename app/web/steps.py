@@ -7,6 +7,7 @@ from werkzeug.wrappers import Response
 
 from app.db import current_config, db
 from app.guard import principal
+from app.live_metrics import with_live_metrics
 from app.models import STEP_TERMINAL, Project, Run, Step
 from app.services import artifact_query, cache_explain, run_query, step_query, workflow_query
 from app.services.question_answer import answer_question
@@ -61,7 +62,7 @@ def _page(project: Project, run: str, node: str, form: LaunchForm | None = None)
     row = step_query.get(db.session, found, plan, node)
     step_query.show_evidence(db.session, [row])
     place: dict[str, Any] = {"project": project.name, "run": run, "node": row.node}
-    document = step_query.documents(db.session, found, plan, [row], store())[0]
+    document = with_live_metrics(run, step_query.documents(db.session, found, plan, [row], store())[0])
     text = step_query.read_log(row, store(), offset=max(0, row.log_bytes - LOG_BYTES)).decode(errors="replace")
     return show(
         "step.html",

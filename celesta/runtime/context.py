@@ -14,7 +14,7 @@ import operator
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, SupportsFloat, SupportsIndex
 from urllib.parse import quote
@@ -48,6 +48,7 @@ class StepContext:
         secrets: Mapping[str, str] | None = None,
         checkpoints: str | os.PathLike[str] = "",
         token: str = "",
+        on_metric: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self.run_id = run_id
         self.step_path = step_path
@@ -58,6 +59,7 @@ class StepContext:
         self._secrets = {} if secrets is None else secrets
         self._checkpoints = checkpoints
         self._token = token
+        self._on_metric = on_metric
         self._checkpoint: Path | None = None
 
     def log_metric(self, name: str, value: SupportsFloat | SupportsIndex, *, step: SupportsIndex | None = None) -> None:
@@ -70,7 +72,10 @@ class StepContext:
             self._note(f"metric {name} = {number} (step {step}) is not recorded: " + _why_not(number))
             return
         at_ms = time.time_ns() // 1_000_000
-        self.metrics.append({"name": str(name)[:MAX_NAME], "value": number, "step": place, "at_ms": at_ms})
+        metric = {"name": str(name)[:MAX_NAME], "value": number, "step": place, "at_ms": at_ms}
+        self.metrics.append(metric)
+        if self._on_metric is not None:
+            self._on_metric(metric)
 
     def log_text(self, text: str) -> None:
         """Writes a line to the step's log."""

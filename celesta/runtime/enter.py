@@ -18,7 +18,7 @@ from celesta.errors import ContextError, LoadError
 
 _BESIDE_THE_SDK = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # Variables of the deployment that a step may see; database, broker, secret key and token are not its business.
-_SHOWN = {"CELESTA_HOME", "CELESTA_URL", "CELESTA_PROJECT", "CELESTA_S3_ENDPOINT_URL"}
+_SHOWN = {"CELESTA_HOME", "CELESTA_URL", "CELESTA_PROJECT", "CELESTA_S3_ENDPOINT_URL", "CELESTA_WEBHOOK_ALLOW"}
 
 
 def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from celesta.runtime import context as contexts
 from celesta.runtime import enter, leave
 from celesta.runtime.call import blank_result, call_step
 from celesta.runtime.failures import error_document
+from celesta.runtime.live import Metrics
 
 
 def perform_step(
@@ -40,6 +41,7 @@ def perform_step(
         secrets=secrets,
         checkpoints=checkpoints,
         token=document["token"],
+        on_metric=Metrics(),
     )
     contexts.own_process(context)
     for name, value in enter.variables(document).items():

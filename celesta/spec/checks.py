@@ -23,7 +23,7 @@ from celesta.spec.shapes import (
     ref_problems,
     task_problems,
 )
-from celesta.types import TypeDoc, accepts, inside
+from celesta.types import FAILURE_TYPE, TypeDoc, accepts, inside
 
 PATH = re.compile(r"\w[\w.\- ]*(#\d+)?(/\w[\w.\- ]*(#\d+)?)*")
 POLICIES = ("continue", "fail_fast")
@@ -73,6 +73,8 @@ class _Checks:
         self.outputs: dict[str, dict[str, TypeDoc]] = {}  # of each step whose task is known, by path
         self.parents: dict[str, list[str]] = {}
         self.branches: set[str] = set()
+        self.handlers: set[str] = set()  # steps that run when the run has failed
+        self._handles = False
         self._fits: dict[tuple[int, int], str | None] = {}
 
     def run(self) -> Iterator[Problem]:
@@ -81,6 +83,7 @@ class _Checks:
             path = step.get("path") if isinstance(step, dict) else None
             if not isinstance(path, str) or path not in self.parents:
                 continue
+            self._handles = path in self.handlers
             if "branch" in step or "merge" in step:
                 yield from self._in_place(step, f"steps.{path}")
             elif "reference" in step:
@@ -89,6 +92,7 @@ class _Checks:
                 yield from self._step(step, f"steps.{path}")
             yield from self._guard(step.get("guard"), f"steps.{path}.guard", self.parents[path])
         yield from self._results()
+        yield from self._apart()
         cycle = find_cycle(self.parents)
         if cycle:
             yield Problem("steps", f"the steps wait for each other in a cycle: {' -> '.join(cycle)}")
@@ -103,6 +107,8 @@ class _Checks:
             if path in self.parents:
                 yield Problem(f"steps.{path}", "there are two steps of this path")
             self.parents[path] = []
+            if step.get("on_failure"):
+                self.handlers.add(path)
             if "branch" in step or "merge" in step:
                 self.outputs[path] = _ports_of(step)
                 self.branches |= {path} if "branch" in step else set()
@@ -115,6 +121,15 @@ class _Checks:
                 yield Problem(f"steps.{path}.task", f"there is no task {name!r} in this spec")
             else:
                 self.outputs[path] = task.mapped_outputs if step.get("map") is not None else task.outputs
+
+    def _apart(self) -> Iterator[Problem]:
+        """What runs when the run has failed waits for nothing else, and nothing else waits for it."""
+        for path, parents in self.parents.items():
+            for parent in parents:
+                if (parent in self.handlers) != (path in self.handlers):
+                    yield Problem(
+                        f"steps.{path}", f'one of it and "{parent}" runs on failure only, so neither can wait'
+                    )
 
     def _step(self, step: dict[str, Any], where: str) -> Iterator[Problem]:
         path, task, inputs, mapped = step["path"], self.tasks[step["task"]], step.get("inputs"), step.get("map")
@@ -207,6 +222,9 @@ class _Checks:
                     yield Problem(where, self._unknown_output(path, output))
                 elif given is not None and (reason := self._reason(wanted, given)):
                     yield Problem(where, f'{reason} by output "{output}" of step "{path}"')
+            case {"failure": True} if self._handles:
+                if reason := self._reason(wanted, FAILURE_TYPE):
+                    yield Problem(where, f"{reason} by the failure")
             case {"value": ref}:
                 yield from ref_problems(ref, wanted, where)
             case {"input": str() as name}:
@@ -233,6 +251,7 @@ class _Checks:
 
     def _results(self) -> Iterator[Problem]:
         declared = {one["name"]: one["type"] for one in self.spec["interface"]["outputs"]}
+        self._handles = False
         for name, wanted in declared.items():
             if name not in self.spec["outputs"]:
                 yield Problem(f"outputs.{name}", "is declared and not bound")

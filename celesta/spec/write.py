@@ -22,7 +22,7 @@ from celesta.containers import ContainerTask
 from celesta.environment import environment_lock
 from celesta.errors import CodecError, NotFoundError, SpecError
 from celesta.frames import place_of
-from celesta.graph import Graph, Step
+from celesta.graph import FAILURE, Graph, Step
 from celesta.interface import Interface
 from celesta.layout import Layout, is_local, main_name, module_path
 from celesta.options import DEFAULTS
@@ -165,6 +165,7 @@ class _Writer:
             "map": step.mapped,
             "after": step.after,
             "options": step.task.overrides,
+            **({"on_failure": True} if step.on_failure else {}),
         }
 
     def _interface(self, interface: Interface, line: str) -> dict[str, Any]:
@@ -179,6 +180,8 @@ class _Writer:
         if isinstance(value, Promise):
             if value._path is None:
                 return {"input": value._output}
+            if value._path == FAILURE:
+                return {"failure": True}
             return {"step": value._path, "output": value._output}
         if not holds_promise(value):
             return {"value": self._ref(value, wanted, line, what)}

@@ -2,6 +2,7 @@
 import { follow } from "./stream.js";
 
 const SWAP_MS = 300;
+const MEASURED_MS = 2000;
 const relative = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
 const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
 
@@ -50,8 +51,11 @@ function followParts() {
     let waiting = 0;
     const later = () => { waiting ||= setTimeout(() => { waiting = 0; swap(); }, SWAP_MS); };
     const node = part.dataset.liveNode;
+    // What a step measures while it runs is no event.
+    const measured = node ? setInterval(() => { if (!document.hidden) later(); }, MEASURED_MS) : 0;
     const end = follow(part.dataset.live, (kind, body) => {
       if (!node || body.node === node || kind === "run.recorded") later();
+      if (kind === "run.recorded" || kind === "step.settled" && body.node === node) clearInterval(measured);
       if (kind === "run.recorded" && node) end();
     }, later, later);
   }

@@ -1,10 +1,13 @@
 """What people decide about runs, and what ends a run that takes too long: on a real stack, to the last process."""
 
-from collections.abc import Callable
+import json
+import threading
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from time import monotonic
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -169,3 +172,64 @@ def test_a_run_that_goes_on_is_not_recovered(stack: Stack, launch: Callable[...,
     stack.cli("runs", "cancel", run)
     assert ended(stack, run)["status"] == "cancelled"
     assert not alive(pids)
+
+
+class Listener(BaseHTTPRequestHandler):
+    heard: ClassVar[list[Any]] = []
+
+    def do_POST(self) -> None:
+        self.heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    Listener.heard.clear()
+    made = HTTPServer(("127.0.0.1", 0), Listener)
+    thread = threading.Thread(target=made.serve_forever, args=(0.02,), daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{made.server_port}/hook"
+    made.shutdown()
+    thread.join()
+    made.server_close()
+
+
+def test_a_failed_run_tells_a_webhook_which_is_not_called_inside_unless_it_may_be(
+    stack: Stack, new_stack: Callable[..., Stack], tmp_path: Path, address: str
+) -> None:
+    arguments = ("run", STUBBORN, "watched", "--folder", tmp_path, "--address", address)
+    allowed = new_stack("--workers", 1, CELESTA_WEBHOOK_ALLOW="127.0.0.1")
+    told = allowed.json(*arguments, status=1)
+    assert told["steps"]["succeeded"] == 2
+    (heard,) = Listener.heard
+    assert {name: heard[name] for name in ("run", "path", "type", "message")} == {
+        "run": told["run_id"], "path": "count", "type": "ValueError", "message": "number 3 needs help",
+    }  # fmt: skip
+    assert notes(tmp_path, "failure") == ["count"]
+    refused = stack.json(*arguments, status=1)
+    assert len(Listener.heard) == 1
+    steps = {step["path"]: step for step in stack.json("runs", "show", refused["run_id"])["step_list"]}
+    assert "CELESTA_WEBHOOK_ALLOW" in steps["on_failure/webhook"]["error"]["message"]
+    assert stack.json("runs", "show", refused["run_id"])["error"]["path"] == "count"
+    assert stack.json(*arguments, "--number", 4)["steps"]["total"] == 1, "no failure, nothing to tell"
+
+
+def test_metrics_are_seen_while_the_step_runs(stack: Stack, launch: Callable[..., str], tmp_path: Path) -> None:
+    from celesta.client import Client
+
+    run = launch("measuring")
+    with Client(stack.url) as client:
+
+        def losses() -> list[float]:
+            step = client.step(run, "measure")
+            return [metric["value"] for metric in step["metrics"] if step["state"] == "running"]
+
+        wait_until(lambda: len(losses()) == 3, 30, "the metrics of a step that runs")
+        assert losses() == [1.0, 0.5, 1 / 3]
+        (tmp_path / "go").touch()
+        assert ended(stack, run)["status"] == "succeeded"
+        assert len(client.step(run, "measure")["metrics"]) == 3

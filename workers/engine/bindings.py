@@ -17,6 +17,10 @@ Outcomes = Mapping[str, Mapping[str, Ref]]
 """Outputs by node."""
 
 
+FAILURE = "!"
+"""In the place of a node: what is told of the run's failure to the steps that run on it."""
+
+
 class Resolver:
     """Binds steps of one run. Keeps the item lists it took apart, since every item of a map asks for the same."""
 
@@ -58,6 +62,8 @@ class Resolver:
             return dict(binding["value"])
         if "input" in binding:
             return dict(frame.inputs[binding["input"]])
+        if "failure" in binding:
+            return dict(outcomes[FAILURE]["failure"])
         if "step" in binding:
             return dict(self._made(frame, binding["step"], outcomes)[binding["output"]])
         if "list" in binding:
@@ -107,6 +113,8 @@ def parents_of(view: View, nodes: Iterable[str]) -> list[str]:
     for node in nodes:
         frame, index, item = view.frame(node), index_of(node), item_of(node)
         mapped = frame.plan.mapped(index) or ()
+        if "on_failure" in frame.plan.steps[index]:
+            seen[FAILURE] = None
         for name, binding in frame.plan.bindings(index).items():
             if item is not None and name in mapped and "list" in binding:
                 binding = binding["list"][item]

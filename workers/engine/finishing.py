@@ -11,22 +11,27 @@ from celesta.codecs import encode
 from celesta.errors import CelestaError, Skipped
 from workers.engine import events, keys, settling
 from workers.engine.core import CHUNK, Engine
+from workers.engine.handling import handle
 from workers.engine.views import View
 
 log = logging.getLogger(__name__)
 
 COUNTED = ("succeeded", "cached", "failed", "skipped", "cancelled")
+COUNTERS = [f"n_{name}" for name in COUNTED]
 
 
 def finish(engine: Engine, view: View) -> bool:
-    """Emits `run.finished`, once however often it is called. False: done before, or the store cannot answer now."""
-    facts = engine.client.hmget(keys.meta(view.run), ["control", "cause", "error", *(f"n_{name}" for name in COUNTED)])
-    control, cause, error_text, *numbers = facts
+    """Emits `run.finished`, once however often it is called.
+
+    False: done before, or the store cannot answer now, or the steps that run on failure come first.
+    """
+    facts = engine.client.hmget(keys.meta(view.run), ["control", "cause", "handled", "error", *COUNTERS])
+    control, cause, handled, error_text, *numbers = facts
     counts = {name: int(number or 0) for name, number in zip(COUNTED, numbers, strict=True)}
     counts = {"total": sum(counts.values()), **counts}
     error = json.loads(error_text) if error_text else None
     outputs: dict[str, Any] = {}
-    if control == b"cancel" and cause is None:
+    if control == b"cancel" and cause is None and handled is None:
         status = "cancelled"
     elif error is not None:
         status = "failed"
@@ -40,6 +45,9 @@ def finish(engine: Engine, view: View) -> bool:
             status = "failed"
             told = settling.error_of(str(problem), type(problem).__name__, problem.kind)
             error = {"path": "", **{name: told[name] for name in ("type", "message", "kind")}}
+    if error is not None and status == "failed" and view.plan.handlers and handled is None:
+        handle(engine, view, error)
+        return False
     event = events.run_finished(view, status, outputs, error, counts)
     reply = engine.call("finish", view.run, epoch=view.epoch, finished=event)
     return bool(reply.get("done"))

@@ -74,3 +74,8 @@ def member(run: str, node: str) -> str:
 def live_log(run: str, node: str, token: str) -> str:
     """Stream of a running attempt's log (field `d`)."""
     return f"celesta:log:{run}:{node}:{token}"
+
+
+def live_metrics(run: str, node: str, token: str) -> str:
+    """List of what a running attempt has measured so far, as JSON."""
+    return f"celesta:metrics:{run}:{node}:{token}"

@@ -1,11 +1,14 @@
-"""The log of a running attempt, as it comes: a short-lived Redis stream for those who watch.
+"""The log and the metrics of a running attempt, as they come: short-lived keys in Redis for those who watch.
 
-The executor calls `write` while an attempt runs longer than a moment; the whole log is in the store at its end. Keeps
-at most 256 kB of one attempt. A Redis that does not answer costs the watchers a piece, and the step nothing.
+The executor calls `write` and `measure` while an attempt runs longer than a moment; the whole of both is in the store
+at its end. Keeps at most 256 kB of one attempt's log. A Redis that does not answer costs the watchers a piece, and the
+step nothing.
 """
 
 import contextlib
+import json
 from collections import OrderedDict, deque
+from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -28,6 +31,15 @@ class LiveLog:
         """Appends a piece."""
         with contextlib.suppress(RedisError):
             self._append(keys.live_log(run, node, token), data)
+
+    def measure(self, run: str, node: str, token: str, metrics: list[dict[str, Any]]) -> None:
+        """Appends metrics; all of them are in the result at the end."""
+        key = keys.live_metrics(run, node, token)
+        with contextlib.suppress(RedisError):
+            pipe = self.client.pipeline(transaction=False)
+            pipe.rpush(key, *(json.dumps(metric) for metric in metrics))
+            pipe.expire(key, KEPT_SECONDS)
+            pipe.execute()
 
     def _append(self, key: str, data: bytes) -> None:
         pieces = self._pieces.setdefault(key, deque())

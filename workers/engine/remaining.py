@@ -19,7 +19,9 @@ def remaining(engine: Engine, view: View) -> list[Entry]:
         node.decode(): record.split(b"|", 1)[0].decode()
         for node, record in engine.client.hgetall(keys.states(view.run)).items()
     }
-    nodes = [str(index) for index in range(len(view.plan)) if states.get(str(index)) not in ENDS_ITSELF]
+    left_out = () if engine.client.hexists(keys.meta(view.run), "handled") else view.plan.handlers
+    indexes = [index for index in range(len(view.plan)) if index not in left_out]
+    nodes = [str(index) for index in indexes if states.get(str(index)) not in ENDS_ITSELF]
     for node in [node for node, state in states.items() if state == "open"]:
         width = int(engine.client.hget(keys.counts(view.run), f"{node}#w") or 0)
         parts = [f"{node}{'/' if view.is_dynamic(node) else '.'}{part}" for part in range(width)]

@@ -25,7 +25,7 @@ def take_over(engine: Engine, source: "Source", plan: Plan) -> None:
     """Lays out what the run may take over. Twice is once; a run without an origin costs nothing."""
     if source.reusable is None:
         return
-    anew = affected(plan, source.options.get("again", ()), source.options.get("changed", ()))
+    anew = {*affected(plan, source.options.get("again", ()), source.options.get("changed", ())), *plan.handlers}
     kept = ((path, json.dumps(asdict(found))) for node, path, found in source.reusable() if _top(node) not in anew)
     while part := dict(islice(kept, CHUNK)):
         engine.client.hset(keys.reuse(source.run), mapping=part)

@@ -64,7 +64,7 @@ def resume(engine: Engine, source: Source) -> None:
 def _open(engine: Engine, source: Source, epoch: int, adopted: Mapping[str, Adopted], waits: Waits) -> None:
     plan = engine.views.plan(source.plan)
     take_over(engine, source, plan)
-    rebuilt = epoch > 1
+    rebuilt, known = epoch > 1, len(plan) - len(plan.handlers)
     engine.call(
         "load",
         source.run,
@@ -73,12 +73,12 @@ def _open(engine: Engine, source: Source, epoch: int, adopted: Mapping[str, Adop
         inputs=json.dumps(source.inputs),
         options=json.dumps(source.options),
         epoch=epoch,
-        known=len(plan),
+        known=known,
         rebuilt=int(rebuilt),
         control=source.control,
         timeout_ms=_timeout_ms(engine, plan, source),
         lease=engine.lease_ms,
-        started=events.run_started(source.run, source.project, len(plan)),
+        started=events.run_started(source.run, source.project, known),
     )
     engine.views.forget(source.run)
     view = engine.views.of(source.run)

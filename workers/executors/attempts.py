@@ -16,12 +16,12 @@ import threading
 import time
 
 from celesta.errors import StoreError
-from celesta.runtime import checkpoints, leave, verdicts
+from celesta.runtime import checkpoints, leave, live, verdicts
 from celesta.runtime.zygote.base import IMPORT_SECONDS
 from celesta.runtime.zygote.bundle import KILL_GRACE_SECONDS
 from celesta.runtime.zygote.wire import receive_bytes
 from celesta.store import Store
-from workers.executors.base import Document, OnLog
+from workers.executors.base import Document, OnLog, OnMetrics
 from workers.executors.lanes import Child, Lane, LaneEnded
 
 log = logging.getLogger(__name__)
@@ -37,12 +37,18 @@ class Attempt:
     """An attempt at a step, from its submission to its result document."""
 
     def __init__(
-        self, document: Document, store: Store, on_log: OnLog | None, worker: str, checkpoints: str | os.PathLike[str]
+        self,
+        document: Document,
+        store: Store,
+        on_log: OnLog | None,
+        worker: str,
+        checkpoints: str | os.PathLike[str],
+        on_metrics: OnMetrics | None = None,
     ) -> None:
         self.document = document
         self.key = (document["run"], document["node"], document["token"])
         self._store = store
-        self._on_log = on_log
+        self._on_log, self._on_metrics = on_log, on_metrics
         self._worker = worker
         self._checkpoints = checkpoints
         self._timeout: float | None = document.get("timeout_seconds")
@@ -51,7 +57,7 @@ class Attempt:
         self._lock = threading.Lock()
         self._lane: Lane | None = None
         self._child: Child | None = None
-        self._sent_bytes = 0
+        self._sent_bytes = self._read_metrics = 0
         self._notes = b""
 
     # From other threads
@@ -167,6 +173,7 @@ class Attempt:
                 deadline = None
             if look_at_log is not None and now >= look_at_log:
                 self._send_log(child)
+                self._send_metrics(child)
                 look_at_log = now + LIVE_LOG_EVERY_SECONDS
             moments = [moment for moment in (deadline, look_at_log) if moment is not None]
             if lane.wait(child, min(moments) - time.monotonic() if moments else None):
@@ -179,6 +186,17 @@ class Attempt:
             return
         while self._on_log is not None and (data := os.pread(child.log, _LOG_CHUNK_BYTES, self._sent_bytes)):
             self._tell(data)
+
+    def _send_metrics(self, child: Child) -> None:
+        """Hands out what was measured since the last time. The whole is in the result."""
+        if self._on_metrics is None:
+            return
+        found, self._read_metrics = live.read(child.pid, self._read_metrics)
+        try:
+            if found:
+                self._on_metrics(*self.key, found)
+        except Exception:  # As for the log.
+            self._on_metrics = None
 
     def _tell(self, data: bytes) -> None:
         if self._on_log is None:

@@ -17,6 +17,8 @@ from celesta.errors import ConfigError
 Document = dict[str, Any]
 # Takes a piece of a running attempt's log: `on_log(run, node, token, data)`.
 OnLog = Callable[[str, str, str, bytes], None]
+# Takes what a running attempt has measured since the last time: `on_metrics(run, node, token, metrics)`.
+OnMetrics = Callable[[str, str, str, list[Document]], None]
 
 KNOWN = {
     "kubernetes": "workers.executors.kubernetes.executor:KubernetesExecutor",
@@ -70,9 +72,12 @@ class Executor:
     name: str = ""
     """The known name or dotted path by which it was found."""
 
-    def __init__(self, config: ExecutorConfig, on_log: OnLog | None = None) -> None:
+    def __init__(
+        self, config: ExecutorConfig, on_log: OnLog | None = None, on_metrics: OnMetrics | None = None
+    ) -> None:
         self.config = config
         self.on_log = on_log
+        self.on_metrics = on_metrics
 
     def submit(self, document: Document) -> Document | None:
         """Runs the attempt that this step document describes, and returns its result document, durable in the store.
@@ -103,7 +108,9 @@ class Executor:
         """Gives back what the executor holds; attempts that run are ended."""
 
 
-def get(name: str, config: ExecutorConfig, on_log: OnLog | None = None) -> Executor:
+def get(
+    name: str, config: ExecutorConfig, on_log: OnLog | None = None, on_metrics: OnMetrics | None = None
+) -> Executor:
     """The executor of a known name or a dotted path (`package.module:Class`), imported when it is asked for."""
     path = KNOWN.get(name, name)
     module, _, attribute = path.partition(":")
@@ -118,6 +125,6 @@ def get(name: str, config: ExecutorConfig, on_log: OnLog | None = None) -> Execu
         raise ConfigError(f"executor {name!r} cannot be loaded: {error}") from error
     if not (isinstance(found, type) and issubclass(found, Executor)):
         raise ConfigError(f"executor {name!r} is not a subclass of workers.executors.Executor")
-    executor = found(config, on_log)
+    executor = found(config, on_log, on_metrics)
     executor.name = name
     return executor

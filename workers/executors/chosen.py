@@ -12,7 +12,7 @@ from celesta.errors import CelestaError
 from celesta.runtime import verdicts
 from celesta.runtime.failures import error_document, plain_error
 from celesta.store import open_store
-from workers.executors.base import Document, Executor, ExecutorConfig, Later, OnLog, get
+from workers.executors.base import Document, Executor, ExecutorConfig, Later, OnLog, OnMetrics, get
 
 log = logging.getLogger(__name__)
 
@@ -20,8 +20,10 @@ log = logging.getLogger(__name__)
 class ChosenExecutor(Executor):
     """Hands each attempt to the executor of its step."""
 
-    def __init__(self, config: ExecutorConfig, on_log: OnLog | None = None) -> None:
-        super().__init__(config, on_log)
+    def __init__(
+        self, config: ExecutorConfig, on_log: OnLog | None = None, on_metrics: OnMetrics | None = None
+    ) -> None:
+        super().__init__(config, on_log, on_metrics)
         self.name = config.executor
         self._made: dict[str, Executor] = {}
 
@@ -29,7 +31,7 @@ class ChosenExecutor(Executor):
         """The executor of this name. Raises `ConfigError` when there is none."""
         found = self._made.get(name)
         if found is None:
-            found = self._made[name] = get(name, self.config, self.on_log)
+            found = self._made[name] = get(name, self.config, self.on_log, self.on_metrics)
         return found
 
     def submit(self, document: Document) -> Document | None:

@@ -33,7 +33,7 @@ from celesta.runtime.failures import plain_error
 from celesta.runtime.zygote.bundle import Wanted
 from celesta.store import open_store
 from workers.executors.attempts import Attempt
-from workers.executors.base import Capabilities, Document, Executor, ExecutorConfig, Later, OnLog
+from workers.executors.base import Capabilities, Document, Executor, ExecutorConfig, Later, OnLog, OnMetrics
 from workers.executors.lanes import Lane, LaneEnded, Refused
 from workers.executors.slots import MILLI, Ask, Claim, Slots
 from workers.executors.zygote import Zygote, running_zygote, start_zygote
@@ -53,8 +53,10 @@ class ProcessExecutor(Executor):
 
     capabilities: ClassVar[Capabilities] = Capabilities(live_logs=True)
 
-    def __init__(self, config: ExecutorConfig, on_log: OnLog | None = None) -> None:
-        super().__init__(config, on_log)
+    def __init__(
+        self, config: ExecutorConfig, on_log: OnLog | None = None, on_metrics: OnMetrics | None = None
+    ) -> None:
+        super().__init__(config, on_log, on_metrics)
         self._store = open_store(config.store_url, config.s3_endpoint_url)
         self._bundles = Path(config.home) / "bundles"
         self._checkpoints = Path(config.home) / "checkpoints"
@@ -66,7 +68,7 @@ class ProcessExecutor(Executor):
         """Runs the attempt; its result document (see the base class)."""
         if os.getpid() != self._pid:
             self._forget()
-        attempt = Attempt(document, self._store, self.on_log, self._worker, self._checkpoints)
+        attempt = Attempt(document, self._store, self.on_log, self._worker, self._checkpoints, self.on_metrics)
         self._attempts[attempt.key] = attempt
         try:
             wanted, envelope = self._prepare(document)

@@ -5,7 +5,7 @@ import signal
 import time
 from pathlib import Path
 
-from celesta import task, unmapped, workflow
+from celesta import current, task, unmapped, webhook, workflow
 
 
 def note(folder: str, name: str) -> None:
@@ -94,3 +94,33 @@ def stages(folder: str, n: int = 1, m: int = 10, seconds: float = 0.0) -> int:
     one = first(folder=folder, n=n)
     two = slowly(folder=folder, n=one, seconds=seconds)
     return add(folder=folder, values=[two, slowly.with_options(name="beside")(folder=folder, n=m, seconds=0.0)])
+
+
+@task
+def keep(folder: str, failure: dict) -> None:
+    with (Path(folder) / "failure").open("a") as file:
+        file.write(f"{failure['path']}\n")
+
+
+def tell(failure, folder, address):
+    keep(folder=folder, failure=failure)
+    webhook(url=address, body=failure)
+
+
+@workflow(on_failure=tell)
+def watched(folder: str, address: str, number: int = 3) -> int:
+    return count(folder=folder, number=number)
+
+
+@task
+def measure(folder: str) -> None:
+    for step in range(3):
+        current().log_metric("loss", 1 / (step + 1), step=step)
+    note(folder, "measured")
+    while not (Path(folder) / "go").exists():
+        time.sleep(0.05)
+
+
+@workflow
+def measuring(folder: str) -> None:
+    measure(folder=folder)

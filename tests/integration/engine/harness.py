@@ -49,6 +49,7 @@ class Planned:
         dynamic: bool = False,
         retry: dict[str, Any] | None = None,
         resources: dict[str, Any] | None = None,
+        on_failure: bool = False,
         **inputs: Binding,
     ) -> int:
         cached = {"version": None, "ignore": [], "environment": False, "ttl_seconds": None} if cache else None
@@ -57,6 +58,8 @@ class Planned:
         document = _task(task, list(inputs), cached) | {"kind": "dynamic" if dynamic else "python"}
         policy = {"max": retries, "backoff_seconds": 0.05, "factor": 2.0, **(retry or {})}
         more = {"cache": cached, "retry": policy, "resources": resources, "map": map_over}
+        if on_failure:
+            more["on_failure"] = True
         return self._append(task, document, inputs, after, guard, **more)
 
     def branch(self, test: Any, guard: tuple[int, bool] | None = None, **inputs: Binding) -> int:
@@ -120,7 +123,9 @@ class Planned:
             "outputs": outputs,
             "tasks": self.tasks,
             "steps": self.steps,
-            "roots": [index for index, step in enumerate(self.steps) if not step["parents"]],
+            "roots": [
+                index for index, step in enumerate(self.steps) if not step["parents"] and "on_failure" not in step
+            ],
             "chords": [
                 {"body": index, "header": step["parents"]}
                 for index, step in enumerate(self.steps)

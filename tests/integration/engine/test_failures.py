@@ -38,7 +38,7 @@ def sweep(world: World) -> None:
     """Lets all deadlines pass, and sweeps."""
     for name in world.client.zrange(keys.INFLIGHT, 0, -1):
         world.client.zadd(keys.INFLIGHT, {name: 1})
-    overdue.sweep(world.engine, lambda: 0, lambda run: None)
+    overdue.sweep(world.engine, lambda: 0, lambda run: None, lambda run, nodes: {})
 
 
 def to_the_end(world: World) -> Any:
@@ -190,7 +190,7 @@ def test_a_run_that_takes_too_long_has_failed_and_its_steps_are_ended(world: Wor
     world.worker.batch = batch
     batch.next()
     world.client.zadd(keys.INFLIGHT, {f"r1|{keys.TIMEOUT}": 1})
-    overdue.sweep(world.engine, lambda: 0, lambda run: None)
+    overdue.sweep(world.engine, lambda: 0, lambda run: None, lambda run, nodes: {})
     Leases(world.worker).tick()
     assert batch.stopped == {"0": "cancelled"}
     sweep(world)
@@ -216,7 +216,7 @@ def test_a_rebuild_gives_a_run_no_more_time(world: World) -> None:
     digest = world.plan(plan)
     started_ms = overdue.now_ms(world.client) - 60_000
     rebuild(world.engine, world.source("r1", digest, status="running", started_ms=started_ms))
-    overdue.sweep(world.engine, lambda: 0, lambda run: None)
+    overdue.sweep(world.engine, lambda: 0, lambda run: None, lambda run, nodes: {})
     assert to_the_end(world)["error"]["type"] == "Timeout"
 
 
@@ -275,3 +275,107 @@ def test_a_paused_run_can_be_cancelled(world: World) -> None:
     assert world.finished()["status"] == "cancelled"
     control(world.engine, "r1", "run")
     assert world.states() == {"0": "cancelled"}
+
+
+# What runs when a run has failed
+
+
+def _watched(world: World, *, policy: str = "continue", x: int = 1) -> str:
+    """A run whose step 0 fails when x is 1; on failure 2 is told, and 3 after it; one of the run's own is 1."""
+    plan = Planned(options={"policy": policy})
+    plan.add("odd", x=value(x + 1))
+    plan.add("one")
+    plan.add("tell", on_failure=True, failure={"failure": True})
+    plan.add("double", on_failure=True, x=step(2))
+    world.functions["tell"] = lambda failure: told.append(failure) or 21
+    told: list[Any] = []
+    world.told = told  # type: ignore[attr-defined]
+    return world.plan(plan, result=step(0))
+
+
+@pytest.mark.parametrize("policy", ["continue", "fail_fast"])
+def test_the_steps_for_a_failure_run_once_the_rest_is_over(world: World, policy: str) -> None:
+    world.start("r1", _watched(world, policy=policy))
+    world.drain()
+    finished = world.finished()
+    assert finished["status"] == "failed"
+    assert finished["error"]["path"] == "odd#0"
+    assert world.states()["3"] == "succeeded"
+    assert finished["counts"]["total"] == 4
+    assert world.executor.ran[-2:] == ["2", "3"]
+    assert world.told == [  # type: ignore[attr-defined]
+        {
+            "run": "r1", "project": "p", "workflow": "test", "path": "odd#0", "type": "ValueError",
+            "message": "no luck with [2]", "kind": "user",
+        }
+    ]  # fmt: skip
+    assert world.client.zcard(keys.INFLIGHT) == 0
+
+
+def test_they_do_not_run_when_it_succeeds_or_is_cancelled(world: World) -> None:
+    digest = _watched(world, x=0)
+    world.start("r1", digest)
+    world.drain()
+    assert world.finished("r1")["counts"]["total"] == 2
+    world.start("r2", _watched(world))
+    control(world.engine, "r2", "cancel")
+    assert world.finished("r2")["status"] == "cancelled"
+    world.drain()
+    assert set(world.states("r2")) == {"0", "1"}
+
+
+def test_a_failure_of_theirs_is_not_the_runs(world: World) -> None:
+    digest = _watched(world, policy="fail_fast")
+    del world.functions["tell"]
+    world.start("r1", digest)
+    world.drain()
+    finished = world.finished()
+    assert finished["error"]["path"] == "odd#0"
+    assert (world.states()["2"], world.states()["3"]) == ("failed", "upstream_failed")
+
+
+def test_a_run_that_took_too_long_tells_of_it(world: World) -> None:
+    plan = Planned(options={"timeout_seconds": 5.0})
+    plan.add("one")
+    plan.add("tell", on_failure=True, failure={"failure": True})
+    told: list[Any] = []
+    world.functions["tell"] = lambda failure: told.append(failure["type"]) or 1
+    world.start("r1", world.plan(plan))
+    world.client.zadd(keys.INFLIGHT, {f"r1|{keys.TIMEOUT}": 1})
+    overdue.sweep(world.engine, lambda: 0, lambda run: None, lambda run, nodes: {})
+    world.drain()
+    assert told == ["Timeout"]
+    assert world.finished()["status"] == "failed"
+
+
+def test_people_may_cancel_what_runs_on_a_failure_and_the_run_has_failed(world: World) -> None:
+    world.start("r1", _watched(world))
+    world.work()
+    world.work()
+    control(world.engine, "r1", "cancel")
+    world.drain()
+    assert world.finished()["status"] == "failed"
+    assert (world.states()["2"], world.states()["3"]) == ("cancelled", "cancelled")
+
+
+def test_a_crash_before_they_are_sent_loses_them_not(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.start("r1", _watched(world))
+    with monkeypatch.context() as patch:
+        patch.setattr("workers.engine.completing.finish", lambda *_: None)
+        world.drain()
+    assert world.finished() is None
+    to_the_end(world)
+    assert len(world.told) == 1  # type: ignore[attr-defined]
+
+
+def test_what_they_did_is_not_done_again_after_redis_was_lost(world: World) -> None:
+    digest = _watched(world)
+    world.start("r1", digest)
+    for _ in range(3):
+        world.work()
+    assert len(world.told) == 1  # type: ignore[attr-defined]
+    world.client.flushall()
+    world.queue.clear()
+    rebuild(world.engine, world.source("r1", digest, status="running"))
+    assert to_the_end(world)["status"] == "failed"
+    assert len(world.told) == 1  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Modules of users for the tests of code digests."""
+"""What tests of the SDK share: modules of users for code digests, and workflows that run locally."""
 
 import importlib.util
 import itertools
@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from celesta.source import code_digest
+from tests.unit.celesta.local_flow import MODULE, Flow
 
 _count = itertools.count()
 
@@ -57,3 +58,10 @@ def project(tmp_path: Path) -> Iterator[Project]:
     for name in set(sys.modules) - modules:
         if name.startswith(("flow", "lib_")):
             del sys.modules[name]
+
+
+@pytest.fixture
+def flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Flow:
+    flow = Flow(tmp_path)
+    monkeypatch.setitem(sys.modules, MODULE, flow.module)
+    return flow

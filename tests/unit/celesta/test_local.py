@@ -15,14 +15,7 @@ from celesta.errors import InputError, SpecError
 from celesta.files import File
 from celesta.runtime.context import current
 from celesta.store import step_prefix
-from tests.unit.celesta.local_flow import CACHED, INT, MODULE, Flow, build, counts, double, load, out, total
-
-
-@pytest.fixture
-def flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Flow:
-    flow = Flow(tmp_path)
-    monkeypatch.setitem(sys.modules, MODULE, flow.module)
-    return flow
+from tests.unit.celesta.local_flow import CACHED, INT, Flow, build, counts, double, load, out, total
 
 
 def test_a_workflow_runs_in_the_order_of_its_data(flow: Flow) -> None:
@@ -345,33 +338,3 @@ def test_a_step_is_told_where_it_is_by_variables_as_on_a_server(flow: Flow) -> N
     ended = flow.run()
     assert flow.value(ended) == [ended.run_id, "peek", "1"]
     assert "CELESTA_RUN_ID" not in os.environ
-
-
-def test_a_fail_fast_run_cancels_what_comes_after_a_failure(flow: Flow) -> None:
-    def bad(x: int) -> int:
-        raise ValueError(x)
-
-    def good() -> int:
-        return 1
-
-    flow.step(flow.task(bad, "x"), map=["x"], x=[1, 2])
-    flow.step(flow.task(good))
-    flow.options = {"policy": "fail_fast"}
-    run = flow.run()
-    assert run.status == "failed"
-    assert run.states == {"bad[0]": "failed", "bad[1]": "cancelled", "good": "cancelled"}
-
-
-def test_each_kind_of_failure_has_a_budget_of_its_own_here_too(flow: Flow) -> None:
-    failures: list[BaseException] = [MemoryError(), ValueError(), MemoryError(), ConnectionError()]
-
-    def flaky() -> int:
-        if failures:
-            raise failures.pop(0)
-        return 1
-
-    policy = {"max": 2, "backoff_seconds": 0.0, "factor": 1.0, "out_of_memory": 2, "on": ["OSError", "ValueError"]}
-    flow.step(flow.task(flaky, retry=policy))
-    assert flow.run().status == "succeeded"
-    failures.append(KeyError())
-    assert flow.run(refresh=True).status == "failed", "it is not named"

@@ -7,6 +7,7 @@
 --   admit:  {node, need | map's node, hold, park {e, ms, until, ends}}
 --   open: {n, need, width, e, t token of the attempt that opens a plan, due, frame what is kept of that plan}
 --   opened: node   roots: 1 when all are opened
+--   handle: how many steps run on failure, failure: what they are told of it
 for _, s in ipairs(a.settle) do
   if type(s.n) ~= 'string' or type(s.e) ~= 'string' or type(s.kids) ~= 'table' or not TERMINAL[s.s] then
     return cjson.encode({status = 'invalid', node = s.n})
@@ -114,6 +115,15 @@ local function park(node, r, wait)
   put(node, r)
   deadline(node, ms)
   emit(wait.e, string.format(',"until_ms":%s', wait.ends and string.format('%.0f', now + ms) or 'null'))
+end
+
+-- The run has failed and is over: the steps that run on failure are known from now on, once.
+if a.handle and over == '1' and redis.call('HSETNX', meta, 'handled', 1) == 1 then
+  over, known = '0', known + a.handle
+  if control == 'cancel' then control = 'run' end
+  redis.call('HSET', meta, 'control', control)
+  redis.call('HSET', out, '!', a.failure)
+  redis.call('ZREM', inflight, member(''), member('@timeout'))
 end
 
 if a.open then

@@ -18,7 +18,7 @@ from celesta.runtime import verdicts
 from celesta.runtime.call import blank_result
 from celesta.runtime.failures import error_document, kind_of
 from celesta.store import open_store
-from workers.executors.base import Capabilities, Document, Executor, Later, OnLog
+from workers.executors.base import Capabilities, Document, Executor, Later, OnLog, OnMetrics
 from workers.executors.containers import STEP, containers_of
 from workers.executors.kubernetes import causes
 from workers.executors.kubernetes.cluster import Cluster, Refused
@@ -40,8 +40,8 @@ class KubernetesExecutor(Executor):
 
     capabilities: ClassVar[Capabilities] = Capabilities(images=True, containers=True, asynchronous=True, live_logs=True)
 
-    def __init__(self, config: Config, on_log: OnLog | None = None) -> None:
-        super().__init__(config, on_log)
+    def __init__(self, config: Config, on_log: OnLog | None = None, on_metrics: OnMetrics | None = None) -> None:
+        super().__init__(config, on_log, on_metrics)
         self.config: Config = config
         self._store = open_store(config.store_url, config.s3_endpoint_url)
         self._namespaces: OrderedDict[Key, str] = OrderedDict()

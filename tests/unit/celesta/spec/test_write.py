@@ -210,3 +210,71 @@ def test_what_is_said_of_whole_runs_is_part_of_the_spec(flow: Any) -> None:
     assert (spec["timeout_seconds"], spec["policy"]) == (60.0, "fail_fast")
     assert validate(spec) == []
     assert [p.where for p in validate(spec | {"timeout_seconds": 0, "policy": "stop"})] == ["policy", "timeout_seconds"]
+
+
+ON_FAILURE = """
+from celesta import task, webhook, workflow
+
+@task
+def load(n: int = 1) -> int:
+    return n
+
+@task
+def tell(failure: dict, n: int = 0) -> str:
+    return failure["type"]
+
+def both(failure, n):
+    told = tell(failure=failure, n=n)
+    webhook(url="https://example.com/hook", body={"what": failure, "told": told})
+
+@workflow(on_failure=both)
+def with_function(n: int = 4) -> int:
+    return load(n=n)
+
+@workflow(on_failure=tell)
+def with_task(n: int = 4) -> int:
+    return load(n=n)
+"""
+
+
+@pytest.fixture
+def failing(tmp_path: Path) -> Iterator[Any]:
+    path = list(sys.path)
+    (tmp_path / "sdk_failing.py").write_text(ON_FAILURE)
+    yield load_file(tmp_path / "sdk_failing.py")
+    sys.path[:] = path
+
+
+def test_what_runs_on_a_failure_is_part_of_the_spec(failing: Any) -> None:
+    spec, _ = workflow_spec(failing.find("with_function"))
+    load, tell, hook = spec["steps"]
+    assert "on_failure" not in load
+    assert (tell["path"], tell["on_failure"]) == ("on_failure/tell", True)
+    assert tell["inputs"] == {"failure": {"failure": True}, "n": {"input": "n"}}
+    assert hook["path"] == "on_failure/webhook"
+    assert hook["inputs"]["body"] == {
+        "dict": {"what": {"failure": True}, "told": {"step": "on_failure/tell", "output": "result"}}
+    }
+    assert spec["tasks"]["webhook"]["entrypoint"] == "celesta.webhooks:webhook"
+    spec, _ = workflow_spec(failing.find("with_task"))
+    assert spec["steps"][1]["inputs"]["failure"] == {"failure": True}
+
+
+def test_what_runs_on_a_failure_and_what_does_not_never_wait_for_each_other(failing: Any) -> None:
+    spec, _ = workflow_spec(failing.find("with_function"))
+    spec["steps"][1]["after"] = ["load"]
+    assert [p.where for p in validate(spec)] == ["steps.on_failure/tell"]
+    spec["steps"][1]["after"] = []
+    spec["steps"][0]["inputs"]["n"] = {"failure": True}
+    assert [p.where for p in validate(spec)] == ["steps.load.inputs.n"]
+
+
+def test_what_runs_on_a_failure_is_checked_when_it_is_traced(failing: Any) -> None:
+    search = failing.find("with_task")
+    for wrong, told in (
+        (lambda failure, m: None, 'takes "m", which it cannot be given; it may take failure, n'),
+        (lambda failure: None, "calls tasks, at least one"),
+    ):
+        search.on_failure = wrong
+        with pytest.raises(SpecError, match=told):
+            workflow_spec(search)

@@ -13,6 +13,7 @@ from werkzeug.exceptions import UnsupportedMediaType
 
 from app import events, guard, problems
 from app.api import (
+    archives,
     artifacts,
     blobs,
     cache,
@@ -31,7 +32,9 @@ from app.api.schemas import Error, answer_with
 from app.guard import PUBLIC, access_of, allow
 
 PREFIX = "/api/v1"
-NOUNS = (identity, blobs, workflows, runs, reruns, comparisons, steps, step, artifacts, cache, models, schedules)
+NOUNS = (
+    identity, blobs, workflows, runs, reruns, comparisons, archives, steps, step, artifacts, cache, models, schedules,
+)  # fmt: skip
 FORM_MEMORY_BYTES = 16 << 20
 
 

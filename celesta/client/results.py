@@ -4,6 +4,7 @@ other, reproductions.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -53,3 +54,17 @@ class Results(Caller):
     def reproduction(self, run_id: str) -> Document:
         """What came of a reproduction, once it has ended."""
         return self._get("runs", run_id, "reproduction")
+
+    def export(self, run_id: str, target: Path) -> int:
+        """Write a run as one archive to `target`, whole or not at all; returns its bytes."""
+        with self.http.stream("GET", self._path("runs", run_id, "export")) as response:
+            return save(iter(lambda: response.read(CHUNK_BYTES), b""), target)
+
+    def import_run(self, archive: Path) -> Document:
+        """Make a run of an archive; the same archive is the same run."""
+        headers = {"Content-Type": "application/zip", "Content-Length": str(archive.stat().st_size)}
+        with (
+            archive.open("rb") as file,
+            self.http.stream("POST", self._path("runs", "import"), file, headers) as response,
+        ):
+            return dict(json.loads(response.read()))

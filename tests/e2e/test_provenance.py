@@ -37,3 +37,15 @@ def test_a_file_alone_tells_the_run_that_made_it_and_what_it_was_made_of(
     assert (part["path"], part["part"]) == ("unpack", "numbers/2.txt")
     (tmp_path / "strange").write_text("nobody made this")
     assert "no run that you may see" in stack.cli(*ask("artifacts", "find", tmp_path / "strange"), status=2).stderr
+
+
+def test_a_run_is_carried_to_another_project_in_one_file(stack: Stack, project: str, tmp_path: Path) -> None:
+    run = stack.json("run", FILE, "packed", "--n", 2)["run_id"]
+    stack.cli("runs", "export", run, tmp_path / "out.zip")
+    made = stack.json("runs", "import", tmp_path / "out.zip", "--project", project)
+    assert (made["origin"], made["project"]) == ({"run_id": run, "kind": "import"}, project)
+    assert stack.json("runs", "reproduce", made["run_id"], "--project", project)["verdict"] == "identical"
+    (tmp_path / "cut.zip").write_bytes((tmp_path / "out.zip").read_bytes()[:-100])
+    assert "not all of one" in stack.cli("runs", "import", tmp_path / "cut.zip", status=2).stderr
+    assert "no run" in stack.cli("runs", "export", "nothing", tmp_path / "no.zip", status=2).stderr
+    assert not (tmp_path / "no.zip").exists()

@@ -1,0 +1,176 @@
+"""Makes a run of an archive that `run_export` wrote, here or elsewhere.
+
+Everything is checked before anything is written: names, digests, records, references. Then come the values, which
+nobody sees by themselves, the version, and at last all rows in one transaction. The run has an id of its own; its
+origin is the run that was exported. Importing an archive again gives the same run.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import insert, select
+from sqlalchemy.exc import IntegrityError
+
+from app.access import Principal, require
+from app.compiler import compile_plan
+from app.compiler.schema import load_spec
+from app.db import writing
+from app.models import RUN_TERMINAL, STEP_STATES, Project, Run
+from app.models.columns import now
+from app.services import run_record
+from app.services.audit import record as record_audit
+from app.services.run_archive import CODE, FORMAT, MANIFESTS, RECORD, SPEC, Archive, opened
+from app.services.version_register import register_version
+from celesta.codecs import verify
+from celesta.errors import InputError, Problem
+from celesta.hashing import digest_of
+from celesta.ids import new_run_id
+from celesta.spec import spec_digest
+from celesta.store import Store, step_prefix
+
+CHUNK_BYTES = 1 << 20
+MOST_PROBLEMS = 20
+Document = dict[str, Any]
+Rows = dict[str, list[Document]]
+
+
+def import_run(session: Any, store: Store, principal: Principal, project: Project, path: Path) -> Run:
+    """The imported run. Raises `InputError` with what is wrong with the archive; then nothing was written."""
+    require(principal, "editor", project)
+    with opened(path) as archive:
+        key = f"import:{digest_of(archive.get(RECORD) or b'')}"
+        first = _imported(session, project, key)
+        if first is not None:
+            return first
+        record, spec = archive.document(RECORD), archive.document(SPEC)
+        head, rows = _checked(record, spec, archive)
+        _put_values(store, archive, spec)
+        made = register_version(session, store, principal, project, spec, activate=False)
+        run = Run(
+            **head,
+            id=new_run_id(),
+            project_id=project.id,
+            workflow_id=made.workflow.id,
+            version_id=made.version.id,
+            idempotency_key=key,
+            origin_run_id=record["run_id"],
+            origin_kind="import",
+            created_by=principal.name,
+            published_at=now(),
+        )
+        _put_manifests(store, archive, run.id)
+        return _commit(session, principal, project, run, rows, record)
+
+
+def _checked(record: Document, spec: Document, archive: Archive) -> tuple[Document, Rows]:
+    """The columns of the run and the rows of its tables. Raises `InputError` with all problems."""
+    if record.get("celesta_run") != FORMAT:
+        raise InputError([Problem(RECORD, f"is of format {record.get('celesta_run')!r}; this release reads {FORMAT}")])
+    compile_plan(load_spec(spec))
+    problems = [
+        Problem(f"{RECORD}.{name}", "is missing, or no text")
+        for name in ("run_id", "workflow", "version")
+        if not isinstance(record.get(name), str)
+    ]
+    if spec_digest(spec) != record.get("version"):
+        problems.append(Problem(SPEC, "is not the version that the record names"))
+    if spec["bundle"] != (digest_of(archive.get(CODE) or b"") if archive.size(CODE) is not None else None):
+        problems.append(Problem(CODE, "is not the code that the spec names"))
+    head = run_record.read(Run, record.get("run"), "run", problems, only=run_record.RUN)
+    rows = {name: _rows(record, name, problems) for name in run_record.TABLES}
+    problems += _contradictions(head, rows)
+    if not problems:
+        problems += _false_values(head, rows, archive)
+    if problems:
+        raise InputError("this archive does not hold a run", problems[:MOST_PROBLEMS])
+    return head, _settled_here(rows, archive)
+
+
+def _rows(record: Document, name: str, problems: list[Problem]) -> list[Document]:
+    given = record.get(name)
+    if not isinstance(given, list):
+        problems.append(Problem(name, "is no list"))
+        return []
+    model = run_record.TABLES[name]
+    return [run_record.read(model, row, f"{name}[{index}]", problems) for index, row in enumerate(given)]
+
+
+def _contradictions(head: Document, rows: Rows) -> Iterator[Problem]:
+    if head.get("status") not in RUN_TERMINAL:
+        yield Problem("run.status", f"is none of {', '.join(RUN_TERMINAL)}")
+    for index, step in enumerate(rows["steps"]):
+        if step.get("state") not in STEP_STATES:
+            yield Problem(f"steps[{index}].state", f"is none of {', '.join(STEP_STATES)}")
+    for index, artifact in enumerate(rows["artifacts"]):
+        ref = artifact.get("ref") or {}
+        if any(artifact.get(name) != ref.get(name) for name in ("type", "digest", "size", "blob")):
+            yield Problem(f"artifacts[{index}]", "says something else than its reference")
+
+
+def _false_values(head: Document, rows: Rows, archive: Archive) -> Iterator[Problem]:
+    """Every reference is that of a value which is in the archive, whole."""
+    refs = [(f"run.inputs.{name}", ref) for name, ref in (head["inputs"] or {}).items()]
+    refs += [(f"run.outputs.{name}", ref) for name, ref in (head["outputs"] or {}).items()]
+    refs += [(f"artifacts[{index}].ref", artifact["ref"]) for index, artifact in enumerate(rows["artifacts"])]
+    for index, step in enumerate(rows["steps"]):
+        refs += [(f"steps[{index}].outputs.{name}", ref) for name, ref in (step["outputs"] or {}).items()]
+    for where, ref in refs:
+        yield from verify(ref, archive, where)
+
+
+def _settled_here(rows: Rows, archive: Archive) -> Rows:
+    """A step that the cache answered has its evidence with it now: the run that answered is not here."""
+    for step in rows["steps"]:
+        source, step["source"], step["cache_key"] = step["source"], None, None
+        if isinstance(source, dict) and source.get("token"):
+            step["token"] = str(source["token"])
+            prefix = step_prefix("", step["path"], step["token"]).replace("runs//", MANIFESTS, 1)
+            step["log_bytes"] = archive.size(f"{prefix}log.txt") or 0
+            step["report"] = archive.size(f"{prefix}report.html") is not None
+    for artifact in rows["artifacts"]:
+        artifact["created_at"] = now()  # here it is from now on: nothing that is older can have been made of it
+    return rows
+
+
+def _put_values(store: Store, archive: Archive, spec: Document) -> None:
+    with tempfile.TemporaryDirectory(prefix="celesta-import-") as folder:
+        path = Path(folder) / "blob"
+        for digest in archive.blobs:
+            if not store.has_blob(digest):
+                archive.fetch_blob(digest, path)
+                store.put_blob_file(path)
+                path.unlink()
+    if spec["bundle"]:
+        store.put_blob(archive.get(CODE) or b"")
+
+
+def _put_manifests(store: Store, archive: Archive, run_id: str) -> None:
+    for name in archive.manifests:
+        store.put(f"runs/{run_id}/{name.removeprefix(MANIFESTS)}", archive.get(name) or b"")
+
+
+def _commit(session: Any, principal: Principal, project: Project, run: Run, rows: Rows, record: Document) -> Run:
+    try:
+        with writing(session):
+            session.add(run)
+            session.flush()
+            for name, model in run_record.TABLES.items():
+                own = {"run_id": run.id} | ({"project_id": project.id} if name in ("artifacts", "lineage") else {})
+                if rows[name]:
+                    session.execute(insert(model), [row | own for row in rows[name]])
+            detail = {"origin": record["run_id"], "created_by": str(record.get("created_by"))}
+            record_audit(session, principal, "run.import", project, run.id, **detail)
+    except IntegrityError as error:
+        first = _imported(session, project, str(run.idempotency_key))
+        if first is None:
+            raise InputError([Problem(RECORD, "holds rows that contradict each other")]) from error
+        return first
+    return run
+
+
+def _imported(session: Any, project: Project, key: str) -> Run | None:
+    query = select(Run).where(Run.project_id == project.id, Run.idempotency_key == key)
+    found: Run | None = session.scalars(query).one_or_none()
+    return found

@@ -46,6 +46,8 @@ def send_blob(digest: str) -> Response:
     size = store().size(blob_key(_checked(digest)))
     if size is None:
         raise NotFoundError(f"there is no blob {digest}; put it first")
+    if request.method == "HEAD":
+        store().keep(blob_key(digest), size)  # whoever asks means to rely on it
     body = None if request.method == "HEAD" else chunks(store().open_blob(digest))
     response = Response(body, mimetype="application/octet-stream")
     response.content_length = size
@@ -62,7 +64,7 @@ def keep_blob(digest: str) -> Response:
     with tempfile.TemporaryDirectory(prefix="celesta-blob-") as folder:
         path = Path(folder) / "blob"
         size = _receive(path, digest)
-        created = not store().has_blob(digest)
+        created = not store().keep(blob_key(digest), size)
         if created:
             store().put_blob_file(path)
     return answer_with({"digest": digest, "size": size, "created": created}, 201 if created else 200)

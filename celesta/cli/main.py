@@ -31,6 +31,7 @@ COMMANDS = {
     "schedules": "schedules",
     "projects": "projects",
     "db": "server",
+    "store": "server",
     "server": "server",
 }
 """Command -> the module that has it under its own name, in the order of the overview."""

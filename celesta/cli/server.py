@@ -1,4 +1,4 @@
-"""`celesta server ROLE` and `celesta db …`: the parts of a server, for containers and service managers.
+"""`celesta server ROLE`, `celesta db …`, `celesta store …`: the parts of a server, for containers and service managers.
 
 This process becomes the role; it does not load it (see `celesta.cli`).
 """
@@ -89,6 +89,24 @@ def owner(name: str, project: str, as_json: bool) -> None:
     For the operator, on the server: needs CELESTA_DATABASE_URL, and no token. Earlier tokens stay as they are.
     """
     become_program("workers.operator", "owner", "--project", project, *(("--json",) if as_json else ()), "--", name)
+
+
+@click.group()
+def store() -> None:
+    """Look after the server's store."""
+
+
+@store.command()
+@click.option("--dry-run", is_flag=True, help="Only say what would be deleted.")
+@click.option("--older-than", type=float, default=24.0, show_default=True, metavar="HOURS", help="At least 2.")
+@json_option
+def gc(dry_run: bool, older_than: float, as_json: bool) -> None:
+    """Delete the blobs that nothing refers to. Safe while runs go on.
+
+    For the operator, on the server. Only what was neither written nor relied on for so many hours is deleted.
+    """
+    flags = (*(("--dry-run",) if dry_run else ()), *(("--json",) if as_json else ()))
+    become_program("workers.operator", "gc", "--older-than", str(older_than), *flags)
 
 
 def become(role: str, *options: str) -> None:

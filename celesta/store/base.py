@@ -16,13 +16,15 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 from urllib.parse import quote
 
 from celesta.errors import StoreError
 from celesta.hashing import digest_of
 
 CHUNK_BYTES = 1 << 20
+KEPT_SECONDS = 3600.0
+"""How long an object that was written or kept need not be kept again."""
 LEFTOVER_SECONDS = 86_400.0
 """What is half-written and untouched for so long has no writer any more."""
 
@@ -93,6 +95,14 @@ def open_source(path: str | os.PathLike[str]) -> io.BufferedReader:
         raise StoreError(message, code="unreadable_file", retryable=False) from error
 
 
+class Entry(NamedTuple):
+    """An object as a listing tells it; `written_at` is in seconds since the epoch."""
+
+    key: str
+    size: int
+    written_at: float
+
+
 class Store:
     """Objects by key and blobs by digest. Subclasses give the object verbs; blobs are built on them here.
 
@@ -134,6 +144,15 @@ class Store:
         """All keys that begin with these characters, sorted."""
         raise self._without("list")
 
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        """The objects whose keys begin with these characters, with their sizes and when they were written or kept."""
+        raise self._without("entries")
+
+    def keep(self, key: str, size: int) -> bool:
+        """Whether an object of this size is there. Then it counts as written within the last hour, so that no garbage
+        collection takes it from the caller, who relies on it without writing it again."""
+        return self.size(key) == size
+
     def delete(self, key: str) -> None:
         """Removes an object; one that is not there is no error."""
         raise self._without("delete")
@@ -164,7 +183,7 @@ class Store:
         """Stores bytes as a blob (once, however often it is put); their digest."""
         digest = digest_of(data)
         key = blob_key(digest)
-        if self.size(key) != len(data):
+        if not self.keep(key, len(data)):
             self.put(key, data)
         return digest
 

@@ -19,7 +19,17 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, TypeVar
 
 from celesta.errors import StoreError
-from celesta.store.base import CHUNK_BYTES, LEFTOVER_SECONDS, Store, blob_key, check_key, check_prefix, open_source
+from celesta.store.base import (
+    CHUNK_BYTES,
+    KEPT_SECONDS,
+    LEFTOVER_SECONDS,
+    Entry,
+    Store,
+    blob_key,
+    check_key,
+    check_prefix,
+    open_source,
+)
 
 _TEMPORARY = "tmp"
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
@@ -67,7 +77,7 @@ class LocalStore(Store):
                     digest, size = _pour(source, descriptor)
                     os.fsync(descriptor)
                     key = blob_key(digest)
-                    if self.size(key) != size:
+                    if not self.keep(key, size):
                         target = self._path(key)
                         self._place(name, target, once=False)
                         _sync(os.path.dirname(target))
@@ -116,6 +126,28 @@ class LocalStore(Store):
             self._certainly_absent(key, error)
             return None
         return status.st_size if stat.S_ISREG(status.st_mode) else None
+
+    def keep(self, key: str, size: int) -> bool:
+        path = self._path(key)
+        try:
+            status = os.lstat(path)
+            if not stat.S_ISREG(status.st_mode) or status.st_size != size:
+                return False
+            if time.time() - status.st_mtime > KEPT_SECONDS:
+                os.utime(path)
+        except OSError as error:
+            self._certainly_absent(key, error)
+            return False
+        return True
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
+        for key in self.list(prefix):
+            try:
+                status = os.lstat(f"{self.root}/{key}")
+            except OSError as error:
+                self._certainly_absent(key, error)  # it was deleted since it was listed
+                continue
+            yield Entry(key, status.st_size, status.st_mtime)
 
     def list(self, prefix: str) -> Iterator[str]:
         folder = check_prefix(prefix).rpartition("/")[0]

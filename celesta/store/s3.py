@@ -9,6 +9,7 @@ import hashlib
 import io
 import os
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO, TypeVar
@@ -20,9 +21,19 @@ from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, NoC
 from botocore.response import StreamingBody
 
 from celesta.errors import StoreError
-from celesta.store.base import CHUNK_BYTES, Store, blob_key, check_key, check_prefix, open_source
+from celesta.store.base import (
+    CHUNK_BYTES,
+    KEPT_SECONDS,
+    Entry,
+    Store,
+    blob_key,
+    check_key,
+    check_prefix,
+    open_source,
+)
 
 PART_BYTES = 16 << 20
+LARGEST_COPY_BYTES = 5 << 30
 _MOST_PARTS = 9_000
 _ABSENT = {"NoSuchKey", "404", "NotFound"}
 _REFUSED = {"AccessDenied", "403", "Forbidden", "InvalidAccessKeyId", "SignatureDoesNotMatch", "NoSuchBucket"}
@@ -93,12 +104,31 @@ class S3Store(Store):
         return None if found is None else int(found["ContentLength"])
 
     def list(self, prefix: str) -> Iterator[str]:
+        for entry in self.entries(prefix):
+            yield entry.key
+
+    def entries(self, prefix: str) -> Iterator[Entry]:
         check_prefix(prefix)
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix + prefix)
         with self._answering(prefix):
             for page in pages:
                 for found in page.get("Contents", ()):
-                    yield found["Key"].removeprefix(self.prefix)
+                    key = found["Key"].removeprefix(self.prefix)
+                    yield Entry(key, int(found["Size"]), found["LastModified"].timestamp())
+
+    def keep(self, key: str, size: int) -> bool:
+        found = self._head(key)
+        if found is None or int(found["ContentLength"]) != size:
+            return False
+        if time.time() - found["LastModified"].timestamp() <= KEPT_SECONDS:
+            return True
+        if size > LARGEST_COPY_BYTES:
+            return False  # it is sent again: the service copies no object of this size in one request
+        name = self._name(key)
+        place, metadata = {"Bucket": self.bucket, "Key": name}, found.get("Metadata", {})
+        with self._answering(key):
+            self._client.copy_object(**place, CopySource=place, Metadata=metadata, MetadataDirective="REPLACE")
+        return True
 
     def delete(self, key: str) -> None:
         name = self._name(key)
@@ -115,7 +145,7 @@ class S3Store(Store):
         with open_source(path) as source:
             digest, size = hashlib.file_digest(source, "sha256").hexdigest(), source.tell()
             key = blob_key(digest)
-            if self.size(key) != size:
+            if not self.keep(key, size):
                 source.seek(0)
                 self._upload(self._name(key), key, source, size, digest)
         return digest, size

@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,15 @@ class StoreContract:
         assert store.get("runs/r/train/1.1/result.json") == b"first"
         store.flush(["runs/r/train/1.1/result.json", "runs/r/lost/1.1/result.json"])
         assert store.get("runs/r/train/1.1/result.json") == b"first"
+
+    def test_a_listing_tells_sizes_and_moments_and_keeping_tells_whether_it_is_there(self, store: Store) -> None:
+        store.put("a/b", b"one")
+        store.put("a/c", b"three")
+        entries = list(store.entries("a/"))
+        assert [(entry.key, entry.size) for entry in entries] == [("a/b", 3), ("a/c", 5)]
+        assert all(abs(entry.written_at - time.time()) < 600 for entry in entries)
+        assert [store.keep("a/b", 3), store.keep("a/b", 4), store.keep("a/d", 3)] == [True, False, False]
+        assert store.get("a/b") == b"one"
 
     def test_put_replaces(self, store: Store) -> None:
         store.put("a/b", b"one")

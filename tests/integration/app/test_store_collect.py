@@ -1,0 +1,142 @@
+"""Garbage collection takes what nothing refers to, and nothing else, whatever goes on meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import Any
+
+import pytest
+
+from app.db import db
+from app.services import store_collect
+from celesta.errors import InputError
+from celesta.store.base import blob_key, result_key
+from tests.fixtures.playground import OPERATOR, Playground
+from tests.unit.app.specs import diamond, value
+
+
+@pytest.fixture
+def flow(playground: Playground) -> Playground:
+    spec = diamond(bundle=playground.store.put_blob(b"code"))
+    constant = playground.encode("a constant " * 300)
+    spec["tasks"]["d"]["interface"]["inputs"][2]["type"] = {"kind": "any"}
+    spec["steps"][0]["inputs"]["z"] = {"value": constant}
+    assert value(1)
+    playground.register(spec)
+    return playground
+
+
+def age(flow: Playground, hours: float = 48) -> None:
+    """All that is in the store was written that long ago."""
+    then = time.time() - hours * 3600
+    for key in flow.store.list(""):
+        os.utime(f"{flow.store.root}/{key}", (then, then))  # type: ignore[attr-defined]
+
+
+def collect(flow: Playground, *, dry_run: bool = False) -> store_collect.Collected:
+    with flow.app.app_context():
+        return store_collect.collect(db.session, flow.store, dry_run=dry_run)
+
+
+def settle(flow: Playground, run: str, ref: dict[str, Any]) -> None:
+    told = {"node": "3", "path": "a", "token": "1.1", "attempt": 1, "state": "succeeded"}
+    flow.tell(run, "step.settled", **told, outcome={"status": "succeeded", "outputs": {"result": ref}, "log_bytes": 0})
+
+
+def folder(flow: Playground, name: str) -> tuple[dict[str, Any], list[str]]:
+    """A directory of one file: its reference, and the blobs that it rests on."""
+    inside = flow.store.put_blob(f"inside {name}".encode())
+    listing = {"files": {"f": {"digest": inside, "size": 9, "mode": 0o644}}}
+    digest = flow.store.put_blob(json.dumps(listing).encode())
+    return {"type": "directory", "digest": digest, "size": 9, "blob": digest}, [digest, inside]
+
+
+def test_what_is_referred_to_stays_and_the_rest_goes(flow: Playground) -> None:
+    run = flow.launch(inputs={"n": 1})
+    flow.start(run)
+    ref, kept = folder(flow, "kept")
+    settle(flow, run, ref)
+    flow.finish(run)
+    before = set(flow.store.list("blobs/"))
+    garbage = [flow.store.put_blob(b"garbage"), *folder(flow, "garbage")[1]]
+    age(flow)
+    dry = collect(flow, dry_run=True)
+    assert (dry.garbage, dry.deleted) == (3, 0)
+    assert set(dry.examples) == set(garbage)
+    assert set(flow.store.list("blobs/")) == before | {blob_key(digest) for digest in garbage}
+    assert collect(flow).deleted == 3
+    assert set(flow.store.list("blobs/")) == before
+    assert all(flow.store.has_blob(digest) for digest in kept)
+    assert collect(flow).garbage == 0
+    assert flow.call("GET", f"/projects/default/runs/{run}").status == 200
+
+
+def test_what_is_young_stays(flow: Playground) -> None:
+    age(flow)
+    digest = flow.store.put_blob(b"of a step that has not ended")
+    found = collect(flow)
+    assert (found.young, found.deleted) == (1, 0)
+    assert flow.store.has_blob(digest)
+
+
+@pytest.mark.parametrize("by", ["a step", "a client that asks whether it is there"])
+def test_what_is_relied_on_again_becomes_young(flow: Playground, by: str) -> None:
+    """It was there already, so it is not written again; but from now on somebody means to refer to it."""
+    digest = flow.store.put_blob(b"same bytes")
+    age(flow)
+    if by == "a step":
+        flow.store.put_blob(b"same bytes")
+    else:
+        flow.call("HEAD", f"blobs/{digest}")
+    assert collect(flow).deleted == 0
+    assert flow.store.has_blob(digest)
+
+
+def test_a_manifest_that_is_not_recorded_yet_protects_what_it_names(flow: Playground) -> None:
+    run = flow.launch(inputs={"n": 1})
+    ref, kept = folder(flow, "not recorded")
+    flow.store.create(result_key(run, "a", "1.1"), json.dumps({"outputs": {"result": ref}}).encode())
+    age(flow)
+    assert collect(flow).deleted == 0
+    assert all(flow.store.has_blob(digest) for digest in kept)
+
+
+def test_what_is_recorded_between_marking_and_deleting_stays(flow: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = flow.launch(inputs={"n": 1})
+    flow.start(run)
+    ref, kept = folder(flow, "late")
+    age(flow)
+    entries = type(flow.store).entries
+
+    def look_and_settle(store: Any, prefix: str) -> Any:
+        yield from entries(store, prefix)
+        settle(flow, run, ref)
+
+    monkeypatch.setattr(type(flow.store), "entries", look_and_settle)
+    assert collect(flow).deleted == 0
+    assert all(flow.store.has_blob(digest) for digest in kept)
+
+
+def test_a_model_and_a_cache_entry_keep_their_values(flow: Playground) -> None:
+    from app.models import Artifact, Project
+    from app.services.model_register import register_model
+
+    run = flow.launch(inputs={"n": 1})
+    flow.start(run)
+    ref, kept = folder(flow, "model")
+    settle(flow, run, ref)
+    flow.finish(run)
+    with flow.app.app_context():
+        project = db.session.query(Project).filter_by(name="default").one()
+        artifact = db.session.query(Artifact).filter_by(run_id=run).one()
+        register_model(db.session, flow.store, OPERATOR, project, "m", artifact)
+    age(flow)
+    assert collect(flow).deleted == 0
+    assert all(flow.store.has_blob(digest) for digest in kept)
+
+
+def test_a_grace_that_is_too_short_is_refused(flow: Playground) -> None:
+    with flow.app.app_context(), pytest.raises(InputError, match="2 hours"):
+        store_collect.collect(db.session, flow.store, grace_seconds=60)

@@ -76,11 +76,13 @@ class StepStore(Store):
         path = self._blob(key) if key.startswith(_BLOBS) else self._object(key)
 
         def fetch() -> BinaryIO:
-            file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
-            for piece in self._pieces(path):
-                file.write(piece)
-            file.seek(0)
-            return file
+            with contextlib.ExitStack() as unless_whole:
+                file = unless_whole.enter_context(tempfile.TemporaryFile())
+                for piece in self._pieces(path):
+                    file.write(piece)
+                file.seek(0)
+                unless_whole.pop_all()  # the caller closes it
+                return file
 
         with contextlib.suppress(_Absent):
             return self._patiently(fetch)

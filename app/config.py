@@ -65,6 +65,10 @@ class Config:
     """Event streams and run shards in Redis; 16 on a cluster."""
     alive_file: Path | None = None
     """A file that the role of this process touches while it does its work; `celesta server alive` looks at it."""
+    docker_host: str | None = None
+    """Socket of Docker or Podman, for the docker executor; looked for in the usual places when not given."""
+    docker_network: str = "bridge"
+    """Network of its containers: a name, `host` or `none`."""
     runtime_image: str = "celesta:latest"
     """Brings the runtime into containers that run steps; any image with Python 3.11 or newer will do."""
     step_image: str | None = None
@@ -103,6 +107,8 @@ class Config:
             "memory_bytes": read("CELESTA_MEMORY", _host_memory(), _size),
             "shards": read("CELESTA_SHARDS", cls.shards, _number(int, 1)),
             "alive_file": read("CELESTA_ALIVE_FILE", None, Path),
+            "docker_host": read("DOCKER_HOST", None, str),
+            "docker_network": read("CELESTA_DOCKER_NETWORK", cls.docker_network, str),
             "runtime_image": read("CELESTA_RUNTIME_IMAGE", cls.runtime_image, str),
             "step_image": read("CELESTA_STEP_IMAGE", None, str),
             "step_api_url": read("CELESTA_STEP_API_URL", None, _url("http", "https")),

@@ -22,6 +22,7 @@ pytest_plugins = [
     "tests.fixtures.stack",
     "tests.fixtures.playground",
     "tests.fixtures.cluster",
+    "tests.fixtures.container_engine",
 ]
 
 

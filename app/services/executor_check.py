@@ -10,7 +10,7 @@ from app.compiler.plan import Plan
 from app.config import Config
 from celesta.errors import InputError, Problem, SpecError
 
-KNOWN = frozenset({"kubernetes", "process"})
+KNOWN = frozenset({"docker", "kubernetes", "process"})
 """Names of executors; the workers have their classes."""
 WITHOUT_CONTAINERS = frozenset({"process"})
 """The known executors that run Python tasks only."""

@@ -58,12 +58,17 @@ def lay(document: Mapping[str, Any], store: Store, folder: str = FOLDER) -> None
     Path(output_path("x", folder)).parent.mkdir(parents=True, exist_ok=True)
 
 
-def take(document: Mapping[str, Any], store: Store, folder: str = FOLDER, worker: str = "") -> Document:
+def take(
+    document: Mapping[str, Any], store: Store, folder: str = FOLDER, worker: str = "", started_ms: int | None = None
+) -> Document:
     """The result of the step, going by its outputs: what the command left is stored, and failed what is not right.
 
-    Whether the command itself ended well is for others to say. Raises `StoreError`.
+    Whether the command itself ended well is for others to say; it was started at `started_ms`. Raises `StoreError`.
     """
     result = blank_result(document, worker)
+    if started_ms is not None:
+        result["timings"]["body_seconds"] = (result["timings"]["started_ms"] - started_ms) / 1000
+        result["timings"]["started_ms"] = started_ms
     result["input_digests"] = {name: ref["digest"] for name, ref in document["inputs"].items()}
     started, outputs, problems = time.perf_counter(), {}, []
     for port in document["interface"]["outputs"]:
@@ -142,11 +147,12 @@ def main(arguments: list[str]) -> int:
 
     if arguments not in (["lay"], ["take"]):
         return _tell("usage: python -m celesta.runtime.exchange lay|take", 2)
-    folder = os.environ.get("CELESTA_STEP_FOLDER", FOLDER)
+    folder, started_ms = os.environ.get("CELESTA_STEP_FOLDER", FOLDER), None
     if arguments == ["take"]:  # From here on nobody is missed; what may have come before is still there.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         signal.signal(signal.SIGTERM, lambda *_: None)
         Path(folder, "ready").touch()
+        started_ms = time.time_ns() // 1_000_000
         signal.sigwait({signal.SIGTERM})
     try:
         api = StepStore(os.environ["CELESTA_STEP_URL"], os.environ["CELESTA_STEP_TOKEN"])
@@ -154,7 +160,8 @@ def main(arguments: list[str]) -> int:
         prefix = step_prefix(document["run"], document["path"], document["token"])
         store = _store(document, prefix)
         if arguments == ["take"]:
-            create_result(take(document, store, folder, os.uname().nodename), store, f"{prefix}outputs.json")
+            result = take(document, store, folder, os.uname().nodename, started_ms)
+            create_result(result, store, f"{prefix}outputs.json")
             return 0
         return _lay(document, store, folder)
     except CelestaError as error:

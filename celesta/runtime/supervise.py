@@ -188,7 +188,8 @@ class Supervisor:
         succeeded = answer is not None and answer["result"]["status"] == "succeeded"
         try:
             if not succeeded and self._travels:
-                checkpoints.keep(self.store, self.document, self.home / "checkpoints")
+                with contextlib.suppress(StoreError):  # A checkpoint saves time only.
+                    checkpoints.keep(self.store, self.document, self.home / "checkpoints")
             if self._stopped and not succeeded:
                 leave.keep_log({"log_bytes": leave.log_size(self._log)}, self.store, self._prefix, self._log)
                 return STOPPED

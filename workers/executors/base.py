@@ -23,6 +23,7 @@ OnMetrics = Callable[[str, str, str, list[Document]], None]
 KNOWN = {
     "kubernetes": "workers.executors.kubernetes.executor:KubernetesExecutor",
     "process": "workers.executors.process:ProcessExecutor",
+    "docker": "workers.executors.docker.executor:DockerExecutor",
 }
 
 

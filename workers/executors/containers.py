@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,26 +81,26 @@ def conclude(document: Document, store: Store, *, log_bytes: int = 0) -> Documen
     return create_result(result | {"log_bytes": log_bytes}, store)
 
 
+def value_texts(document: Document, store: Store) -> dict[str, Callable[[], str]]:
+    """The text of each input, made when it is asked for."""
+    return {name: partial(_text, ref, store) for name, ref in document["inputs"].items()}
+
+
 def _main(document: Document, config: Config, store: Store) -> Container:
     env = dict(document.get("env") or {})
     if document["kind"] == "container":
         if not document.get("image"):
             raise InputError(f"step {document['path']!r} has no image to run its command in")
-        command = filled(document["command"], {name: _text(ref, store) for name, ref in document["inputs"].items()})
+        command = filled(document["command"], value_texts(document, store))
         return Container(STEP, document["image"], command, env | variables(document), "main")
     image = document.get("image") or config.step_image or config.runtime_image
     home = {"HOME": f"{FOLDER}/home", "CELESTA_HOME": f"{FOLDER}/home"}
     return Container(STEP, image, [*_MODULE, "celesta.runtime"], home | env | _path(env), "main")
 
 
-def _text(ref: Document, store: Store) -> Callable[[], str]:
-    """The text of a value, made when it is asked for."""
-
-    def text() -> str:
-        plain = to_plain(ref, store)
-        return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
-
-    return text
+def _text(ref: Document, store: Store) -> str:
+    plain = to_plain(ref, store)
+    return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
 
 
 def _init(config: Config, access: dict[str, str], more: list[str] | None = None) -> Container:

@@ -88,7 +88,7 @@ def test_the_settings_are_read_and_accepted_by_the_code(overlay: str) -> None:
     environ = settings(overlay)
     for _, _, container in ours(overlay):
         environ |= {one["name"]: one["value"] for one in container.get("env", [])}
-    sources = "".join((ROOT / "app" / name).read_text() for name in ("config.py", "cluster_config.py"))
+    sources = "".join(path.read_text() for path in (ROOT / "app").glob("*config.py"))
     assert {key for key in environ if key.startswith("CELESTA_")} <= set(re.findall(r'"(CELESTA_\w+)"', sources))
     secrets = {
         "CELESTA_SECRET_KEY": "x" * 16,

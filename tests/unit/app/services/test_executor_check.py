@@ -58,7 +58,7 @@ def test_an_executor_that_does_not_exist_is_refused_with_every_place_that_names_
         step("train#3", inputs={"x": value(1)}, options={"executor": "mine.executors:Mine"}),
     ]
     named = spec([task("train", executor="docked")], steps)
-    with pytest.raises(SpecError, match=r'(?s)"docked": known are kubernetes, process.*"mainframe"') as raised:
+    with pytest.raises(SpecError, match=r'(?s)"docked": known are docker, kubernetes, process.*"mainframe"') as raised:
         require_known_executors(named)
     assert [problem.where for problem in raised.value.problems] == [
         "tasks.train.executor",

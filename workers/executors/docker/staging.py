@@ -1,0 +1,130 @@
+"""An attempt as a folder on this host, for a container that mounts it and reaches nothing else of ours.
+
+`Staged` lays what the step needs: for a Python task a small store with its bundle and inputs in it and the step
+document that names that store, for a container task its inputs as files. Afterwards `keep` takes over what the
+container left, and believes nothing of it: every blob is named anew by its bytes, no link is followed, and a result
+that is not one is the step's failure.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+import celesta
+from app.services.step_result import check_result
+from celesta.codecs.reach import blobs_within
+from celesta.command import FOLDER
+from celesta.errors import InputError
+from celesta.runtime import checkpoints, exchange
+from celesta.runtime.leave import create_result
+from celesta.store import Store, step_prefix
+from celesta.store.local import LocalStore
+from workers.executors.base import Document
+from workers.executors.docker.engine import owner
+
+RUNTIME = Path(celesta.__file__).parent
+"""The package that is mounted into the containers of Python tasks."""
+_BLOBS = "blobs/sha256/"
+_KEPT = ("log.txt", "report.html")
+
+
+class Staged:
+    """The folder of one attempt; a context manager that removes it."""
+
+    def __init__(self, document: Document, store: Store, parent: Path) -> None:
+        self.document, self.store = document, store
+        parent.mkdir(parents=True, exist_ok=True)
+        self.folder = Path(tempfile.mkdtemp(prefix="step-", dir=parent))
+        self.folder.chmod(0o755)
+        self._prefix = step_prefix(document["run"], document["path"], document["token"])
+        self._checkpoints = self.folder / "home/checkpoints"
+        self._given: set[str] = set()
+
+    def __enter__(self) -> Staged:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def lay(self) -> None:
+        """Puts there what the step needs. Raises `StoreError`, `CodecError`."""
+        for name in ("runtime/celesta", "in", "out", "home", "work"):
+            (self.folder / name).mkdir(parents=True)
+        if self.document["kind"] == "container":
+            exchange.lay(self.document, self.store, str(self.folder))
+            return
+        checkpoints.fetch(self.store, self.document, self._checkpoints)
+        small = LocalStore(self.folder / "store")
+        for digest in self._needed():
+            with self._copied(self.store, digest) as path:
+                small.put_blob_file(path)
+        told = self.document | {"store_url": f"file://{FOLDER}/store"}
+        (self.folder / "step.json").write_text(json.dumps(told), "utf-8")
+
+    def keep(self, started_ms: int) -> Document | None:
+        """The result that the container left, durable in the store; None when it left none. Raises `StoreError`.
+
+        A result that could not be one is refused with `InputError`.
+        """
+        if self.document["kind"] == "container":
+            return exchange.take(self.document, self.store, str(self.folder), owner(), started_ms)
+        small = LocalStore(self.folder / "store")
+        data = small.get(f"{self._prefix}result.json")
+        if data is None:
+            return None
+        try:
+            result = check_result(json.loads(data), self.document)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"the container left a result that is not JSON: {error}") from None
+        for digest in self._made(small):
+            with self._copied(small, digest) as path:
+                self.store.put_blob_file(path)
+        for name in _KEPT:
+            if (found := small.get(f"{self._prefix}{name}")) is not None:
+                self.store.put(f"{self._prefix}{name}", found)
+        self._require_there(result)
+        kept = create_result(result, self.store)
+        if kept["status"] == "succeeded":
+            checkpoints.discard(self.store, self.document, str(self._checkpoints))
+        return kept
+
+    def keep_checkpoint(self) -> None:
+        """Keeps what an attempt without success has left for the next one. Raises `StoreError`."""
+        checkpoints.keep(self.store, self.document, self._checkpoints)
+
+    def _needed(self) -> set[str]:
+        defaults = (port.get("default") for port in self.document["interface"]["inputs"])
+        refs = [*self.document["inputs"].values(), *(ref for ref in defaults if ref is not None)]
+        self._given = set(blobs_within(refs, self.store))
+        return self._given | ({self.document["bundle"]} if self.document["bundle"] else set())
+
+    def _made(self, small: LocalStore) -> list[str]:
+        digests = (key.rpartition("/")[2] for key in small.list(_BLOBS))
+        return [digest for digest in digests if digest not in self._given and digest != self.document["bundle"]]
+
+    def _require_there(self, result: Document) -> None:
+        missing = [d for d in blobs_within(result["outputs"].values(), self.store) if not self.store.has_blob(d)]
+        if missing:
+            raise InputError(f"the result names blob {missing[0]}, which the container did not leave")
+
+    def _copied(self, store: Store, digest: str) -> _Copy:
+        return _Copy(store, digest, self.folder.parent)
+
+
+class _Copy:
+    """A blob as a file for a moment, checked by its digest."""
+
+    def __init__(self, store: Store, digest: str, parent: Path) -> None:
+        self._store, self._digest, self._parent = store, digest, parent
+
+    def __enter__(self) -> Path:
+        self._folder = Path(tempfile.mkdtemp(prefix="blob-", dir=self._parent))
+        path = self._folder / "blob"
+        self._store.fetch_blob(self._digest, path)
+        return path
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)

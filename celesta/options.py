@@ -20,6 +20,7 @@ from celesta.pod_template import pod_template_problems
 _UNITS = {"": 1, "k": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
 _UNITS |= {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+LIMIT_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -192,6 +193,11 @@ def read_run_options(given: dict[str, Any], where: str) -> dict[str, Any]:
         problems.append(Problem("policy", f'{policy!r} is not known: write "continue" or "fail_fast"'))
     elif policy != "continue":
         document["policy"] = policy
+    try:
+        most = _count(given.get("max_parallel"))
+        document |= {} if most is None else {"max_parallel": most}
+    except ValueError as error:
+        problems.append(Problem("max_parallel", str(error)))
     if problems:
         raise SpecError(f"{where} has options that are not valid", problems)
     return document
@@ -290,6 +296,21 @@ def _flag(value: Any) -> bool:
     return value
 
 
+def _limits(value: Any) -> list[str]:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list | tuple) or not all(isinstance(v, str) and LIMIT_NAME.fullmatch(v) for v in names):
+        raise ValueError(f'{value!r} is not a list of names of limits of the project, such as ["gpu"]')
+    if len(set(names)) > 8:
+        raise ValueError("a step has at most 8 limits")
+    return sorted(set(names))
+
+
+def _count(value: Any) -> int | None:
+    if value is not None and not (_is_whole(value) and 0 < value < 1_000_000):
+        raise ValueError(f"{value!r} is not a whole number above 0")
+    return None if value is None else int(value)
+
+
 def _text(value: Any) -> str | None:
     if value is not None and not (isinstance(value, str) and value.strip()):
         raise ValueError(f"{value!r} is not text")
@@ -308,10 +329,12 @@ _READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "labels": ("labels", _labels),
     "pod_template": ("pod_template", _pod_template),
     "interruptible": ("interruptible", _flag),
+    "limits": ("limits", _limits),
+    "concurrency": ("concurrency", _count),
 }
 
 
-_RUN_OPTIONS = ("timeout", "policy")
+_RUN_OPTIONS = ("timeout", "policy", "max_parallel")
 
 
 def _unknown(name: str, known: Collection[str]) -> str:

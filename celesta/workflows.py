@@ -87,7 +87,12 @@ class Workflow(Generic[P, R]):
 def workflow(function: Callable[P, R], /) -> Workflow[P, R]: ...
 @overload
 def workflow(
-    *, name: str | None = None, timeout: Any = None, policy: str = "continue", on_failure: Any = None
+    *,
+    name: str | None = None,
+    timeout: Any = None,
+    policy: str = "continue",
+    on_failure: Any = None,
+    max_parallel: int | None = None,
 ) -> Callable[[Callable[P, R]], Workflow[P, R]]: ...
 def workflow(function: Callable[..., Any] | None = None, /, *, name: str | None = None, **options: Any) -> Any:
     """Makes a workflow of a function: `@workflow`, or `@workflow(timeout="2h", policy="fail_fast")`.
@@ -97,6 +102,7 @@ def workflow(function: Callable[..., Any] | None = None, /, *, name: str | None 
     on_failure: a task that takes `failure`, or a function that calls tasks with it (and with inputs of the workflow);
     they run when the run has failed, before it ends. `failure` is a dict: run, project, workflow, path, type, message,
     kind.
+    max_parallel: how many of its steps may be at work at once.
     """
     if function is None:
         return functools.partial(_make, name=name, options=options)

@@ -24,6 +24,7 @@ from app.dispatch import QUEUE_CONTROL, QUEUE_STEPS, TASK_START
 from app.services import cache_evict, cache_index, run_source
 from celesta.errors import CelestaError
 from workers import sources
+from workers.admission import Admission
 from workers.engine import control, keys, overdue
 from workers.engine.controlling import Action
 from workers.engine.core import CHUNK
@@ -65,7 +66,9 @@ class Reconciler:
         self.engine = app.engine
         self.client: Redis = app.engine.client
         self.lead = Lead(self.client, keys.RECONCILER)
+        self.admission = Admission(app)
         self._runs_at = 0.0
+        self._unfinished: list[str] = []
         self._store_at = -STORE_EVERY_SECONDS
         self._cache_at = -CACHE_EVERY_SECONDS
         self._unknown: dict[str, float] = {}
@@ -80,6 +83,8 @@ class Reconciler:
         if monotonic() - self._runs_at >= RUNS_EVERY_SECONDS:
             self._runs_at = monotonic()
             self.sweep_runs()
+        elif self.admission.shared:
+            self.admission.look(self._unfinished)
         if monotonic() - self._cache_at >= CACHE_EVERY_SECONDS:
             self._cache_at = monotonic()
             self.limit_caches()
@@ -103,6 +108,8 @@ class Reconciler:
         with sources.database(self.app.config):
             unfinished, answered = run_source.unfinished(), run_source.answered()
         known = self._known(list(unfinished))
+        self._unfinished = list(known)
+        self.admission.look(known)
         now = monotonic()
         self._unknown = {run: self._unknown.get(run, now) for run in unfinished if run not in known}
         for run, since in self._unknown.items():

@@ -20,6 +20,7 @@ from app.api import (
     comparisons,
     health,
     identity,
+    limits,
     models,
     reruns,
     runs,
@@ -33,7 +34,8 @@ from app.guard import PUBLIC, access_of, allow
 
 PREFIX = "/api/v1"
 NOUNS = (
-    identity, blobs, workflows, runs, reruns, comparisons, archives, steps, step, artifacts, cache, models, schedules,
+    identity, limits, blobs, workflows, runs, reruns, comparisons, archives, steps, step, artifacts, cache, models,
+    schedules,
 )  # fmt: skip
 FORM_MEMORY_BYTES = 16 << 20
 

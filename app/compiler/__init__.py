@@ -12,9 +12,9 @@ from celesta.hashing import interface_digest
 from celesta.spec import spec_digest
 
 Document = dict[str, Any]
-RUN_OPTIONS = ("timeout_seconds", "policy")
+RUN_OPTIONS = ("timeout_seconds", "policy", "max_parallel")
 STEP_OPTIONS = ("retry", "timeout_seconds", "cache", "resources", "env", "secrets", "executor", "image", "labels")
-RARE_OPTIONS = ("pod_template", "interruptible")
+RARE_OPTIONS = ("pod_template", "interruptible", "limits", "concurrency")
 """Options that a plan has only where they were given."""
 
 

@@ -23,6 +23,7 @@ class Plan:
         "document",
         "fail_fast",
         "handlers",
+        "max_parallel",
         "need",
         "parents",
         "roots",
@@ -45,6 +46,8 @@ class Plan:
         """Whether the first failure ends the run; else what does not need the failed step goes on."""
         self.handlers: Sequence[int] = [index for index, step in enumerate(self.steps) if "on_failure" in step]
         """Steps that run when the run has failed, and only then."""
+        self.max_parallel: int | None = document.get("max_parallel")
+        """How many steps of a run may be at work at once."""
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Plan":
@@ -116,6 +119,11 @@ class Plan:
         """`branch` or `merge` for a step that the engine settles itself; None for one with a task of its own."""
         step = self.steps[index]
         return "branch" if "branch" in step else "merge" if "merge" in step else None
+
+    @cached_property
+    def limits(self) -> set[str]:
+        """The limits of the project that its steps name."""
+        return {name for step in self.steps for name in step.get("limits") or ()}
 
     def waits(self, index: int) -> str | None:
         """What a step waits for that runs nothing (`approve`, `wait_for`, `sleep`); None for one that runs."""

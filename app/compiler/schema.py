@@ -64,6 +64,8 @@ class TaskSchema(_Strict):
     labels = _object(required=True)
     pod_template = _object(allow_none=True)
     interruptible = fields.Boolean(allow_none=True)
+    limits = fields.List(fields.String())
+    concurrency = fields.Integer(strict=True)
     bundle = fields.String(allow_none=True)
 
 
@@ -104,6 +106,7 @@ class SpecSchema(_Strict):
     outputs = _object(required=True)
     timeout_seconds = fields.Float()
     policy = fields.String()
+    max_parallel = fields.Integer(strict=True)
     references = _object()
 
 

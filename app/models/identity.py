@@ -4,7 +4,7 @@ from sqlalchemy import ForeignKey, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.db import Base
-from app.models.columns import Big, MaybeMoment, Moment, ProjectKey, now, one_of
+from app.models.columns import Big, JsonObject, MaybeMoment, Moment, ProjectKey, now, one_of
 
 ROLES = ("viewer", "editor", "owner")
 
@@ -17,6 +17,10 @@ class Project(Base):
     description: Mapped[str] = mapped_column(default="")
     cache_limit_bytes: Mapped[int | None] = mapped_column(Big)
     """Above it the entries that were used least recently are evicted; null: no limit."""
+    limits: Mapped[JsonObject] = mapped_column(default=dict, server_default="{}")
+    """How many steps may use each named limit at once, over all runs of the project."""
+    weight: Mapped[int] = mapped_column(default=1, server_default="1")
+    """The project's share of the workers while other projects wait too."""
     created_at: Mapped[Moment] = mapped_column(default=now)
 
 

@@ -14,6 +14,7 @@ from celesta.store import Store
 
 Document = dict[str, Any]
 OPTIONS = ("no_cache", "refresh")
+NUMBERS = {"priority": (-10, 10), "max_parallel": (1, 100_000)}
 
 
 def bind_inputs(
@@ -70,8 +71,12 @@ def _unknown(ports: Mapping[str, Any], given: list[str]) -> Iterator[Problem]:
 
 def _wrong_options(options: Mapping[str, Any]) -> Iterator[Problem]:
     for name, value in options.items():
-        if name not in OPTIONS:
-            yield Problem(f"options.{name}", f"is no option of a run; there are {', '.join(OPTIONS)}")
+        if name not in (*OPTIONS, *NUMBERS):
+            yield Problem(f"options.{name}", f"is no option of a run; there are {', '.join((*OPTIONS, *NUMBERS))}")
+        elif name in NUMBERS:
+            least, most = NUMBERS[name]
+            if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+                yield Problem(f"options.{name}", f"{value!r} is not a whole number from {least} to {most}")
         elif not isinstance(value, bool) and not (isinstance(value, list) and all(isinstance(v, str) for v in value)):
             yield Problem(f"options.{name}", "wants true or false, or a list of steps")
 

@@ -13,6 +13,7 @@ from app.models import Project, Run
 from app.models.columns import now
 from app.services.audit import record
 from app.services.executor_check import require_executors
+from app.services.limit_set import require_limits
 from app.services.run_inputs import bind_inputs, require_steps
 from app.services.version_find import find_version
 from app.services.workflow_query import load_plan
@@ -58,6 +59,7 @@ def launch_run(
         require_executors(plan, config)
         refs = bind_inputs(chosen.interface, inputs or {}, input_refs or {}, options or {}, store)
         require_steps(options or {}, plan.paths)
+        require_limits(project, plan.limits)
         run = Run(
             id=new_run_id(),
             project_id=project.id,

@@ -96,6 +96,17 @@ def unfinished() -> dict[str, str]:
     return found
 
 
+def admission() -> tuple[dict[str, tuple[int, dict[str, int]]], dict[str, int]]:
+    """The weight and the limits of each project, and the priorities of those runs that have one and have not ended."""
+    projects = db.session.execute(select(Project.name, Project.weight, Project.limits)).all()
+    runs = db.session.execute(select(Run.id, Run.options).where(Run.status.not_in(RUN_TERMINAL))).all()
+    db.session.rollback()
+    return (
+        {name: (weight, limits) for name, weight, limits in projects},
+        {run_id: options["priority"] for run_id, options in runs if options.get("priority")},
+    )
+
+
 def control_of(run_id: str) -> str:
     """What somebody decided about the run, as of now."""
     row = db.session.execute(select(*DECISIONS).where(Run.id == run_id)).one()

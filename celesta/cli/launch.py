@@ -32,6 +32,8 @@ def run_options(command: Any) -> Any:
             step_option("--no-cache", "Compute every step, or STEP, and keep nothing for later."),
             step_option("--refresh", "Compute every step, or STEP, and keep the new results."),
             click.option("--input", "pairs", multiple=True, metavar="NAME=VALUE", help="An input, by its name."),
+            click.option("--priority", type=int, metavar="N", help="From -10 to 10: higher goes first in the project."),
+            click.option("--max-parallel", type=int, metavar="N", help="Most steps at work at once."),
             project_option,
             json_option,
         ]
@@ -88,6 +90,8 @@ def send(
         version=version,
         no_cache=steps_of(options["no_cache"]),
         refresh=steps_of(options["refresh"]),
+        priority=options["priority"],
+        max_parallel=options["max_parallel"],
     )
     tell(client, run, options["wait"], options["as_json"])
 

@@ -119,6 +119,60 @@ def remove_member(user: str, project: str | None, as_json: bool) -> None:
 
 
 @projects.group()
+def limits() -> None:
+    """How many steps may use something at once, over all runs: `@task(limits=["gpu"])`."""
+
+
+@limits.command("list")
+@project_option
+@json_option
+def list_limits(project: str | None, as_json: bool) -> None:
+    """List limits."""
+    from celesta.client import Client
+
+    with Client.from_env(project) as client:
+        found = list(client.limits())
+    listing(found, as_json, ["limit", "places"], lambda one: (one["name"], one["places"]), empty="No limits.")
+
+
+@limits.command("set")
+@click.argument("name")
+@click.argument("places", type=int)
+@project_option
+def set_limit(name: str, places: int, project: str | None) -> None:
+    """Set how many steps that name the limit may be at work at once."""
+    from celesta.client import Client
+
+    with Client.from_env(project) as client:
+        client.put_limit(name, places)
+        put(f"At most {places} steps of {client.project} are at work on {name} at once.")
+
+
+@limits.command("remove")
+@click.argument("name")
+@project_option
+def remove_limit(name: str, project: str | None) -> None:
+    """Remove a limit; runs that name it are refused from now on."""
+    from celesta.client import Client
+
+    with Client.from_env(project) as client:
+        client.delete_limit(name)
+        put(f"{client.project} has no limit {name} any more.")
+
+
+@projects.command()
+@click.argument("weight", type=int)
+@project_option
+def weight(weight: int, project: str | None) -> None:
+    """Set the project's share of the workers while others wait too; for the operator of the server."""
+    from celesta.client import Client
+
+    with Client.from_env(project) as client:
+        client.put_weight(weight)
+        put(f"{client.project} has weight {weight} among the projects that wait.")
+
+
+@projects.group()
 def tokens() -> None:
     """Tokens of programs that use the project."""
 

@@ -109,17 +109,24 @@ class Client(Results, Models, Cache, Caller):
         version: str | None = None,
         no_cache: Chosen = False,
         refresh: Chosen = False,
+        priority: int | None = None,
+        max_parallel: int | None = None,
         idempotency_key: str | None = None,
     ) -> Document:
         """Start a run and return its document. The key makes a repeated launch return the first one's run.
 
-        `no_cache` and `refresh` are for all steps, or for those of the given paths.
+        `no_cache` and `refresh` are for all steps, or for those of the given paths. `priority` is from -10 to 10.
         """
+        numbers = {"priority": priority, "max_parallel": max_parallel}
         document: Document = {
             "workflow": workflow,
             "inputs": inputs or {},
             "input_refs": input_refs or {},
-            "options": {"no_cache": no_cache, "refresh": refresh},
+            "options": {
+                "no_cache": no_cache,
+                "refresh": refresh,
+                **{n: v for n, v in numbers.items() if v is not None},
+            },
             "idempotency_key": idempotency_key or uuid4().hex,
         }
         return self._post(document | ({"version": version} if version else {}), "runs")
@@ -263,6 +270,18 @@ class Client(Results, Models, Cache, Caller):
 
     def create_project(self, name: str, description: str = "") -> Document:
         return dict(self.http.json("POST", "/api/v1/projects", {"name": name, "description": description}))
+
+    def limits(self) -> Iterator[Document]:
+        return self._list(None, "limits")
+
+    def put_limit(self, name: str, places: int) -> Document:
+        return dict(self.http.json("PUT", self._path("limits", name), {"places": places}))
+
+    def delete_limit(self, name: str) -> None:
+        self.http.json("DELETE", self._path("limits", name))
+
+    def put_weight(self, weight: int) -> Document:
+        return dict(self.http.json("PUT", self._path("weight"), {"weight": weight}))
 
     def members(self) -> Iterator[Document]:
         return self._list(None, "members")

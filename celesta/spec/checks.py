@@ -18,6 +18,7 @@ from celesta.spec.shapes import (
     REFERENCE,
     WAITS,
     interface_problems,
+    is_count,
     is_duration,
     option_problems,
     ref_problems,
@@ -51,6 +52,8 @@ def _head(spec: dict[str, Any]) -> Iterator[Problem]:
         yield Problem("policy", f"{spec['policy']!r} is not one of {', '.join(POLICIES)}")
     if "timeout_seconds" in spec and not is_duration(spec["timeout_seconds"]):
         yield Problem("timeout_seconds", "is not a number of seconds above 0")
+    if "max_parallel" in spec and not is_count(spec["max_parallel"]):
+        yield Problem("max_parallel", "is not a whole number above 0")
     bundle = spec.get("bundle")
     if bundle is not None and not (isinstance(bundle, str) and DIGEST.fullmatch(bundle)):
         yield Problem("bundle", "is neither null nor a SHA-256 in hex")
@@ -139,6 +142,8 @@ class _Checks:
             return
         if mapped is not None:
             yield from _map_problems(mapped, inputs, where)
+        elif isinstance(step.get("options"), dict) and step["options"].get("concurrency") is not None:
+            yield Problem(f"{where}.options.concurrency", "is for mapped steps; this one is not mapped over")
         yield from _wait_problems(self.spec["tasks"][step["task"]], step, where)
         for name, binding in inputs.items():
             wanted = (task.mapped_inputs if isinstance(mapped, list) and name in mapped else task.inputs).get(name)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from celesta.errors import Problem
+from celesta.options import LIMIT_NAME
 from celesta.pod_template import pod_template_problems
 from celesta.spec.container import container_problems
 from celesta.types import TypeDoc, accepts, spell
@@ -278,6 +279,18 @@ def _resources(value: Any) -> bool:
     return _number(value.get("cpu"), 0) and (memory is None or _number(memory, 1)) and _number(gpu, 0)
 
 
+def is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1_000_000
+
+
+def _size_or_null(value: Any) -> bool:
+    return value is None or is_count(value)
+
+
+def _limits(value: Any) -> bool:
+    return value is None or (_texts(value) and all(LIMIT_NAME.fullmatch(name) for name in value) and len(value) <= 8)
+
+
 def _answer(value: Any) -> bool:
     """Who may answer a question, whether a no is a failure, and what counts when nobody answers in time."""
     return value is None or (
@@ -302,4 +315,6 @@ OPTIONS: dict[str, Callable[[Any], bool]] = {
     "answer": _answer,
     "pod_template": lambda value: value is None or not any(pod_template_problems(value)),
     "interruptible": lambda value: value is None or isinstance(value, bool),
+    "limits": _limits,
+    "concurrency": _size_or_null,
 }

@@ -18,6 +18,7 @@ from celesta.codecs import encode, gone, make_list
 from celesta.errors import CelestaError, Skipped, StoreError
 from celesta.spec.conditions import decide
 from workers.engine import caching, events, expanding, keys, settling, waiting
+from workers.engine.advancing import admission, advance, top_up
 from workers.engine.bindings import Ref, parents_of
 from workers.engine.core import CHUNK, Engine, Kept
 from workers.engine.manifests import read
@@ -111,6 +112,8 @@ class Cascade:
         self.opened, self.control = reply.get("opened"), reply.get("control", "")
         self.over = self.over or bool(reply.get("over"))
         self.engine.publish(self.view.run, reply.get("send") or [], self.keep)
+        for run in reply.get("wake") or []:
+            top_up(self.engine, run)
         self.add(reply.get("asks") or [])
         if reply.get("stop"):
             self.stop()
@@ -368,33 +371,3 @@ class Cascade:
             part = missing[start : start + CHUNK]
             found = self.engine.client.hmget(keys.outcomes(self.view.run), part)
             self.outcomes.update({n: json.loads(text) for n, text in zip(part, found, strict=True) if text})
-
-
-def admission(view: View, node: str, hold: bool = False) -> dict[str, Any]:
-    """The entry of a step that is to be sent."""
-    entry: dict[str, Any] = {"n": node, "need": settling.need_of(view, node)}
-    if hold:
-        entry["hold"] = True
-    return entry
-
-
-def advance(
-    engine: Engine,
-    view: View,
-    settles: list[Entry],
-    admits: list[dict[str, Any]] | None = None,
-    **more: Any,
-) -> dict[str, Any]:
-    """The transition itself: one call of `advance.lua`."""
-    pace = engine.pace.admission(view, [entry["n"] for entry in (admits or settles)[:1]])
-    return engine.call(
-        "advance",
-        view.run,
-        epoch=view.epoch,
-        settle=settles,
-        admit=admits or [],
-        lease=engine.lease_ms,
-        grace=engine.grace_ms,
-        **pace,
-        **more,
-    )

@@ -7,7 +7,8 @@ as it likes. Claim, renew and every transition look at it in Redis.
 import json
 from typing import Literal
 
-from workers.engine.cascade import Cascade, advance
+from workers.engine.advancing import top_up
+from workers.engine.cascade import Cascade
 from workers.engine.core import Engine
 from workers.engine.finishing import finish
 from workers.engine.views import View
@@ -30,7 +31,7 @@ def control(engine: Engine, run: str, action: Action) -> bool:
     if reply["control"] == "cancel":
         cancel_rest(engine, view)
     else:
-        engine.publish(run, advance(engine, view, [])["send"] or [])
+        top_up(engine, run)
     return True
 
 

@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from celesta.codecs import encode
-from workers.engine.cascade import admission, advance
+from workers.engine.advancing import admission, advance
 from workers.engine.core import Engine
 from workers.engine.views import View
 

@@ -23,7 +23,11 @@ WATCHER = "celesta:leader:watcher"
 LOGS_WANTED = "celesta:logs-wanted"
 """Sorted set of live logs (`run|node|token`) that somebody looks at, by until when (seconds since the epoch)."""
 
-_PER_RUN = ("meta", "st", "out", "cnt", "ready")
+LIMITS = f"celesta:{SHARD}:limit"
+"""Prefix of `:<project>`, a hash of the size of each of its limits; of `:<project>:@<name>`, the set of `run|step` that
+use one; and of `:<project>:@<name>:line`, the runs that wait for it, by the time since when."""
+
+_PER_RUN = ("meta", "st", "out", "cnt", "ready", "lim")
 
 
 def of_run(run: str) -> list[str]:
@@ -33,6 +37,10 @@ def of_run(run: str) -> list[str]:
 
 def meta(run: str) -> str:
     return f"celesta:{SHARD}:{run}:meta"
+
+
+def ready(run: str) -> str:
+    return f"celesta:{SHARD}:{run}:ready"
 
 
 def states(run: str) -> str:

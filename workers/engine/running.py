@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from celesta.codecs import gone
 from celesta.errors import CelestaError
 from workers.engine import caching, events, keys, scripts, settling
+from workers.engine.advancing import top_up
 from workers.engine.bindings import Ref, parents_of
 from workers.engine.completing import flight_owner, wake
 from workers.engine.core import Engine
@@ -150,6 +151,8 @@ class Runner:
         if reply["epoch"] != view.epoch:
             view = engine.views.of(run, reply["epoch"]) or view
         engine.publish(run, reply["send"] or [])
+        for other in reply.get("wake") or []:
+            top_up(engine, other)
         granted = [(node, token) for node, token in zip(nodes, reply["steps"], strict=True) if token]
         found = {node: scripts.loads(text) for node, text in zip(parents, outcomes, strict=True) if text}
         return Batch(view, deque(granted), found, report, dict(reply["ran_out"])) if granted else None
@@ -238,6 +241,8 @@ class Runner:
             **engine.pace.admission(view, [node for node, _ in steps]),
         )
         engine.publish(view.run, reply.get("send") or [])
+        for other in reply.get("wake") or []:
+            top_up(engine, other)
 
 
 def expire(engine: Engine, run: str, nodes: list[str]) -> None:

@@ -14,6 +14,7 @@ from workers.engine.cascade import Cascade
 from workers.engine.controlling import cancel_rest, control
 from workers.engine.core import CHUNK, Engine
 from workers.engine.finishing import finish
+from workers.engine.limits import lanes_of
 from workers.engine.overdue import now_ms
 from workers.engine.reusing import take_over
 from workers.engine.settling import Adopted
@@ -77,6 +78,7 @@ def _open(engine: Engine, source: Source, epoch: int, adopted: Mapping[str, Adop
         rebuilt=int(rebuilt),
         control=source.control,
         timeout_ms=_timeout_ms(engine, plan, source),
+        limits=lanes_of(plan, source.options),
         lease=engine.lease_ms,
         started=events.run_started(source.run, source.project, known),
     )

@@ -50,6 +50,8 @@ class Planned:
         retry: dict[str, Any] | None = None,
         resources: dict[str, Any] | None = None,
         on_failure: bool = False,
+        limits: tuple[str, ...] = (),
+        concurrency: int | None = None,
         **inputs: Binding,
     ) -> int:
         cached = {"version": None, "ignore": [], "environment": False, "ttl_seconds": None} if cache else None
@@ -60,6 +62,7 @@ class Planned:
         more = {"cache": cached, "retry": policy, "resources": resources, "map": map_over}
         if on_failure:
             more["on_failure"] = True
+        more |= {"limits": list(limits), "concurrency": concurrency}
         return self._append(task, document, inputs, after, guard, **more)
 
     def branch(self, test: Any, guard: tuple[int, bool] | None = None, **inputs: Binding) -> int:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.integration.engine.harness import Planned, World, step, value
 from workers.engine import keys, scripts, settling
-from workers.engine.cascade import admission
+from workers.engine.advancing import admission
 from workers.engine.settling import Ended, Finding
 from workers.engine.views import View
 
@@ -49,6 +49,7 @@ CASES: dict[str, Callable[[View], Call]] = {
     "open a map": lambda v: _advance(
         [], open={"n": "6", "need": {"node": "6", "parents": 0}, "width": 3, "e": '{"k":1'}
     ),
+    "share": lambda v: ("share", {"share": 0.5}),
     "control": lambda v: ("control", {"control": "cancel", "lease": 10_000}),
     "bump": lambda v: ("bump", {"steps": [["0", "running", 60_000, False]]}),
     "promote": lambda v: ("promote", {"steps": ["4"], "lease": 10_000, "force": True}),

@@ -175,7 +175,7 @@ if a.roots == 1 then
   redis.call('HSET', meta, 'opening', 0)
   if control ~= 'cancel' then redis.call('ZREM', inflight, member('')) end
 end
-admit(reply.send)
+admit(reply)
 for name, n in pairs(counts) do redis.call('HINCRBY', meta, 'n_' .. name, n) end
 if settled == known and over == '0' then
   over = '1'

@@ -13,15 +13,16 @@ for i, s in ipairs(a.steps) do
   reply.steps[i] = false
   if r and r.state == 'sent' and attempt_of(r.token) == s.attempt then
     seq = math.max(seq, tonumber(r.seq))
+    local too_many = share < 1 and sent > math.max(1, math.floor(a.window * share))
     sent = sent - 1
-    if control == 'run' then
+    if control == 'run' and not too_many then
       r.state, r.owner = 'running', a.owner
       put(s.n, r)
       deadline(s.n, a.lease)
       emit(s.e, string.format(',"token":"%s"', r.token))
       reply.steps[i] = r.token
       if r.used ~= '' then reply.ran_out[s.n] = spent(r, 'out_of_memory') end
-    elseif control == 'pause' then
+    elseif control ~= 'cancel' then -- paused, or sent before others came to share the queue
       make_ready(s.n, r)
     else
       sent = sent + 1 -- the cancellation settles it
@@ -29,7 +30,7 @@ for i, s in ipairs(a.steps) do
   end
 end
 if seq > tonumber(redis.call('HGET', marks, 'claimed') or 0) then redis.call('HSET', marks, 'claimed', seq) end
-admit(reply.send)
+admit(reply)
 redis.call('HSET', meta, 'sent', sent)
 local answer = {cjson.encode(reply)}
 for i, node in ipairs(a.parents) do answer[i + 1] = redis.call('HGET', out, node) end

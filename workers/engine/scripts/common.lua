@@ -1,18 +1,21 @@
 -- What every script of a run begins with: who the run is, what time it is, and the few verbs on a step's record.
--- KEYS are the same eight for all; ARGV[1] is one JSON document. A script that returns here has written nothing.
-local inflight, events, marks, meta, st, out, cnt, ready = unpack(KEYS)
+-- KEYS are the same nine for all; ARGV[1] is one JSON document. A script that returns here has written nothing.
+local inflight, events, marks, meta, st, out, cnt, ready, lim = unpack(KEYS)
 local a = cjson.decode(ARGV[1])
 local run = a.run
-local m = redis.call('HMGET', meta, 'epoch', 'control', 'sent', 'known', 'settled', 'over')
+local m = redis.call('HMGET', meta, 'epoch', 'control', 'sent', 'known', 'settled', 'over', 'limited', 'share')
 if not m[1] then return cjson.encode({status = 'norun'}) end
 if a.epoch and tonumber(m[1]) ~= a.epoch then return cjson.encode({status = 'stale'}) end
 local epoch, control, sent = m[1], m[2], tonumber(m[3])
 local known, settled, over = tonumber(m[4]), tonumber(m[5]), m[6]
+local limited, share = m[7], tonumber(m[8] or 1) -- of most runs no step has a limit, and nobody else waits
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local TERMINAL = {
   succeeded = true, failed = true, cached = true, skipped = true, upstream_failed = true, cancelled = true,
 }
+
+local LANE = 1000000000000 -- more than a step's place in the plan
 
 local function member(node) return run .. '|' .. node end
 
@@ -23,11 +26,44 @@ local function get(node)
   if not text then return nil end
   local r = {}
   r.state, r.token, r.used, r.seq, r.owner = string.match(text, '^(.-)|(.-)|(.-)|(%d+)|(.*)$')
+  r.was = r.state
   return r
+end
+
+-- What a step may use of its limits it uses from the message on until the attempt has ended, however it ends.
+local USES = {sent = true, running = true, recovering = true, external = true}
+local touched = {}
+
+local function lane_of(node)
+  local k = redis.call('HGET', lim, string.match(node, '^(.-%d+)%.%d+$') or node) or redis.call('HGET', lim, '*')
+  return tonumber(k or 0)
+end
+
+local function limits_in(lane) return string.gmatch(redis.call('HGET', lim, '#' .. lane) or '', '[^,]+') end
+
+-- "@gpu" is a limit of the project, whose users are a set and whose size is in `limits`; "name:8" one inside this run.
+local function limit_key(limit)
+  return string.gsub(inflight, 'inflight$', '') .. 'limit:' .. redis.call('HGET', meta, 'project') .. ':' .. limit
+end
+
+local function use(node, r)
+  local uses = USES[r.state] or false
+  if uses == (USES[r.was] or false) then return end
+  for limit in limits_in(lane_of(node)) do
+    local name = string.match(limit, '^(.-):%d+$')
+    if name then
+      redis.call('HINCRBY', cnt, '^' .. name, uses and 1 or -1)
+    else
+      touched[limit] = true
+      redis.call(uses and 'SADD' or 'SREM', limit_key(limit), member(node))
+    end
+  end
 end
 
 local function put(node, r)
   redis.call('HSET', st, node, table.concat({r.state, r.token, r.used, r.seq, r.owner}, '|'))
+  if limited then use(node, r) end
+  r.was = r.state
 end
 
 local function fresh(state) return {state = state, token = epoch .. '.1', used = '', seq = 0, owner = ''} end
@@ -48,30 +84,99 @@ local function emit(event, more)
   redis.call('XADD', events, '*', 'e', string.format('%s%s,"at_ms":%.0f,"epoch":%s}', event, more or '', now, epoch))
 end
 
--- Ready steps wait in order of the plan; they are in flight from the moment they are sent.
+-- Ready steps wait in order of the plan, those of one set of limits (a lane) together; they are in flight from the moment
+-- they are sent.
 local function make_ready(node, r)
   local index, item = string.match(node, '^(%d+)%.?(%d*)')
   r.state, r.owner = 'ready', ''
   put(node, r)
-  redis.call('ZADD', ready, tonumber(index) * 1000000 + (tonumber(item) or 0), node)
+  local place = tonumber(index) * 1000000 + (tonumber(item) or 0)
+  if limited then place = place + lane_of(node) * LANE end
+  redis.call('ZADD', ready, string.format('%.0f', place), node)
   redis.call('ZREM', inflight, member(node))
 end
 
--- Puts ready steps in flight up to the window, once few enough are still unclaimed: so top-ups come in batches.
-local function admit(send)
-  if control ~= 'run' or sent > a.low then return end
-  local popped = redis.call('ZPOPMIN', ready, a.window - sent)
-  if #popped == 0 then return end
-  local seq = redis.call('HINCRBY', marks, 'sent', #popped / 2)
-  for i = 1, #popped, 2 do
-    local node = popped[i]
-    local r = get(node)
-    r.state, r.seq = 'sent', seq
-    put(node, r)
-    deadline(node, a.grace)
-    send[#send + 1] = {node, attempt_of(r.token)}
+-- How many places of a limit this run may take: runs of a project wait for a limit in a line, and leave the places of
+-- those before them.
+local function free(limit)
+  local name, most = string.match(limit, '^(.-):(%d+)$')
+  if name then return tonumber(most) - tonumber(redis.call('HGET', cnt, '^' .. name) or 0) end
+  local key = limit_key(limit)
+  most = tonumber(redis.call('HGET', string.gsub(key, ':@.*$', ''), string.sub(limit, 2)) or 0)
+  local before = redis.call('ZRANK', key .. ':line', run) or redis.call('ZCARD', key .. ':line')
+  return most - redis.call('SCARD', key) - before
+end
+
+local function next_in_lines(wake)
+  for limit in pairs(touched) do
+    local first = redis.call('ZRANGE', limit_key(limit) .. ':line', 0, 0)[1]
+    if first and first ~= run then wake[#wake + 1] = first end
   end
-  sent = sent + #popped / 2
+end
+
+-- The next ready steps, at most so many, as far as their limits leave places; and the run's place in the lines.
+local function within_limits(most)
+  local nodes, taken, wanted = {}, {}, {}
+  for lane = tonumber(redis.call('HGET', lim, '#')), 0, -1 do
+    local from, to = string.format('%.0f', lane * LANE), string.format('(%.0f', (lane + 1) * LANE)
+    local room = control == 'run' and most - #nodes or 0
+    for limit in limits_in(lane) do room = math.min(room, free(limit) - (taken[limit] or 0)) end
+    local found = room > 0 and redis.call('ZRANGEBYSCORE', ready, from, to, 'LIMIT', 0, room) or {}
+    for _, node in ipairs(found) do
+      redis.call('ZREM', ready, node)
+      nodes[#nodes + 1] = node
+    end
+    local left = control == 'run' and redis.call('ZCOUNT', ready, from, to) > 0
+    for limit in limits_in(lane) do
+      taken[limit] = (taken[limit] or 0) + #found
+      wanted[limit] = wanted[limit] or left
+    end
+  end
+  for limit, waits in pairs(wanted) do
+    if not string.find(limit, ':') then
+      local line = limit_key(limit) .. ':line'
+      if not waits then
+        if redis.call('ZREM', line, run) == 1 then touched[limit] = true end
+      elseif taken[limit] > 0 then
+        redis.call('ZADD', line, string.format('%.0f', now), run)
+      else
+        redis.call('ZADD', line, 'NX', string.format('%.0f', now), run)
+      end
+    end
+  end
+  return nodes
+end
+
+local function popped(most)
+  local nodes = redis.call('ZPOPMIN', ready, most)
+  for i = 1, #nodes / 2 do nodes[i] = nodes[2 * i - 1] end
+  for i = #nodes, #nodes / 2 + 1, -1 do nodes[i] = nil end
+  return nodes
+end
+
+-- Puts ready steps in flight up to the window, once few enough are still unclaimed: so top-ups come in batches. While
+-- others wait too, the window is the run's share of it.
+local function admit(reply)
+  local window = share > 0 and math.max(1, math.floor(a.window * share)) or 0
+  if limited then
+    reply.wake = {}
+  elseif control ~= 'run' or sent > math.floor(a.low * share) then
+    return
+  end
+  local room = sent > math.floor(a.low * share) and 0 or window - sent
+  local nodes = limited and within_limits(room) or popped(room)
+  if #nodes > 0 then
+    local seq = redis.call('HINCRBY', marks, 'sent', #nodes)
+    for _, node in ipairs(nodes) do
+      local r = get(node)
+      r.state, r.seq = 'sent', seq
+      put(node, r)
+      deadline(node, a.grace)
+      reply.send[#reply.send + 1] = {node, attempt_of(r.token)}
+    end
+    sent = sent + #nodes
+  end
+  if limited then next_in_lines(reply.wake) end
 end
 
 -- What is to become of a step whose parents have all settled.

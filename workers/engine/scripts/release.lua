@@ -13,6 +13,6 @@ for _, s in ipairs(a.steps) do
     end
   end
 end
-admit(reply.send)
+admit(reply)
 redis.call('HSET', meta, 'sent', sent)
 return cjson.encode(reply)

@@ -1,0 +1,51 @@
+"""The transition itself, one call of `advance.lua`, and what goes with it: entries of steps to send, and sending more.
+
+Everything that moves a run on comes here: the cascade with what it decided, and whoever sees that a run may send more.
+"""
+
+from typing import Any
+
+from workers.engine import settling
+from workers.engine.core import Engine
+from workers.engine.settling import Entry
+from workers.engine.views import View
+
+
+def admission(view: View, node: str, hold: bool = False) -> dict[str, Any]:
+    """The entry of a step that is to be sent."""
+    entry: dict[str, Any] = {"n": node, "need": settling.need_of(view, node)}
+    if hold:
+        entry["hold"] = True
+    return entry
+
+
+def top_up(engine: Engine, run: str) -> None:
+    """Sends what may be sent now: another run has left places of a limit, or more of the queue."""
+    view = engine.views.of(run)
+    reply = advance(engine, view, []) if view is not None else {}
+    if reply.get("status") != "ok":
+        engine.views.forget(run)
+        return
+    engine.publish(run, reply["send"])
+
+
+def advance(
+    engine: Engine,
+    view: View,
+    settles: list[Entry],
+    admits: list[dict[str, Any]] | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """The transition itself: one call of `advance.lua`."""
+    pace = engine.pace.admission(view, [entry["n"] for entry in (admits or settles)[:1]])
+    return engine.call(
+        "advance",
+        view.run,
+        epoch=view.epoch,
+        settle=settles,
+        admit=admits or [],
+        lease=engine.lease_ms,
+        grace=engine.grace_ms,
+        **pace,
+        **more,
+    )

@@ -54,11 +54,11 @@ def stock_worker(url: str, log: Path) -> Iterator[None]:
 
 
 @contextmanager
-def stack(home: Path, **environ: str) -> Iterator[float]:
+def stack(home: Path, workers: int = WORKERS, **environ: str) -> Iterator[float]:
     """Celesta, with everything on; gives the seconds from the command to the stack being ready."""
     env = os.environ | {"CELESTA_HOME": str(home)} | environ
     started = perf_counter()
-    celesta(env, "up", "--detach", "--port", "0", "--workers", str(WORKERS))
+    celesta(env, "up", "--detach", "--port", "0", "--workers", str(workers))
     ready = perf_counter() - started
     try:
         yield ready

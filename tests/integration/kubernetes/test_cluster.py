@@ -64,6 +64,12 @@ def test_a_failing_server_is_asked_again(cluster: TestCluster, client: Cluster, 
     assert len(cluster.requests("POST")) == 3
 
 
+def test_a_quota_that_two_requests_changed_at_once_is_asked_again(cluster: TestCluster, client: Cluster) -> None:
+    cluster.fail("POST", 409, "Operation cannot be fulfilled on resourcequotas", "Conflict")
+    client.create_pod(NAMESPACE, POD)
+    assert cluster.names() == ["a"]
+
+
 def test_asking_again_has_an_end(cluster: TestCluster, client: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PAUSES_SECONDS", (0.01, 0.01))
     cluster.fail("POST", 503, "etcd has no leader", times=99)

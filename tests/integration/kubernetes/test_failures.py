@@ -117,3 +117,15 @@ def test_a_store_that_is_away_loses_no_end(pods: Pods, monkeypatch: pytest.Monke
     pods.until(lambda: len(pods.watcher.ends) == 1)
     monkeypatch.setattr(store, "get", get)
     pods.until(lambda: pods.state() == "failed")
+
+
+def test_a_pod_whose_node_is_gone_is_waited_for_no_longer_than_it_may_stay(
+    pods: Pods, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.watcher.keeping.STUCK_EVERY_SECONDS", 0.0)
+    name = pods.launch()
+    pods.watcher.tick()
+    change = {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}, "status": {"phase": "Running"}}
+    pods.cluster.do(pods.cluster.api.patch((NAMESPACE, name), change))
+    pods.until(lambda: pods.state() == "sent")
+    assert pods.error()["kind"] == "system"

@@ -20,6 +20,8 @@ Document = dict[str, Any]
 
 CONFIGURATION_SECONDS = 30.0
 """A Secret or ConfigMap that was forgotten may still be made."""
+OVERSTAY_SECONDS = 60.0
+"""Past the end of its grace period, which is what the time of a pod's deletion tells."""
 DISRUPTIONS = {
     "PreemptionByScheduler": ("Preempted", "a pod of higher priority took its place"),
     "DeletionByTaintManager": ("NodeLost", "its node was lost or tainted"),
@@ -105,6 +107,12 @@ def stuck(pod: Mapping[str, Any], config: ClusterConfig, now: datetime | None = 
         if reason in CONFIGURATION_REASONS and placed >= CONFIGURATION_SECONDS:
             return plain_error("Configuration", f"container {container['name']!r} cannot be made: {words}", "user")
     return None
+
+
+def overstays(pod: Mapping[str, Any], now: datetime | None = None) -> bool:
+    """Whether the pod should long be gone: then its node does not answer, and its end may never be told."""
+    since = pod["metadata"].get("deletionTimestamp")
+    return _seconds_since(since, now or datetime.now(UTC)) > OVERSTAY_SECONDS
 
 
 def refusal(error: Refused, namespace: str) -> Document:

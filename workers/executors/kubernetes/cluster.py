@@ -124,7 +124,7 @@ class Cluster:
     # What a pod tells
 
     def log(self, namespace: str, name: str, container: str, most_bytes: int) -> bytes | None:
-        """The end of a container's log; None when there is none (any more)."""
+        """What a container has written, from its beginning on; None when there is nothing (any more)."""
         query = {"container": container, "limitBytes": str(most_bytes)}
         try:
             return self._ask("GET", f"/api/v1/namespaces/{namespace}/pods/{name}/log", query)
@@ -178,8 +178,10 @@ class Cluster:
             return ClusterError(f"the cluster does not answer: {error}")
         if response.status < 300:
             return data
-        if response.status not in BUSY:
-            raise _refusal(response.status, data)
+        refusal = _refusal(response.status, data)
+        # Of a creation this is the quota's own record, which two requests changed at once.
+        if response.status not in BUSY and (method, refusal.reason) != ("POST", "Conflict"):
+            raise refusal
         return ClusterError(f"the cluster is busy ({response.status}): {_message(data)}", _retry_after(response))
 
     @contextmanager

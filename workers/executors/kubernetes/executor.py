@@ -8,6 +8,7 @@ is put off for as long as an unschedulable pod would be waited for.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections import OrderedDict
 from typing import ClassVar, TypeVar
@@ -46,6 +47,7 @@ class KubernetesExecutor(Executor):
         self._store = open_store(config.store_url, config.s3_endpoint_url)
         self._namespaces: OrderedDict[Key, str] = OrderedDict()
         self._put_off: OrderedDict[Key, float] = OrderedDict()
+        self._lock = threading.Lock()
         self._pid = 0
         self._connection: Cluster | None = None
 
@@ -60,7 +62,7 @@ class KubernetesExecutor(Executor):
         """Creates the pod of the attempt, or finds that it is there; a result only where that cannot be."""
         key = (document["run"], document["node"], document["token"])
         namespace = self.config.cluster.namespace_of(document["project"])
-        _remember(self._namespaces, key, namespace)
+        self._remember(self._namespaces, key, namespace)
         try:
             self._create(namespace, self.manifest(document))
         except Refused as error:
@@ -122,17 +124,17 @@ class KubernetesExecutor(Executor):
     def _later(self, key: Key, document: Document, told: Document) -> Document:
         """Puts the attempt off; the failure it comes to when that was done for too long."""
         since = self._put_off.get(key, time.monotonic())
-        _remember(self._put_off, key, since)
+        self._remember(self._put_off, key, since)
         if time.monotonic() - since < self.config.cluster.unschedulable_seconds:
             raise Later(AGAIN_SECONDS, told["message"])
-        self._put_off.pop(key)
+        self._put_off.pop(key, None)
         return self._fail(document, told)
 
     def _fail(self, document: Document, error: Document) -> Document:
         return verdicts.conclude(document, self._store, error, None, time.monotonic(), "")
 
-
-def _remember(kept: OrderedDict[Key, T], key: Key, value: T) -> None:
-    kept[key] = value
-    while len(kept) > REMEMBERED:
-        kept.popitem(last=False)
+    def _remember(self, kept: OrderedDict[Key, T], key: Key, value: T) -> None:
+        with self._lock:
+            kept[key] = value
+            while len(kept) > REMEMBERED:
+                kept.popitem(last=False)

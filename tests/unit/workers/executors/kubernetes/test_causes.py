@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.cluster_config import ClusterConfig
-from workers.executors.kubernetes.causes import cause_of, event_lines, may_fit_later, refusal, stuck
+from workers.executors.kubernetes.causes import cause_of, event_lines, may_fit_later, overstays, refusal, stuck
 from workers.executors.kubernetes.cluster import Refused
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -131,6 +131,16 @@ def test_what_will_not_start_is_given_up(stuck_pod: dict[str, Any], type_: str) 
     assert error is not None
     assert error["type"] == type_
     assert "the registry's words" in error["message"]
+
+
+def test_a_pod_that_should_long_be_gone_has_a_node_that_does_not_answer() -> None:
+    deleted = pod(phase="Running", **disrupted("DeletionByTaintManager"))
+    deleted["metadata"]["deletionTimestamp"] = ago(59)
+    assert not overstays(deleted, NOW)
+    deleted["metadata"]["deletionTimestamp"] = ago(61)
+    assert overstays(deleted, NOW)
+    assert cause_of(deleted, deleted=True)["type"] == "NodeLost"
+    assert not overstays(pod(), NOW)
 
 
 # Refusals

@@ -25,7 +25,7 @@ from workers.stack.process import Process, Ready, now
 from workers.stack.supervisor import Interrupted, Supervisor, say
 
 ROLES = ("web", "worker", "recorder", "beat")
-STOP_ORDER = ("beat", "web", "worker", "recorder", "broker")
+STOP_ORDER = ("beat", "web", "watcher", "worker", "recorder", "broker")
 """The recorder outlives the workers, so that it writes down what they have done."""
 GRACE_SECONDS = {"worker": 8.0}
 """A worker gives its steps a few seconds to end (Celery's soft shutdown), and then needs a moment itself."""
@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
         socket_path = configure(home, url, options.workers)
         os.chdir(home.path)
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-        console = None if options.detach else Console({role: home.log(role) for role in ROLES})
+        console = None if options.detach else Console({role: home.log(role) for role in roles()})
         supervisor = Supervisor(console.pump if console else lambda: None)
         try:
             start(supervisor, home, listener, socket_path)
@@ -111,6 +111,13 @@ def configure(home: Home, url: str, workers: int | None) -> Path | None:
     return socket_path
 
 
+def roles() -> tuple[str, ...]:
+    """The roles of this stack: pods have a watcher as well."""
+    from app.config import Config
+
+    return (*ROLES, "watcher") if Config.from_env().executor == "kubernetes" else ROLES
+
+
 def start(supervisor: Supervisor, home: Home, listener: socket.socket, socket_path: Path | None) -> None:
     """Broker and database first, while the code of the roles is imported; then all roles side by side."""
     brokers = [broker_process(home, socket_path)] if socket_path else []
@@ -120,12 +127,12 @@ def start(supervisor: Supervisor, home: Home, listener: socket.socket, socket_pa
     server.preload()
     supervisor.complete(Process("migrate", lambda _: server.upgrade(), home.log("migrate")))
     supervisor.until_ready(*brokers)
-    roles = [
+    processes = [
         Process(role, role_body(role, listener), home.log(role), grace_seconds=GRACE_SECONDS.get(role, 5.0))
-        for role in ROLES
+        for role in roles()
     ]
-    supervisor.start(*roles)
-    supervisor.until_ready(*roles)
+    supervisor.start(*processes)
+    supervisor.until_ready(*processes)
 
 
 def broker_process(home: Home, socket_path: Path) -> Process:

@@ -102,7 +102,7 @@ class Pods:
         """Nobody speaks for anything any more, for as long as it takes, and the reconciler looks."""
         for name in self.world.client.zrange(keys.INFLIGHT, 0, -1):
             self.world.client.zadd(keys.INFLIGHT, {name: 1})
-        overdue.sweep(self.world.engine, lambda: 0, lambda run: None)
+        overdue.sweep(self.world.engine, lambda: 0, lambda run: None, lambda *_: None)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ process has to know the same key, also after a restart elsewhere.
 
 import os
 import secrets
+import threading
 
 from app.config import Config
 from celesta.errors import ConfigError, Problem
@@ -17,15 +18,17 @@ UNSIGNED = (
 
 
 def secret_key(config: Config) -> str:
-    """The same key for all processes of one home, also when they start together."""
+    """The same key for all processes and threads of one home, also when they start together."""
     if config.secret_key:
         return config.secret_key
     if not config.loopback_auth:
         raise ConfigError("the configuration has problems", problems=[Problem("CELESTA_SECRET_KEY", UNSIGNED)])
     path = config.home / "secret_key"
     try:
+        if path.exists():
+            return path.read_text()
         config.home.mkdir(parents=True, exist_ok=True)
-        draft = config.home / f".secret_key.{os.getpid()}"
+        draft = config.home / f".secret_key.{os.getpid()}.{threading.get_ident()}"
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(32))

@@ -32,6 +32,7 @@ from workers.executors.chosen import ChosenExecutor
 SOCKET_SECONDS = 3.0
 """A Redis that does not answer is given up after this, and asked once more: together below the shortest lease."""
 
+LAUNCHED_AT_ONCE = 8
 ROLE_QUEUES = {"worker": (QUEUE_STEPS, QUEUE_CONTROL), "recorder": (QUEUE_CONTROL,)}
 """Runs start in both roles: the recorder's threads are never busy with steps, so that a start never waits for one."""
 
@@ -158,11 +159,23 @@ def chord_backend(config: Config) -> str:
 
 def worker_argv(role: str, config: Config) -> list[str]:
     """Arguments for `Celery.worker_main` of the role `worker` or `recorder`."""
-    pool = ["--pool=prefork", f"--concurrency={config.slots}"] if role == "worker" else ["--pool=threads"]
-    threads = ["--concurrency=2"] if role == "recorder" else []
+    # Launching pods is waiting for others: threads do that as well as processes, and share one pace and one client.
+    launches = role == "worker" and config.executor == "kubernetes"
+    pool = "threads" if launches or role == "recorder" else "prefork"
+    at_once = 2 if role == "recorder" else max(LAUNCHED_AT_ONCE, config.slots) if launches else config.slots
     chatter = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     names = [f"--hostname={role}-{os.getpid()}@%h", f"--queues={','.join(ROLE_QUEUES[role])}"]
-    return ["--quiet", "worker", *pool, *threads, *chatter, *names, "-O", "fair", "--loglevel=WARNING"]
+    return [
+        "--quiet",
+        "worker",
+        f"--pool={pool}",
+        f"--concurrency={at_once}",
+        *chatter,
+        *names,
+        "-O",
+        "fair",
+        "--loglevel=WARNING",
+    ]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,9 +1,10 @@
-"""What one Celery child owns: its executor, its runner, and the thread that keeps its leases.
+"""What one Celery child, or one thread that launches, owns: its runner, and the thread that keeps its leases.
 
 Made with the first step that the child gets, never in the parent: threads and connections do not survive a fork.
 """
 
 import os
+import threading
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -22,15 +23,20 @@ def name(pid: int | None = None) -> str:
 
 
 def runner(app: "CelestaApp") -> Runner:
-    """The runner of this process."""
-    return _runner(app, os.getpid())
+    """The runner of this thread; its executor is that of the process."""
+    pid = os.getpid()
+    made: Runner | None = getattr(_own, "runner", None)
+    if made is None or _own.pid != pid:
+        made = Runner(app.engine, _executor(app, pid), name(pid), app.config.store_url)
+        _own.runner, _own.pid = made, pid
+        Leases(made).start()
+    return made
+
+
+_own = threading.local()
 
 
 @lru_cache(maxsize=1)
-def _runner(app: "CelestaApp", pid: int) -> Runner:
-    config = app.config
+def _executor(app: "CelestaApp", _pid: int) -> ChosenExecutor:
     live = LiveLog(app.engine.client)
-    executor = ChosenExecutor(config, live.write, live.measure)
-    made = Runner(app.engine, executor, name(pid), config.store_url)
-    Leases(made).start()
-    return made
+    return ChosenExecutor(app.config, live.write, live.measure)

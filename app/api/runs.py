@@ -18,6 +18,7 @@ from app.models import ORIGIN_KINDS, RUN_STATUSES, Project, Run
 from app.services import run_query, step_query, workflow_query
 from app.services.question_answer import answer_question
 from app.services.run_cancel import cancel_run
+from app.services.run_failure import with_inputs
 from app.services.run_launch import launch_run
 from app.services.run_pause import pause_run, resume_run
 from app.stores import store
@@ -194,7 +195,8 @@ def answer(given: Json, project: Project, run: str) -> Response:
 
 
 def document(project: Project, run: Run) -> Json:
-    return run_query.documents(db.session, project, [run], run_link(project), store())[0]
+    found = run_query.documents(db.session, project, [run], run_link(project), store())[0]
+    return found | {"error": with_inputs(db.session, run, store())}
 
 
 def _wait(project: Project, run: Run, seconds: float) -> Run:

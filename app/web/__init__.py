@@ -7,9 +7,25 @@ its own: what a page knows, a query or a service of `app.services` knows.
 from flask import Flask
 
 from app.guard import PUBLIC, allow
-from app.web import artifacts, compare, format, home, models, pages, runs, safety, sign_in, steps, versions, workflows
+from app.web import (
+    artifacts,
+    compare,
+    format,
+    home,
+    models,
+    pages,
+    reruns,
+    runs,
+    safety,
+    sign_in,
+    steps,
+    versions,
+    workflows,
+)
 
-__all__ = ["artifacts", "compare", "home", "models", "register", "runs", "sign_in", "steps", "versions", "workflows"]
+__all__ = [
+    "artifacts", "compare", "home", "models", "register", "reruns", "runs", "sign_in", "steps", "versions", "workflows",
+]  # fmt: skip
 
 
 def register(app: Flask) -> None:

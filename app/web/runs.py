@@ -11,6 +11,7 @@ from app.links import run_link
 from app.models import RUN_STATUSES, RUN_TERMINAL, STEP_STATES, Project, Run
 from app.services import artifact_query, reproduction_query, run_query, step_query, workflow_query
 from app.services.run_cancel import cancel_run
+from app.services.run_failure import with_inputs
 from app.services.run_reproduce import reproduce_run
 from app.services.step_inputs import told
 from app.stores import store
@@ -49,10 +50,11 @@ def run(project: Project, run: str) -> str:
     plan = workflow_query.load_plan(store(), found.version.plan_blob)
     drawn = len(plan) <= DRAWN_STEPS
     states = step_query.states(db.session, found)
+    failure = with_inputs(db.session, found, store())
     return show(
         "run.html",
         "runs",
-        run=run_query.documents(db.session, project, [found], run_link(project), store())[0],
+        run=run_query.documents(db.session, project, [found], run_link(project), store())[0] | {"error": failure},
         ended=ended,
         cancelling=found.cancel_requested_at is not None,
         graph=workflow_query.graph(store(), found.version.plan_blob) if drawn else None,

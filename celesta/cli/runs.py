@@ -96,6 +96,8 @@ def show(run: str, project: str | None, as_json: bool) -> None:
             *((f"in  {name}", short(value)) for name, value in document["inputs"].items()),
             *((f"out {name}", short(value)) for name, value in (document["outputs"] or {}).items()),
             ("error", error_text(document["error"])),
+            ("paused", ago(document["paused_at"]) if document["status"] == "running" else None),
+            *((f"  its {name}", one["preview"]) for name, one in _inputs_of(document["error"]).items()),
             ("url", document["url"]),
         ]
     )
@@ -285,6 +287,12 @@ def counts_text(counts: dict[str, int]) -> str:
     states = [f"{counts[name]} {name}" for name in counts if name != "total" and counts[name]]
     steps = "1 step" if counts["total"] == 1 else f"{counts['total']} steps"
     return f"{steps}: {', '.join(states)}" if states else steps
+
+
+def _inputs_of(error: dict[str, Any] | None) -> dict[str, Any]:
+    """What the step that failed first was given."""
+    inputs: dict[str, Any] = (error or {}).get("inputs") or {}
+    return inputs
 
 
 def error_text(error: dict[str, Any] | None) -> str:

@@ -69,7 +69,7 @@ class Frame:
         return self.plan.steps[index].get("cache") is not None and not self._is_chosen(self.no_cache, index)
 
     def reads_cache(self, index: int) -> bool:
-        if self._is_chosen(self.refresh, index) or self.plan.steps[index]["path"] in self.again:
+        if self._is_chosen(self.refresh, index) or self.path_prefix + self.plan.steps[index]["path"] in self.again:
             return False
         return self.caches(index)
 

@@ -4,6 +4,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from celesta.cli.terminal import harmless
+
 COLORS = (36, 32, 33, 35, 34)
 WIDTH = 9
 
@@ -23,7 +25,7 @@ class Console:
         """Print what came since the last call, whole lines only."""
         for role, path in self.logs.items():
             for line in self._new_lines(role, path):
-                sys.stdout.write(f"{self._prefix(role)} {line}\n")
+                sys.stdout.write(f"{self._prefix(role)} {harmless(line)}\n")
         sys.stdout.flush()
 
     def _new_lines(self, role: str, path: Path) -> list[str]:

@@ -97,9 +97,9 @@ def test_the_console_shows_whole_new_lines_with_their_role(tmp_path: Path, capsy
     log.write_text("before\n")
     console = Console({"web": log, "beat": tmp_path / "beat.log"})
     with log.open("a") as file:
-        file.write("one\nhal")
+        file.write("one\x1b[2J\nhal")
         file.flush()
         console.pump()
         file.write("f\n")
     console.pump()
-    assert capsys.readouterr().out == "web      | one\nweb      | half\n"
+    assert capsys.readouterr().out == "web      | one\\x1b[2J\nweb      | half\n"

@@ -113,6 +113,8 @@ def _access(config: Config, token: str) -> dict[str, str]:
     """How the programs of the containers reach the API and the store."""
     url = config.step_api_url or config.url or ""
     access = {"CELESTA_STEP_URL": url, "CELESTA_STEP_TOKEN": token, "CELESTA_STEP_FOLDER": FOLDER}
+    # What is left of the pod's grace is for keeping log and checkpoint.
+    access["CELESTA_STEP_GRACE_SECONDS"] = f"{config.cluster.grace_seconds * 2 / 3:.3g}"
     if config.step_access == "identity":
         access["CELESTA_STEP_ACCESS"] = "identity"
         access |= {"CELESTA_S3_ENDPOINT_URL": config.s3_endpoint_url} if config.s3_endpoint_url else {}

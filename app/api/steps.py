@@ -1,5 +1,7 @@
 """The steps of a run: list, look, log, report."""
 
+from collections.abc import Sequence
+
 from flask import Response, request
 from marshmallow import Schema, fields, validate
 
@@ -8,9 +10,10 @@ from app.api.noun import Noun
 from app.api.schemas import Json, PageArguments, Ref, answer_with, moment, page_answer, page_schema
 from app.compiler.plan import Plan
 from app.db import db
+from app.events import hub
 from app.live_metrics import with_live_metrics
-from app.models import STEP_STATES, Project, Run
-from app.services import run_query, step_query, workflow_query
+from app.models import STEP_STATES, Project, Run, Step
+from app.services import run_query, step_query, step_wait, workflow_query
 from app.stores import store
 from celesta.errors import NotFoundError
 
@@ -73,6 +76,7 @@ class StepDocument(Schema):
     attempts = fields.List(fields.Nested(AttemptDocument))
     width = fields.Integer(allow_none=True)
     plan = fields.String(allow_none=True, metadata={"description": "digest of the plan that a dynamic step opened"})
+    waiting_for = fields.Dict(allow_none=True, metadata={"description": "why it has not begun: kind, text, until"})
     parked = fields.Dict(
         allow_none=True, metadata={"description": "waits_for, until, message, role and type, while it waits"}
     )
@@ -96,7 +100,8 @@ def list_steps(given: Json, project: Project, run: str) -> Response:
     """The steps in the order of the plan, the items of a map after it"""
     found, plan = _run(project, run)
     page = step_query.page(db.session, found, plan, **given)
-    return page_answer(step_query.documents(db.session, found, plan, page.items), page.next_cursor)
+    documents = step_query.documents(db.session, found, plan, page.items)
+    return page_answer(with_reasons(project, found, plan, page.items, documents), page.next_cursor)
 
 
 @routes.route("GET", "/projects/<project>/runs/<run>/steps/<path:node>", "viewer", answer=StepDocument)
@@ -104,7 +109,8 @@ def show(project: Project, run: str, node: str) -> Response:
     """One step, by node or by path"""
     found, plan = _run(project, run)
     step = step_query.get(db.session, found, plan, node)
-    return answer_with(with_live_metrics(run, step_query.documents(db.session, found, plan, [step], store())[0]))
+    documents = step_query.documents(db.session, found, plan, [step], store())
+    return answer_with(with_live_metrics(run, with_reasons(project, found, plan, [step], documents)[0]))
 
 
 @routes.route(
@@ -135,6 +141,12 @@ def report(project: Project, run: str, node: str) -> Response:
     response = Response(body, mimetype="text/html")
     response.headers["Content-Security-Policy"] = REPORT_POLICY
     return response
+
+
+def with_reasons(project: Project, run: Run, plan: Plan, steps: Sequence[Step], documents: list[Json]) -> list[Json]:
+    """The documents of these steps, with why each waits."""
+    reasons = step_wait.reasons(db.session, hub().redis, project, run, plan, steps)
+    return [document | {"waiting_for": reasons.get(document["node"])} for document in documents]
 
 
 def _run(project: Project, run_id: str) -> tuple[Run, Plan]:

@@ -6,10 +6,11 @@ from flask import redirect, request, url_for
 from werkzeug.wrappers import Response
 
 from app.db import current_config, db
+from app.events import hub
 from app.guard import principal
 from app.links import run_link
 from app.models import RUN_STATUSES, RUN_TERMINAL, STEP_STATES, Project, Run
-from app.services import artifact_query, reproduction_query, run_query, step_query, workflow_query
+from app.services import artifact_query, reproduction_query, run_query, step_query, step_wait, workflow_query
 from app.services.run_cancel import cancel_run
 from app.services.run_failure import with_inputs
 from app.services.run_reproduce import reproduce_run
@@ -67,7 +68,7 @@ def run(project: Project, run: str) -> str:
         outputs=_outputs(found),
         reproductions=reproduction_query.of_origin(db.session, found, store()),
         questions=[] if ended else step_query.questions(db.session, found),
-        **_steps(found, plan),
+        **_steps(project, found, plan),
     )
 
 
@@ -90,15 +91,16 @@ def _letters(states: dict[str, dict[str, Any]], count: int) -> str:
     return "".join(LETTERS.get(state, "w") for state in known)
 
 
-def _steps(run: Run, plan: Any) -> dict[str, Any]:
+def _steps(project: Project, run: Run, plan: Any) -> dict[str, Any]:
     """One page of the table of steps, with what chose it."""
     chosen = {"state": request.args.get("state", ""), "path": request.args.get("path", "")}
     if chosen["state"] not in STEP_STATES:
         chosen["state"] = ""
     parent, cursor = request.args.get("map", ""), request.args.get("cursor", "")
     found = step_query.page(db.session, run, plan, **chosen, parent=parent, cursor=cursor, limit=STEPS_SHOWN)
+    reasons = step_wait.reasons(db.session, hub().redis, project, run, plan, found.items)
     return {
-        "steps": [step_query.row(step) for step in found.items],
+        "steps": [step_query.row(step) | {"waiting_for": reasons.get(step.node)} for step in found.items],
         "chosen": chosen,
         "step_states": STEP_STATES,
         "steps_first": page_url(cursor="") + "#steps" if cursor else None,

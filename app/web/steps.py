@@ -6,10 +6,11 @@ from flask import redirect, request, url_for
 from werkzeug.wrappers import Response
 
 from app.db import current_config, db
+from app.events import hub
 from app.guard import principal
 from app.live_metrics import with_live_metrics
 from app.models import STEP_TERMINAL, Project, Run, Step
-from app.services import artifact_query, cache_explain, run_query, step_query, workflow_query
+from app.services import artifact_query, cache_explain, run_query, step_query, step_wait, workflow_query
 from app.services.question_answer import answer_question
 from app.stores import store
 from app.web.format import size
@@ -63,12 +64,13 @@ def _page(project: Project, run: str, node: str, form: LaunchForm | None = None)
     step_query.show_evidence(db.session, [row])
     place: dict[str, Any] = {"project": project.name, "run": run, "node": row.node}
     document = with_live_metrics(run, step_query.documents(db.session, found, plan, [row], store())[0])
+    reasons = step_wait.reasons(db.session, hub().redis, project, found, plan, [row])
     text = step_query.read_log(row, store(), offset=max(0, row.log_bytes - LOG_BYTES)).decode(errors="replace")
     return show(
         "step.html",
         "runs",
         run={"run_id": found.id, "workflow": found.workflow.name, "recorded": found.recorded_at is not None},
-        step=document,
+        step=document | {"waiting_for": reasons.get(row.node)},
         cache=cache_explain.explain(db.session, store(), project, found, plan, row),
         task=step_query.task_of(db.session, found, plan, row, store()),
         **_opened(project, found, row),

@@ -102,11 +102,12 @@ def show(run: str, project: str | None, as_json: bool) -> None:
         ]
     )
     put()
-    table(["step", "state", "attempt", "duration"], [_row(step) for step in steps], empty="No steps yet.")
+    table(["step", "state", "attempt", "duration", "waits for"], [_row(step) for step in steps], empty="No steps yet.")
 
 
 def _row(step: dict[str, Any]) -> tuple[object, ...]:
-    return step["path"], step["state"], step["attempt"] or "", seconds(step["duration_seconds"])
+    why = (step.get("waiting_for") or {}).get("text", "")
+    return step["path"], step["state"], step["attempt"] or "", seconds(step["duration_seconds"]), why
 
 
 @runs.command()

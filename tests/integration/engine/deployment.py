@@ -40,6 +40,15 @@ STEPS = """
 import os, time
 def one(): return 1
 def double(x): return 2 * x
+def gated(flag):
+    import glob
+    mine = flag + "." + str(os.getpid())
+    open(mine, "w").close()
+    alive = [other for other in glob.glob(flag + ".*") if os.path.exists("/proc/" + other.rpartition(".")[2])]
+    open(flag, "a").write(str(len(alive)) + "\\n")
+    time.sleep(0.3)
+    os.remove(mine)
+    return 1
 def slow(seconds, flag):
     first = not os.path.exists(flag)
     open(flag, "a").write(str(os.getpid()) + "\\n")
@@ -69,15 +78,22 @@ class Deployment:
             assert process.poll() is None, (self.folder / f"{role}.log").read_text()
             yield process
 
-    def launch(self, tasks: list[dict[str, Any]], steps: list[dict[str, Any]], **fields: Any) -> str:
+    def launch(
+        self,
+        tasks: list[dict[str, Any]],
+        steps: list[dict[str, Any]],
+        in_project: str = "default",
+        options: dict[str, Any] | None = None,
+        **fields: Any,
+    ) -> str:
         """Registers a workflow with the bundle and launches it; the run's id."""
         zipped = io.BytesIO()
         with zipfile.ZipFile(zipped, "w") as bundle:
             bundle.writestr("flow.py", STEPS)
         document = spec(tasks, steps, bundle=self.store.put_blob(zipped.getvalue()), **fields)
-        project = db.session.scalars(select(Project).where(Project.name == "default")).one()
+        project = db.session.scalars(select(Project).where(Project.name == in_project)).one()
         register_version(db.session, self.store, ROOT, project, document)
-        return str(launch_run(db.session, self.config, self.store, ROOT, project, workflow="flow").id)
+        return str(launch_run(db.session, self.config, self.store, ROOT, project, workflow="flow", options=options).id)
 
     def status(self, run: str) -> Run:
         db.session.rollback()

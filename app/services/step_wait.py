@@ -1,0 +1,135 @@
+"""Says of each step that has not begun why it waits, for the REST API, the command and the pages.
+
+What is recorded tells of upstream steps, questions and pauses; the rest is asked of Redis, whose keys are those of the
+contracts (sections 9 and 11), in two round trips for a page of any size. Where Redis does not answer nothing is said.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import select
+
+from app.compiler.plan import Plan
+from app.models import RUN_TERMINAL, STEP_TERMINAL, Project, Run, Step
+from app.services.moments import iso
+from app.services.session import Session
+
+Reason = dict[str, Any]
+SHARD = "celesta:{p0}"
+NAMED = 5
+"""So many upstream steps are named."""
+WAITS = {
+    "approve": ("approval", "an approval"),
+    "wait_for": ("answer", "a value that somebody gives"),
+    "sleep": ("time", "its time"),
+}
+BY_STATE = {
+    "sent": ("queue", "a worker: it is in the queue"),
+    "flight_wait": ("flight", "another run that computes the same"),
+    "recovering": ("recovery", "its earlier attempt, which may still run after Redis was lost"),
+    "asking": ("decision", "the engine, which is looking at it"),
+}
+
+
+def reasons(
+    session: Session, redis: Redis, project: Project, run: Run, plan: Plan, steps: Sequence[Step]
+) -> dict[str, Reason]:
+    """By node, for those of the steps that wait."""
+    if run.status in RUN_TERMINAL:
+        return {}
+    waiting = [step for step in steps if step.state in ("waiting", "backoff", "parked")]
+    try:
+        live = _Live(redis, project.name, run.id, [step.node for step in waiting])
+    except RedisError:
+        return {}
+    settled = _settled(session, run, plan, waiting)
+    found = {step.node: _reason(run, plan, step, live, settled) for step in waiting}
+    return {node: reason for node, reason in found.items() if reason is not None}
+
+
+class _Live:
+    """What Redis says of these nodes now."""
+
+    def __init__(self, redis: Redis, project: str, run: str, nodes: list[str]) -> None:
+        pipe = redis.pipeline(transaction=False)
+        pipe.hget(f"{SHARD}:{run}:meta", "limited")
+        pipe.hgetall(f"{SHARD}:limit:{project}")
+        for node in nodes:
+            pipe.hget(f"{SHARD}:{run}:st", node)
+            pipe.zscore(f"{SHARD}:inflight", f"{run}|{node}")
+        limited, places, *told = pipe.execute()
+        self.states = {
+            node: (state or b"").split(b"|")[0].decode() for node, state in zip(nodes, told[::2], strict=True)
+        }
+        self.deadlines = dict(zip(nodes, told[1::2], strict=True))
+        ready = [node for node in nodes if self.states[node] == "ready"]
+        self.full = _full(redis, project, run, ready, places) if limited and ready else {}
+
+
+def _full(
+    redis: Redis, project: str, run: str, nodes: Iterable[str], places: Mapping[bytes, bytes]
+) -> dict[str, list[str]]:
+    """The limits without a free place of each ready step."""
+    lanes = {field.decode(): value.decode() for field, value in redis.hgetall(f"{SHARD}:{run}:lim").items()}
+    used: dict[str, bool] = {}
+
+    def is_full(limit: str) -> bool:
+        if limit not in used:
+            name, _, most = limit.partition(":")
+            if most:
+                used[limit] = int(redis.hget(f"{SHARD}:{run}:cnt", f"^{name}") or 0) >= int(most)
+            else:
+                size = int(places.get(limit[1:].encode(), 0))
+                used[limit] = int(redis.scard(f"{SHARD}:limit:{project}:{limit}")) >= size
+        return used[limit]
+
+    found = {}
+    for node in nodes:
+        lane = lanes.get(node.partition(".")[0], lanes.get("*", "0"))
+        found[node] = [limit for limit in lanes.get(f"#{lane}", "").split(",") if limit and is_full(limit)]
+    return found
+
+
+def _reason(run: Run, plan: Plan, step: Step, live: _Live, settled: set[int]) -> Reason | None:
+    state = live.states[step.node]
+    if step.state == "parked" and step.parked is not None:
+        kind, text = WAITS[step.parked["waits_for"]]
+        return _told(kind, text, step.parked["until_ms"])
+    if state == "backoff":
+        return _told("backoff", "its next attempt", live.deadlines[step.node])
+    if run.paused_at is not None:
+        return _told("pause", "the run, which is paused")
+    if state == "ready":
+        full = live.full.get(step.node)
+        return _told("limit", _of_limits(full)) if full else _told("queue", "its turn: others go first")
+    if state in BY_STATE:
+        return _told(*BY_STATE[state])
+    if run.started_at is None:
+        return _told("start", "the start of its run")
+    above = [plan.steps[parent]["path"] for parent in plan.parents[step.position] if parent not in settled]
+    if not above or step.item != -1:
+        return None
+    more = f" and {len(above) - NAMED} more" if len(above) > NAMED else ""
+    return _told("upstream", f"{', '.join(above[:NAMED])}{more}") | {"steps": above[:NAMED]}
+
+
+def _of_limits(limits: list[str]) -> str:
+    named = [limit[1:] for limit in limits if limit.startswith("@")]
+    if named:
+        return f"a place of the limit {' and '.join(named)}"
+    return "its run or map, which has as many steps at work as it may"
+
+
+def _told(kind: str, text: str, until_ms: float | None = None) -> Reason:
+    until = None if until_ms is None else iso(datetime.fromtimestamp(until_ms / 1000, UTC))
+    return {"kind": kind, "text": text, "until": until}
+
+
+def _settled(session: Session, run: Run, plan: Plan, steps: Sequence[Step]) -> set[int]:
+    """Of the steps above these, those that have ended."""
+    above = {parent for step in steps if step.item == -1 for parent in plan.parents[step.position]}
+    query = select(Step.position).where(Step.run_id == run.id, Step.item == -1, Step.state.in_(STEP_TERMINAL))
+    return set(session.scalars(query)) & above if above else set()

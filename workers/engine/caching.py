@@ -79,6 +79,11 @@ def fresh(view: View, node: str, hit: Hit | None, now_ms: int) -> Hit | None:
     return hit if hit.get("at_ms", 0) + ttl * 1000 > now_ms else None
 
 
+def put(client: Redis, slot: Slot, entry: str) -> None:
+    """Puts a result into the index, unless one for its key is there."""
+    client.hsetnx(keys.cache(slot.space), slot.key, entry)
+
+
 def drop(client: Redis, slots: Sequence[Slot]) -> None:
     """Takes entries out whose bytes are gone. One that somebody computed anew meanwhile is computed once more."""
     pipe = client.pipeline(transaction=False)

@@ -213,7 +213,7 @@ class Cascade:
         if found.token is not None and self._reopened(node, found.token):
             return
         outputs = found.outcome.get("outputs") or {}
-        finding = Finding(found.outcome.get("input_digests") or {}, found.key)
+        finding = self._indexed(node, found, outputs)
         if found.token is None or found.state == "cached":
             error, source = found.outcome.get("error"), found.source
             entry = settling.in_place(
@@ -222,6 +222,19 @@ class Cascade:
         else:
             entry = settling.adopted(self.view, node, found.token, found.outcome, finding)
         self.settle(entry, outputs if found.state in ("succeeded", "cached") else None)
+
+    def _indexed(self, node: str, found: Adopted, outputs: dict[str, Ref]) -> Finding:
+        """What a taken-over step was made of. Its result is in the cache again, or a step that was answered by it, and
+        that nobody has recorded yet, would be computed: and perhaps come to something else than what its own followers
+        were given."""
+        finding = Finding(found.outcome.get("input_digests") or {}, found.key)
+        if found.state != "succeeded" or found.token is None or not self.view.caches(node):
+            return finding
+        finding = finding if found.key else (self.finding(node) or finding)
+        if finding.key is not None:
+            entry = caching.record(self.view, node, found.token, outputs, int(time() * 1000))
+            caching.put(self.engine.client, caching.slot_of(self.view, node, finding.key), entry)
+        return finding
 
     def _reopened(self, node: str, token: str) -> bool:
         """Whether an earlier attempt at a dynamic step opened a plan, which is opened again."""

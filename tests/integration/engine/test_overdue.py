@@ -240,6 +240,21 @@ def test_a_rebuilt_run_computes_only_what_was_not_durable(world: World) -> None:
     }  # fmt: skip
 
 
+def test_a_result_taken_over_by_a_rebuild_answers_from_the_cache_again(world: World) -> None:
+    plan = Planned()
+    plan.add("one", cache=True)
+    digest = world.plan(plan, result=step(0))
+    world.start("r1", digest)
+    world.work()
+    _lose(world)
+    _rebuild(world, digest)
+    (event,) = world.events("r1", "step.settled")
+    assert event["cache_key"], "the record has it too"
+    world.start("r2", digest)
+    assert world.finished("r2")["counts"]["cached"] == 1
+    assert world.executor.ran == ["0"]
+
+
 def test_a_live_attempt_takes_its_step_back_after_a_rebuild(world: World) -> None:
     plan = Planned()
     first = plan.add("one")

@@ -1,0 +1,89 @@
+"""Every state that a protocol can reach: looked at once, held against the invariants, and asked whether it can end."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from tests.integration.model.protocol import Protocol
+from tests.integration.model.states import TERMINAL, ProtocolError, State
+
+ACTIVE = frozenset({"ready", "sent", "running", "backoff", "asking", "flight_wait", "recovering"})
+
+
+@dataclass
+class Found:
+    """What was seen: how many states, and the way to the first violation."""
+
+    states: int = 0
+    ends: int = 0
+    violation: str = ""
+    path: list[str] = field(default_factory=list)
+
+
+def explore(protocol: Protocol, most: int = 2_000_000) -> Found:
+    """Breadth first, so that the path to a violation is a shortest one. Raises above `most` states."""
+    came: dict[State, tuple[State | None, str]] = {protocol.first: (None, "open")}
+    back: dict[State, list[State]] = {}
+    queue, found = deque([protocol.first]), Found()
+    while queue:
+        state = queue.popleft()
+        try:
+            check(protocol, state)
+            for name, is_fault, after in protocol.moves(state):
+                if after not in came:
+                    came[after] = (state, name)
+                    queue.append(after)
+                if not is_fault:
+                    back.setdefault(after, []).append(state)
+        except ProtocolError as error:
+            return Found(len(came), 0, str(error), _path(came, state))
+        if len(came) > most:
+            raise RuntimeError(f"more than {most} states")
+    found.states = len(came)
+    ends = [state for state in came if state.finished]
+    found.ends = len(ends)
+    if stuck := _cannot_end(came, back, ends):
+        found.violation = "from here the run cannot end, even when no fault comes any more"
+        found.path = _path(came, stuck)
+    return found
+
+
+def check(protocol: Protocol, s: State) -> None:
+    """The invariants that one state shows. What moves must not do, `Protocol` raises itself."""
+    redis = s.redis
+    if redis is None:
+        return
+    for step, parents in protocol.shape.parents.items():
+        settled = sum(redis.steps[protocol.shape.at(parent)].state in TERMINAL for parent in parents)
+        if redis.counts[protocol.shape.at(step)] != settled:
+            raise ProtocolError(
+                f"{step} counts {redis.counts[protocol.shape.at(step)]} parents, {settled} have settled"
+            )
+    if redis.over != all(record.state in TERMINAL for record in redis.steps):
+        raise ProtocolError("the run is over before all its steps are, or is not although they are")
+    if not redis.over and not any(record.state in ACTIVE for record in redis.steps):
+        raise ProtocolError("nothing is in flight, and the run is not over")
+    for step, record in zip(protocol.shape.steps, redis.steps, strict=True):
+        held = [hand for hand in s.hands if hand and hand[:2] == (step, record.token) and hand.phase != "told"]
+        if record.state == "running" and len(held) > 1:
+            raise ProtocolError(f"two workers hold {step} {record.token}")
+
+
+def _cannot_end(
+    came: dict[State, tuple[State | None, str]], back: dict[State, list[State]], ends: list[State]
+) -> State | None:
+    reached, queue = set(ends), deque(ends)
+    while queue:
+        for before in back.get(queue.popleft(), ()):
+            if before not in reached:
+                reached.add(before)
+                queue.append(before)
+    return next((state for state in came if state not in reached), None)
+
+
+def _path(came: dict[State, tuple[State | None, str]], state: State) -> list[str]:
+    steps: list[str] = []
+    at: State | None = state
+    while at is not None:
+        at, name = came[at]
+        steps.append(name)
+    return steps[::-1]

@@ -1,0 +1,322 @@
+"""The engine's protocol as a set of states and moves, small enough to look at all of them.
+
+One run of a few steps, two workers, and whatever may happen to them. A move is what one call of a script, one look at
+the store, or one crash does; between any two moves anything else may happen. The names are those of `workers/engine`:
+`claim`, `settle`, `admit`, `release`, `renew`, `resend`, `promote`, `rebuild`. What is left out is time (a lease may
+run out whenever its holder is dead, or, once, while it sleeps) and the admission window.
+
+`Rules` switches single safeguards off, so that the tests can show that each of them is needed.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from tests.integration.model.script import Script
+from tests.integration.model.states import (
+    GOOD,
+    TERMINAL,
+    Faults,
+    Hand,
+    ProtocolError,
+    Record,
+    Redis,
+    Result,
+    Rules,
+    Shape,
+    State,
+    Step,
+    Token,
+    hold,
+    less,
+    without_flight,
+)
+
+Move = tuple[str, bool, State]
+"""Name, whether it is a fault, and what comes of it."""
+
+
+class Protocol:
+    """All moves from a state."""
+
+    def __init__(self, shape: Shape, faults: Faults, rules: Rules | None = None) -> None:
+        self.shape = shape
+        self.rules = rules or Rules()
+        self.first = self._opened(faults)
+
+    def moves(self, s: State) -> Iterator[Move]:
+        yield from self._messages(s)
+        for number, hand in enumerate(s.hands):
+            if hand is not None:
+                yield from self._worker(s, number, hand)
+        yield from self._reconciler(s)
+        yield from self._people(s)
+
+    # Opening and rebuilding
+
+    def _opened(self, faults: Faults) -> State:
+        nothing = tuple(None for _ in self.shape.steps)
+        redis = Redis(1, "run", tuple(Record() for _ in nothing), tuple(0 for _ in nothing))
+        blank = State(
+            redis, False, (), (None, None), frozenset(), nothing, False, "run", 1, frozenset(), (), (), (), faults
+        )
+        opening = Script(self.shape, self.rules, blank)
+        for step, parents in self.shape.parents.items():
+            if not parents:
+                opening.ready(step)
+        return opening.published()
+
+    def _rebuilt(self, s: State) -> State:
+        """A new epoch: what is recorded, else the success of the highest token, is adopted; the rest is held."""
+        epoch = s.epoch + 1
+        found: dict[Step, tuple[str, Token]] = {}
+        for step in self.shape.steps:
+            recorded = s.recorded[self.shape.at(step)]
+            made = [token for name, token, outcome in s.manifests if name == step and outcome == "ok"]
+            if recorded is not None and recorded[0] in GOOD:
+                found[step] = recorded
+            elif made:
+                found[step] = ("succeeded", max(made) if self.rules.record_winners else min(made))
+        recorded_too = s.recorded
+        if self.rules.record_winners:
+            recorded_too = tuple(found.get(step) or old for step, old in zip(self.shape.steps, s.recorded, strict=True))
+        blank = Redis(
+            epoch, s.control, tuple(Record(token=(epoch, 1)) for _ in s.recorded), tuple(0 for _ in s.recorded)
+        )
+        script = Script(self.shape, self.rules, s._replace(redis=blank, epoch=epoch, recorded=recorded_too))
+        if s.control == "cancel":
+            script.cancel_rest()
+        else:
+            self._walk(script, found)
+        return script.published()
+
+    def _walk(self, script: Script, found: Mapping[Step, tuple[str, Token]]) -> None:
+        for step, parents in self.shape.parents.items():
+            if any(script.get(parent).state not in GOOD for parent in parents):
+                continue
+            if step in found:
+                self._adopt(script, step, *found[step])
+            else:
+                script.put(step, Record("recovering", (script.redis.epoch, 0)))
+
+    def _adopt(self, script: Script, step: Step, state: str, token: Token) -> None:
+        if key := self.shape.keys.get(step):
+            script.state = script.state._replace(cache=script.state.cache | {key})
+        script.end(step, state, token)
+
+    # Messages and workers
+
+    def _messages(self, s: State) -> Iterator[Move]:
+        for message in set(s.messages):
+            rest = list(s.messages)
+            rest.remove(message)
+            without = s._replace(messages=tuple(rest))
+            for number, hand in enumerate(s.hands):
+                if hand is None:
+                    yield f"claim {message} by {number}", False, self._claimed(without, number, *message)
+                    break  # The two workers are alike.
+            if s.left.crash:
+                yield f"lose {message}", True, without._replace(left=less(s.left, "crash"))
+            if s.left.duplicate:
+                twice = tuple(sorted((*s.messages, message)))
+                yield f"duplicate {message}", True, s._replace(messages=twice, left=less(s.left, "duplicate"))
+
+    def _claimed(self, s: State, number: int, step: Step, attempt: int) -> State:
+        if s.redis is None:
+            if not self.rules.guard_missing_runs and not s.forgotten:
+                return hold(s, number, Hand(step, (s.epoch, attempt), "claimed"))
+            return s
+        script = Script(self.shape, self.rules, s)
+        record = script.get(step)
+        if record.state != "sent" or (self.rules.fence_attempts and record.token[1] != attempt):
+            return s
+        if s.redis.control == "pause" and self.rules.stop_when_paused:
+            script.ready(step, record)
+        elif s.redis.control != "cancel":
+            self._may_claim(s, step)
+            token = record.token if self.rules.fence_attempts else (record.token[0], attempt)
+            script.put(step, record._replace(state="running", owner=number))
+            script.hand(number, Hand(step, token, "claimed"))
+            self._flight(script, number, step, record)
+        return script.published()
+
+    def _may_claim(self, s: State, step: Step) -> None:
+        """Who claimed in time may still begin late, with a token that counts no more; nobody claims what is done."""
+        assert s.redis is not None
+        if s.redis.control != "run":
+            raise ProtocolError(f"{step} is claimed although the run is told to {s.redis.control}")
+        accepted = {name for name, _ in s.accepted}
+        if missing := set(self.shape.parents[step]) - accepted:
+            raise ProtocolError(f"{step} is claimed before {missing}")
+        if step in accepted:
+            raise ProtocolError(f"{step} is claimed again after its result counted")
+
+    def _flight(self, script: Script, number: int, step: Step, record: Record) -> None:
+        key = self.shape.keys.get(step)
+        if key is None:
+            return
+        if key in script.state.cache:
+            script.hand(number, None)
+            script.end(step, "cached", record.token)
+        elif any(flight[0] == key for flight in script.state.flights):
+            script.hand(number, None)
+            script.put(step, record._replace(state="flight_wait", owner=None))
+        else:
+            script.state = script.state._replace(flights=(*script.state.flights, (key, step, record.token)))
+
+    def _worker(self, s: State, number: int, hand: Hand) -> Iterator[Move]:
+        who = f"{number} {hand.step}{hand.token}"
+        if hand.phase == "claimed":
+            yield f"begin {who}", False, self._begun(s, number, hand)
+        elif hand.phase == "begun":
+            for outcome in self.shape.outcomes.get(hand.step, ("ok",)):
+                yield f"end {who} {outcome}", False, self._ended(s, number, hand, outcome)
+        elif hand.phase == "ended":
+            yield f"complete {who}", False, self._completed(s, number, hand)
+        else:
+            messages = tuple(sorted((*s.messages, *hand.send)))
+            yield f"publish {who}", False, hold(self._landed(s, hand), number, None)._replace(messages=messages)
+        if hand.phase in ("claimed", "begun") and s.redis is not None:
+            yield from self._heartbeat(s, number, hand, who)
+        if s.left.crash:
+            yield f"crash {who}", True, hold(s, number, None)._replace(left=less(s.left, "crash"))
+
+    def _begun(self, s: State, number: int, hand: Hand) -> State:
+        if (hand.step, hand.token) in s.starts:
+            raise ProtocolError(f"{hand.step} began twice as {hand.token}, with nothing recorded in between")
+        return hold(s, number, hand._replace(phase="begun"))._replace(starts=(*s.starts, (hand.step, hand.token)))
+
+    def _ended(self, s: State, number: int, hand: Hand, outcome: str) -> State:
+        made = {step_token[:2] for step_token in s.manifests}
+        manifests = s.manifests if (hand.step, hand.token) in made else s.manifests | {(hand.step, hand.token, outcome)}
+        return hold(s, number, hand._replace(phase="ended", outcome=outcome))._replace(manifests=manifests)
+
+    def _completed(self, s: State, number: int, hand: Hand) -> State:
+        if s.redis is None:
+            return hold(s, number, None)
+        script = Script(self.shape, self.rules, s)
+        accepted = script.settle(hand.step, hand.token, hand.outcome)
+        told = hand._replace(phase="told", outcome=hand.outcome if accepted else "stale", send=tuple(script.sent))
+        script.hand(number, told)
+        return script.state
+
+    def _landed(self, s: State, hand: Hand) -> State:
+        """The cache is written for what was accepted, and the flight is given back."""
+        key = self.shape.keys.get(hand.step)
+        if key and hand.outcome == "ok" and s.redis is not None:
+            s = s._replace(cache=s.cache | {key})
+        return without_flight(s, hand)
+
+    def _heartbeat(self, s: State, number: int, hand: Hand, who: str) -> Iterator[Move]:
+        """`renew`: a rebuilt run takes back what lives; a cancelled step is ended, a superseded one left."""
+        script = Script(self.shape, self.rules, s)
+        record = script.get(hand.step)
+        if record.state == "recovering" and hand.token[0] < script.redis.epoch:
+            script.put(hand.step, record._replace(state="running", token=hand.token, owner=number))
+            yield f"take back {who}", False, script.state
+        elif record.state == "running" and record.token == hand.token and record.owner == number:
+            if script.redis.control == "cancel":
+                script.hand(number, None)
+                script.end(hand.step, "cancelled", hand.token)
+                yield f"stop {who}", False, without_flight(script.published(), hand)
+        elif record.state not in ("waiting", "asking"):
+            yield f"give up {who}", False, without_flight(hold(s, number, None), hand)
+
+    # The reconciler and the recorder
+
+    def _reconciler(self, s: State) -> Iterator[Move]:
+        if s.redis is None:
+            if not s.finished and not s.forgotten:
+                yield "rebuild", False, self._rebuilt(s)
+            return
+        for step in self.shape.steps:
+            yield from self._overdue(s, step)
+        yield from self._flights_run_out(s)
+        recorded = self._recorded(s)
+        if recorded != s:
+            yield "record", False, recorded
+
+    def _overdue(self, s: State, step: Step) -> Iterator[Move]:
+        script = Script(self.shape, self.rules, s)
+        record = script.get(step)
+        if record.state == "sent" and s.redis is not None and s.redis.control == "run":
+            message = (step, record.token[1])
+            if message not in s.messages and not any(hand and message in hand.send for hand in s.hands):
+                yield f"resend {step}", False, s._replace(messages=tuple(sorted((*s.messages, message))))
+        elif record.state == "running":
+            alive = any(hand and (hand.step, hand.token) == (step, record.token) for hand in s.hands)
+            if not alive or s.left.sleep:
+                left = less(s.left, "sleep") if alive else s.left
+                script.state = script.state._replace(left=left)
+                self._lease_ran_out(script, step, record)
+                yield f"lease of {step}", alive, script.published()
+        elif record.state == "recovering":
+            self._nobody_said(script, step)
+            yield f"recover {step}", False, script.published()
+        elif record.state in ("backoff", "flight_wait", "asking") and script.redis.control != "cancel":
+            script.ask(step, record)
+            yield f"promote {step}", False, script.published()
+
+    def _lease_ran_out(self, script: Script, step: Step, record: Record) -> None:
+        found = [outcome for name, token, outcome in script.state.manifests if (name, token) == (step, record.token)]
+        if found and self.rules.look_for_manifests:
+            script.settle(step, record.token, found[0])
+        else:
+            script.settle(step, record.token, "lost")
+
+    def _nobody_said(self, script: Script, step: Step) -> None:
+        made = [token for name, token, outcome in script.state.manifests if name == step and outcome == "ok"]
+        if made:
+            script.settle(step, max(made), "ok")
+        else:
+            script.ask(step, Record("recovering", (script.redis.epoch, 1)))
+
+    def _flights_run_out(self, s: State) -> Iterator[Move]:
+        live = {(hand.step, hand.token) for hand in s.hands if hand}
+        kept = tuple(flight for flight in s.flights if flight[1:] in live)
+        if kept != s.flights:
+            yield "flights run out", False, s._replace(flights=kept)
+
+    def _recorded(self, s: State) -> State:
+        """The recorder writes down what has ended; after the end of the run Redis forgets it."""
+        assert s.redis is not None
+        rows = tuple(
+            old or ((record.state, record.token) if record.state in TERMINAL else None)
+            for old, record in zip(s.recorded, s.redis.steps, strict=True)
+        )
+        if s.redis.over:
+            return s._replace(recorded=rows, finished=True, redis=None, forgotten=True)
+        return s._replace(recorded=rows)
+
+    # People, and Redis
+
+    def _people(self, s: State) -> Iterator[Move]:
+        if s.redis is None:
+            return
+        if s.left.lose_redis:
+            lost = s._replace(redis=None, messages=(), cache=frozenset(), flights=(), left=less(s.left, "lose_redis"))
+            lost = lost._replace(accepted=self._remembered(s))
+            yield "lose redis", True, lost
+            yield "lose redis, and no message", True, lost._replace(messages=s.messages)
+        if s.left.cancel and not s.redis.over and s.redis.control != "cancel":
+            decided = s._replace(control="cancel", left=less(s.left, "cancel"))
+            script = Script(self.shape, self.rules, decided)
+            script.redis = script.redis._replace(control="cancel")
+            script.cancel_rest()
+            yield "cancel", True, script.published()
+        if s.left.pause and s.redis.control == "run" and not s.redis.over:
+            paused = s._replace(control="pause", left=less(s.left, "pause"), redis=s.redis._replace(control="pause"))
+            yield "pause", True, paused
+        if s.redis.control == "pause":
+            script = Script(self.shape, self.rules, s._replace(control="run"))
+            script.redis = script.redis._replace(control="run")
+            script.admit()
+            yield "resume", False, script.published()
+
+    def _remembered(self, s: State) -> tuple[tuple[Step, Result], ...]:
+        """What stays accepted when Redis is lost: all but hits that nobody had recorded, which are decided anew."""
+        assert s.redis is not None
+        gone = {
+            step
+            for step, record, recorded in zip(self.shape.steps, s.redis.steps, s.recorded, strict=True)
+            if record.state == "cached" and recorded is None
+        }
+        return tuple(one for one in s.accepted if one[0] not in gone)

@@ -109,8 +109,8 @@ class Ends:
                 conclude(self._cluster, store, end.pod, attempt, deleted=end.gone, error=end.error)
             if told:
                 self._finish(attempt.run, attempt.node, attempt.token)
-            elif monotonic() - end.at > self._keep_seconds:
-                end.settled = True  # the run is over and forgotten, or will find the result when it is rebuilt
+            else:
+                end.settled = True  # the run is over and forgotten, or finds the result when it is rebuilt
         except (CelestaError, RedisError, OSError, ValueError) as error:
             log.warning("run %s: the end of step %s is told later: %s", attempt.run, attempt.path, error)
 

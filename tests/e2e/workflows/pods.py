@@ -6,7 +6,8 @@ import time
 from celesta import File, container_task, current, task, workflow
 
 shout = container_task(
-    "shout", "busybox", ["sh", "-c", "tr a-z A-Z < {{inputs.text}} > {{outputs.loud}}; echo shouted"],
+    "shout", os.environ.get("SHOUT_IMAGE", "busybox"),
+    ["sh", "-c", "tr a-z A-Z < {{inputs.text}} > {{outputs.loud}}; echo shouted"],
     inputs={"text": File}, outputs={"loud": File},
 )  # fmt: skip
 

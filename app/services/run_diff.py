@@ -13,7 +13,7 @@ from app.models import Run
 from app.services import metric_query, step_outcomes
 from app.services.moments import iso, seconds_between
 from app.services.session import Session
-from app.services.step_outcomes import Outcome, Refs, changed_outputs, refs_of
+from app.services.step_outcomes import Outcome, Refs, changed_outputs, inputs_of, refs_of
 from app.services.workflow_query import load_plan
 from celesta.codecs import difference, preview
 from celesta.store import Store
@@ -118,7 +118,7 @@ class _Steps:
 
     def __init__(self, session: Session, before: Run, after: Run, plans: list[Plan], store: Store) -> None:
         self._before, self._after = (step_outcomes.of_run(session, run) for run in (before, after))
-        self._plans, self._store = plans, store
+        self._session, self._plans, self._store = session, plans, store
         self._metrics: list[Metrics] = [
             metric_query.last_values(metric_query.of_run(session, run)) for run in (before, after)
         ]
@@ -203,7 +203,8 @@ class _Steps:
         tasks = [plan.task(step.place[0]) for plan, step in zip(self._plans, (one, other), strict=True)]
         if tasks[0]["code_digest"] != tasks[1]["code_digest"]:
             reasons.append("its code is not the same")
-        names = [name for name in {**one.inputs, **other.inputs} if one.inputs.get(name) != other.inputs.get(name)]
+        given = [inputs_of(self._session, step) for step in (one, other)]
+        names = [name for name in {**given[0], **given[1]} if given[0].get(name) != given[1].get(name)]
         if names:
             reasons.append(f"it was given another {', '.join(names)}")
         if not reasons and one.made and other.made:

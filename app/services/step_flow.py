@@ -6,7 +6,7 @@ Two steps may well make the same value, say 5; which of them another step took i
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 from app.compiler.plan import Plan
@@ -39,7 +39,7 @@ class Flow:
             return []  # the gather of a map is made of its items
         return [
             Use(name, self._element(source, item if name in mapped else None), output)
-            for name, source, output in self._uses[index]
+            for name, source, output in self._uses(index)
         ]
 
     def given(self, node: str) -> list[tuple[str, str]]:
@@ -72,26 +72,28 @@ class Flow:
     def _element(self, source: int, item: int | None) -> str:
         return str(source) if item is None or self._plan.mapped(source) is None else f"{source}.{item}"
 
-    @cached_property
-    def _uses(self) -> list[list[tuple[str, int, str]]]:
-        """By step: input, the step it is from, and the output."""
+    def _uses(self, index: int) -> list[tuple[str, int, str]]:
+        """Input, the step it is from, and the output."""
         return [
-            [
-                (name, part["step"], part["output"])
-                for name, binding in self._plan.bindings(index).items()
-                for part in _parts(binding, "step")
-            ]
-            for index in range(len(self._plan))
+            (name, part["step"], part["output"])
+            for name, binding in self._plan.bindings(index).items()
+            for part in _parts(binding, "step")
         ]
 
     @cached_property
     def _takers(self) -> Mapping[int, list[tuple[int, str, str]]]:
         """By step: who took of it, as which input, which output."""
         found: dict[int, list[tuple[int, str, str]]] = defaultdict(list)
-        for index, uses in enumerate(self._uses):
-            for name, source, output in uses:
+        for index in range(len(self._plan)):
+            for name, source, output in self._uses(index):
                 found[source].append((index, name, output))
         return found
+
+
+@lru_cache(maxsize=32)
+def flow_of(plan: Plan) -> Flow:
+    """The flow of a plan, which never changes, made once."""
+    return Flow(plan)
 
 
 def _split(node: str) -> tuple[int, int | None]:

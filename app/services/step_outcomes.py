@@ -37,7 +37,6 @@ class Outcome:
     source: Mapping[str, Any] | None
     started_at: datetime | None
     finished_at: datetime | None
-    inputs: Mapping[str, str]
     outputs: Mapping[str, Value]
 
     @property
@@ -57,15 +56,15 @@ def of_run(session: Session, run: Run) -> dict[str, Outcome]:
         outputs[node][name] = (kind, digest)
     columns = (
         Step.node, Step.path, Step.task, Step.position, Step.item, Step.state, Step.width, Step.source,
-        Step.started_at, Step.finished_at, Step.input_digests,
+        Step.started_at, Step.finished_at,
     )  # fmt: skip
     rows = session.execute(select(*columns).where(Step.run_id == run.id).order_by(Step.position, Step.item))
     return {
         path: Outcome(
             run.id, node, path, task, (position, item), state, width, source, started_at, finished_at,
-            inputs or {}, outputs.get(node, {}),
+            outputs.get(node, {}),
         )
-        for node, path, task, position, item, state, width, source, started_at, finished_at, inputs in rows
+        for node, path, task, position, item, state, width, source, started_at, finished_at in rows
     }  # fmt: skip
 
 
@@ -88,6 +87,12 @@ def _topological(plan: Plan) -> list[int]:
                     following.append(child)
         ready = sorted(following)
     return order
+
+
+def inputs_of(session: Session, outcome: Outcome) -> dict[str, str]:
+    """The digest of each input of a step."""
+    query = select(Step.input_digests).where(Step.run_id == outcome.run_id, Step.node == outcome.node)
+    return session.scalar(query) or {}
 
 
 def changed_outputs(before: Outcome, after: Outcome) -> list[str]:

@@ -11,7 +11,7 @@ from app.models.cache import CacheEntry
 from app.models.identity import Member, Project, Token, UserAccount
 from app.models.model import AliasMove, GuardedAlias, Model, ModelAlias, ModelVersion
 from app.models.offset import StreamOffset
-from app.models.run import ORIGIN_KINDS, RUN_STATUSES, RUN_TERMINAL, Run
+from app.models.run import ORIGIN_KINDS, RUN_STATUSES, RUN_TERMINAL, Run, RunInput
 from app.models.schedule import Schedule, ScheduleFire
 from app.models.step import INSIDE, STEP_STATES, STEP_TERMINAL, Attempt, Metric, Step
 from app.models.workflow import Activation, Version, Workflow
@@ -39,6 +39,7 @@ __all__ = [
     "ModelVersion",
     "Project",
     "Run",
+    "RunInput",
     "Schedule",
     "ScheduleFire",
     "Step",

@@ -4,7 +4,7 @@ from sqlalchemy import ForeignKey, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.db import Base
-from app.models.columns import JsonObject, MaybeJson, MaybeMoment, Moment, ProjectKey, now, one_of
+from app.models.columns import JsonObject, MaybeJson, MaybeMoment, Moment, ProjectKey, RunKey, now, one_of
 from app.models.identity import Project
 from app.models.workflow import Version, Workflow
 
@@ -62,3 +62,15 @@ class Run(Base):
     project: Mapped[Project] = relationship()
     workflow: Mapped[Workflow] = relationship()
     version: Mapped[Version] = relationship()
+
+
+class RunInput(Base):
+    """One input of a run, where its value says something of where it came from; what lineage across runs goes by."""
+
+    __tablename__ = "run_input"
+    __table_args__ = (Index(None, "digest"),)
+
+    run_id: Mapped[RunKey] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)
+    project_id: Mapped[ProjectKey]
+    digest: Mapped[str]

@@ -8,14 +8,15 @@ A short JSON value is met by chance, so it makes no edge across runs. Steps of p
 left out. Called by `lineage_query`. A few statements for each level, whatever the number of its steps. Writes nothing.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import func, select, tuple_
 
-from app.models import INSIDE, Artifact, Lineage, Project, Run, Step, Version, Workflow
+from app.models import INSIDE, Artifact, Lineage, Project, Run, RunInput, Step, Version, Workflow
+from app.services.refs import is_telling
 from app.services.session import Session
 from app.services.step_flow import Flow, Use, flow_of
 from app.services.workflow_query import load_plan
@@ -23,8 +24,6 @@ from celesta.store import Store
 
 MOST_STEPS = 1_000
 CHUNK = 500
-TELLING_BYTES = 64
-"""A JSON value that is shorter says nothing about where it came from."""
 Document = dict[str, Any]
 
 
@@ -110,9 +109,12 @@ class Walker:
                 self._found[Key(run_id, node)] = Found(Key(run_id, node), *rest)
 
     def flow(self, step: Found) -> Flow:
-        if step.plan_blob not in self._flows:
-            self._flows[step.plan_blob] = flow_of(load_plan(self.store, step.plan_blob))
-        return self._flows[step.plan_blob]
+        return self._flow_of(step.plan_blob)
+
+    def _flow_of(self, plan_blob: str) -> Flow:
+        if plan_blob not in self._flows:
+            self._flows[plan_blob] = flow_of(load_plan(self.store, plan_blob))
+        return self._flows[plan_blob]
 
     # Up: what a step was made of
 
@@ -131,7 +133,7 @@ class Walker:
             given += [
                 (step, name, ref)
                 for name, outer in flow.given(step.key.node)
-                if (ref := step.run_inputs.get(outer)) and _is_telling(ref)
+                if (ref := step.run_inputs.get(outer)) and is_telling(ref)
             ]
         yield from self._items([step for step in steps if step.width is not None])
         yield from self._makers(given)
@@ -217,20 +219,25 @@ class Walker:
             outputs = {
                 ref["digest"]: (Key(run_id, node), name, at)
                 for run_id, node, name, ref, at in self.session.execute(made)
-                if _is_telling(ref) and output in ("", name)
+                if is_telling(ref) and output in ("", name)
             }
-            query = select(Lineage.run_id, Lineage.node, Lineage.name, Lineage.digest)
-            query = query.where(Lineage.project_id.in_(self.projects), Lineage.digest.in_(list(outputs)))
-            rows = self.session.execute(query.limit(self.most + 1)).all() if outputs else []
-            self.load(Key(row.run_id, row.node) for row in rows)
-            for run_id, node, name, digest in rows:
-                maker, made_as, at = outputs[digest]
-                taker = self._found.get(Key(run_id, node))
-                if taker and run_id != maker.run_id and taker.launched_at >= at and self._was_given(taker, name):
-                    yield Edge(maker, taker.key, "run", made_as, name)
+            for run_id, name, digest, at, plan_blob in self._runs_given(outputs):
+                maker, made_as, made_at = outputs[digest]
+                if run_id == maker.run_id or at < made_at:
+                    continue
+                for node, own, is_map in self._flow_of(plan_blob).takers_of_input(name):
+                    for each in (self._item_nodes(run_id, int(node)) if is_map else []) or [node]:
+                        yield Edge(maker, Key(run_id, each), "run", made_as, own)
 
-    def _was_given(self, taker: Found, name: str) -> bool:
-        return any(name == inner for inner, _ in self.flow(taker).given(taker.key.node))
+    def _runs_given(self, digests: Collection[str]) -> Sequence[Any]:
+        """The runs that were launched with one of these values, and with which of their inputs."""
+        query = (
+            select(RunInput.run_id, RunInput.name, RunInput.digest, Run.created_at, Version.plan_blob)
+            .join(Run, Run.id == RunInput.run_id)
+            .join(Version, Version.id == Run.version_id)
+            .where(RunInput.digest.in_(list(digests)), RunInput.project_id.in_(self.projects))
+        )
+        return self.session.execute(query.limit(self.most + 1)).all() if digests else ()
 
 
 def _steps() -> Any:
@@ -250,10 +257,6 @@ def _steps() -> Any:
 def _source(step: Found) -> Key:
     source = step.source or {}
     return Key(str(source.get("run")), str(source.get("node")))
-
-
-def _is_telling(ref: Document) -> bool:
-    return ref["type"] not in ("json", "list") or "blob" in ref or ref["size"] >= TELLING_BYTES
 
 
 def chunks(found: list[Any]) -> Iterator[list[Any]]:

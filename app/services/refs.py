@@ -16,6 +16,8 @@ OF_KIND = {
     "pickle": "pickle",
     "list": "list",
 }
+TELLING_BYTES = 64
+"""A JSON value that is shorter is met by chance, and says nothing about where it came from."""
 Document = Mapping[str, Any]
 
 
@@ -42,3 +44,8 @@ def values_in(bindings: Iterable[Document]) -> Iterator[Document]:
             yield from values_in(binding["list"])
         elif "dict" in binding:
             yield from values_in(binding["dict"].values())
+
+
+def is_telling(ref: Document) -> bool:
+    """Whether two runs that have this value have it from each other, or from a third."""
+    return ref["type"] not in ("json", "list") or "blob" in ref or ref["size"] >= TELLING_BYTES

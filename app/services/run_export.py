@@ -78,7 +78,10 @@ def _blobs(record: Document, spec: Document, store: Store) -> set[str]:
     refs += [artifact["ref"] for artifact in record["artifacts"]]
     refs += [ref for step in record["steps"] for ref in (step["outputs"] or {}).values()]
     refs += list(values_of(spec))
-    return {digest for ref in refs for _, digest in blobs(ref, store)}
+    plans = {step["plan"] for step in record["steps"] if step["plan"]}
+    for plan in plans:
+        refs += list(values_of(json.loads(store.get_blob(plan))))
+    return plans | {digest for ref in refs for _, digest in blobs(ref, store)}
 
 
 def values_of(spec: Any) -> Iterator[Document]:

@@ -22,6 +22,7 @@ from app.models.columns import now
 from app.services import run_record
 from app.services.audit import record as record_audit
 from app.services.run_archive import CODE, FORMAT, MANIFESTS, RECORD, SPEC, Archive, opened
+from app.services.run_launch import inputs_of
 from app.services.version_register import register_version
 from celesta.codecs import verify
 from celesta.errors import InputError, Problem
@@ -156,6 +157,7 @@ def _commit(session: Any, principal: Principal, project: Project, run: Run, rows
         with writing(session):
             session.add(run)
             session.flush()
+            session.add_all(inputs_of(run))
             for name, model in run_record.TABLES.items():
                 own = {"run_id": run.id} | ({"project_id": project.id} if name in ("artifacts", "lineage") else {})
                 if rows[name]:

@@ -9,11 +9,12 @@ from app.access import Principal, require
 from app.config import Config
 from app.db import writing
 from app.dispatch import send_start
-from app.models import Project, Run
+from app.models import Project, Run, RunInput
 from app.models.columns import now
 from app.services.audit import record
 from app.services.executor_check import require_executors
 from app.services.limit_set import require_limits
+from app.services.refs import is_telling
 from app.services.run_inputs import bind_inputs, require_steps
 from app.services.version_find import find_version
 from app.services.workflow_query import load_plan
@@ -86,6 +87,8 @@ def _commit(session: Any, principal: Principal, project: Project, run: Run, work
     try:
         with writing(session):
             session.add(run)
+            session.flush()
+            session.add_all(inputs_of(run))
             record(session, principal, "run.launch", project, run.id, workflow=workflow, **_origin(run))
     except IntegrityError:
         first = _launched(session, project, key)
@@ -93,6 +96,14 @@ def _commit(session: Any, principal: Principal, project: Project, run: Run, work
             raise
         return first
     return run
+
+
+def inputs_of(run: Run) -> list[RunInput]:
+    """The rows by which lineage finds the runs that were launched with a value."""
+    telling = {name: ref["digest"] for name, ref in run.inputs.items() if is_telling(ref)}
+    return [
+        RunInput(run_id=run.id, name=name, project_id=run.project_id, digest=digest) for name, digest in telling.items()
+    ]
 
 
 def _origin(run: Run) -> dict[str, str]:

@@ -49,6 +49,13 @@ class Flow:
         bindings = self._plan.bindings(_split(node)[0])
         return [(name, part["input"]) for name, binding in bindings.items() for part in _parts(binding, "input")]
 
+    def takers_of_input(self, name: str) -> Iterator[tuple[str, str, bool]]:
+        """Which steps took an input of the run: node, their own input, and whether every item of a map did."""
+        for index in range(len(self._plan)):
+            for own, outer in self.given(str(index)):
+                if outer == name:
+                    yield str(index), own, self._plan.mapped(index) is not None
+
     def takers(self, node: str, output: str = "") -> Iterator[tuple[Use, bool]]:
         """Who took an output of this step (any, without a name): the use seen from the taker, whose node it names; and
         whether the taker is a map of which every item did."""

@@ -19,7 +19,7 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from app.models import Artifact, CacheEntry, ModelVersion, Run, Version
+from app.models import Artifact, CacheEntry, ModelVersion, Run, Step, Version
 from app.services.run_export import values_of
 from app.services.session import Session
 from celesta.codecs import blobs
@@ -160,8 +160,17 @@ def _references(session: Session, store: Store, artifact_id: int = 0, since: Any
 
 def _versions(session: Session, store: Store) -> Iterator[Any]:
     for spec_blob, plan_blob, bundle in _rows(session, select(Version.spec_blob, Version.plan_blob, Version.bundle)):
-        yield from (digest for digest in (spec_blob, plan_blob, bundle) if digest)
-        yield from values_of(json.loads(store.get_blob(spec_blob)))
+        yield from (digest for digest in (plan_blob, bundle) if digest)
+        yield from _with_values(store, spec_blob)
+    for (plan,) in _rows(session, select(Step.plan).where(Step.plan.is_not(None)).distinct()):
+        yield from _with_values(store, plan)
+
+
+def _with_values(store: Store, digest: str) -> Iterator[Any]:
+    """A spec or a plan, and the constants that stand in it."""
+    yield digest
+    if store.has_blob(digest):
+        yield from values_of(json.loads(store.get_blob(digest)))
 
 
 def _unfinished(session: Session, store: Store) -> Iterator[Any]:
@@ -169,7 +178,10 @@ def _unfinished(session: Session, store: Store) -> Iterator[Any]:
     for (run_id,) in _rows(session, select(Run.id).where(Run.recorded_at.is_(None))):
         for key in store.list(f"runs/{run_id}/"):
             if key.endswith("/result.json"):
-                yield from (json.loads(store.get(key) or b"{}").get("outputs") or {}).values()
+                result = json.loads(store.get(key) or b"{}")
+                yield from (result.get("outputs") or {}).values()
+                if result.get("dynamic"):
+                    yield from _with_values(store, result["dynamic"])
 
 
 def _rows(session: Session, query: Any) -> Iterator[Any]:

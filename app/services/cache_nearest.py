@@ -34,12 +34,16 @@ def nearest(session: Session, project: Project, step: Step, mine: Document, befo
     """Of the task's entries before a moment the one with the fewest components that differ; of several, the newest."""
     query = (
         select(CacheEntry)
-        .where(CacheEntry.task == step.task, usable(project), CacheEntry.created_at < before)
+        .where(CacheEntry.task == step.task, CacheEntry.created_at < before)
         .where((CacheEntry.run_id != step.run_id) | (CacheEntry.node != step.node))
         .order_by(CacheEntry.created_at.desc())
         .limit(LOOKED_AT)
     )
-    known = [entry for entry in session.scalars(query) if entry.components]
+    # Asked one by one, each is the end of an index; asked with "or", all entries of the task would be sorted.
+    sides = (CacheEntry.project_id == project.id, CacheEntry.scope == "organisation")
+    found = {(entry.project_id, entry.key): entry for side in sides for entry in session.scalars(query.where(side))}
+    newest = sorted(found.values(), key=lambda entry: entry.created_at, reverse=True)[:LOOKED_AT]
+    known = [entry for entry in newest if entry.components]
     return min(known, key=lambda entry: len(list(_parts(entry.components or {}, mine))), default=None)
 
 

@@ -5,9 +5,9 @@ Called by `run_diff` and `reproduction_query`. Two statements for a run of any s
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from sqlalchemy import select
 
@@ -23,8 +23,7 @@ Refs = Mapping[tuple[str, str], dict[str, Any]]
 """References by node and name of the output."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """One step of one run; `place` is its order: index in the plan, item of a map."""
 
     run_id: str
@@ -70,12 +69,16 @@ def of_run(session: Session, run: Run) -> dict[str, Outcome]:
 
 def in_order(plan: Plan, outcomes: Iterable[Outcome]) -> list[Outcome]:
     """A step after all that it depends on: so the first of these that differs is where two runs part."""
-    rank = {index: order for order, index in enumerate(_topological(plan))}
+    rank = _ranks(plan)
     return sorted(outcomes, key=lambda outcome: (rank.get(outcome.place[0], len(rank)), outcome.place))
 
 
-def _topological(plan: Plan) -> list[int]:
-    """Kahn, 1962: of the steps that may be next, the earliest in the plan."""
+@lru_cache(maxsize=32)
+def _ranks(plan: Plan) -> Mapping[int, int]:
+    """The place of each step in an order in which all that it depends on comes first.
+
+    Kahn, 1962: of the steps that may be next, the earliest in the plan.
+    """
     need, ready, order = list(plan.need), [index for index, count in enumerate(plan.need) if not count], []
     while ready:
         following: list[int] = []
@@ -86,7 +89,7 @@ def _topological(plan: Plan) -> list[int]:
                 if not need[child]:
                     following.append(child)
         ready = sorted(following)
-    return order
+    return {index: place for place, index in enumerate(order)}
 
 
 def inputs_of(session: Session, outcome: Outcome) -> dict[str, str]:

@@ -21,7 +21,7 @@ from celesta.frames import last_line, own_traceback, place_of, user_line
 from celesta.interface import Interface
 from celesta.placing import place, place_items
 from celesta.promises import Outputs, Promise
-from celesta.types import FAILURE_TYPE, TypeDoc
+from celesta.types import FAILURE_TYPE, TypeDoc, gathered
 
 if TYPE_CHECKING:
     from celesta.branching import Branch, Merge
@@ -138,7 +138,7 @@ class Trace:
             raise SpecError(f"{line}: {call} cannot run", problems)
         path = self._path(task, line)
         self.steps.append(Step(path, task, inputs, mapped, after, line, self.guard, self.on_failure))
-        return self._result(task.interface, path, mapped is not None)
+        return self._result(task, path, mapped is not None)
 
     def take_path(self, name: str) -> str:
         """A path of that name for a step without a task."""
@@ -161,9 +161,10 @@ class Trace:
         taken.add(path)
         return path
 
-    def _result(self, interface: Interface, path: str, is_map: bool) -> Any:
+    def _result(self, task: Task[..., Any], path: str, is_map: bool) -> Any:
+        interface, ratio = task.interface, task.overrides.get("min_success_ratio")
         promises = {
-            name: Promise(self, path, name, {"kind": "list", "items": doc} if is_map else doc)
+            name: Promise(self, path, name, gathered(doc, ratio) if is_map else doc)
             for name, doc in interface.outputs.items()
         }
         if interface.outputs and interface.record is None:

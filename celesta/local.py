@@ -237,18 +237,23 @@ class _Run:
         self.known += width
         self._event("map.opened", node=node, path=path, width=width, known=self.known)
         gathered: list[dict[str, Ref] | None] = []
+        before, ratio = (self.error, self.log), task.get("min_success_ratio") or 1.0
         for item in range(width):
-            if self._stopped:
+            if self._stopped and ratio == 1:
                 self._done(f"{node}.{item}", f"{path}[{item}]", "cancelled")
                 gathered.append(None)
                 continue
             bound = whole | {name: refs[item] for name, refs in lists.items()}
             gathered.append(self._run_step(f"{node}.{item}", f"{path}[{item}]", task, bound)[1])
-        state = self._tell(node, path, "failed" if None in gathered else "succeeded")
-        if state == "failed":
+        enough = width - gathered.count(None) >= ratio * width - 1e-9
+        state = self._tell(node, path, "succeeded" if enough else "failed")
+        if enough:
+            self.error, self.log = before
+        if not enough:
             return state, None
+        missing = encode(None, {"kind": "none"}, self.store)
         return state, {
-            port["name"]: make_list([one[port["name"]] for one in gathered if one], self.store)
+            port["name"]: make_list([missing if one is None else one[port["name"]] for one in gathered], self.store)
             for port in task["interface"]["outputs"]
         }
 

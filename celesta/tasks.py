@@ -27,6 +27,9 @@ R = TypeVar("R")
 plain_workflow: ContextVar[bool] = ContextVar("celesta_plain_workflow", default=False)
 
 
+MAP_OPTIONS = ("concurrency", "min_success_ratio")
+
+
 class Task(Generic[P, R]):
     """A function with a name, an interface and options. Made by `@task`; `with_options` makes a copy for one call."""
 
@@ -51,9 +54,22 @@ class Task(Generic[P, R]):
         return self._plain(args, kwargs)
 
     def map(self, *args: Any, **kwargs: Any) -> Any:
-        """One step for each item of the lists that are given; what is `unmapped(...)` is the same for each."""
+        """One step for each item of the lists that are given; what is `unmapped(...)` is the same for each.
+
+        `concurrency=` is how many of them may be at work at once. With `min_success_ratio=` (above 0, at most 1) the
+        map succeeds when so many of its items do, and has None in the place of the others.
+        """
+        own = {name: kwargs.pop(name) for name in MAP_OPTIONS if name in kwargs and name not in self.interface.inputs}
         trace = current_trace()
-        return trace.map(self, args, kwargs) if trace is not None else self._plain_map(args, kwargs)
+        if trace is None:
+            return self._plain_map(args, kwargs)
+        return trace.map(self._for_map(**own) if own else self, args, kwargs)
+
+    def _for_map(self, min_success_ratio: float | None = None, **options: Any) -> Task[P, R]:
+        changed = self.with_options(**options)
+        if min_success_ratio is not None:
+            changed.overrides["min_success_ratio"] = checked_ratio(min_success_ratio, user_line())
+        return changed
 
     def with_options(self, *, name: str | None = None, after: Any = (), **options: Any) -> Task[P, R]:
         """This task for one call: `name` is the step's path, `after` the steps it waits for, the rest are options."""
@@ -148,6 +164,13 @@ def _instead(given: Any) -> str:
     if callable(getattr(given, "__wrapped__", None)):
         return "decorate the function itself, below the other decorator"
     return "write a function that calls it"
+
+
+def checked_ratio(ratio: float, line: str) -> float:
+    """The ratio, when a map can succeed by it."""
+    if isinstance(ratio, int | float) and not isinstance(ratio, bool) and 0 < ratio <= 1:
+        return float(ratio)
+    raise SpecError(f"{line}: min_success_ratio={ratio!r} is not a number above 0 and at most 1, such as 0.9")
 
 
 def checked_name(name: str, line: str) -> str:

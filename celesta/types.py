@@ -297,6 +297,13 @@ def accepts(wanted: TypeDoc, given: TypeDoc) -> str | None:
     return None if all(accepts(w, g) is None for w, g in _parts(wanted, given)) else _mismatch(wanted, given)
 
 
+def gathered(doc: TypeDoc, min_success_ratio: float | None = None) -> TypeDoc:
+    """The type of what a map makes of outputs: a list, with None for items that may fail."""
+    if (min_success_ratio or 1) < 1 and accepts(doc, {"kind": "none"}) is not None:
+        doc = {"kind": "union", "of": [*(doc["of"] if doc["kind"] == "union" else [doc]), {"kind": "none"}]}
+    return {"kind": "list", "items": doc}
+
+
 def inside(wanted: TypeDoc, kind: str) -> TypeDoc | None:
     """The type of what is in a list (or dict) that is wanted; None when no such thing is wanted there."""
     if wanted["kind"] == "union":

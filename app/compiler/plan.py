@@ -130,6 +130,11 @@ class Plan:
         kind: str = self.task(index)["kind"]
         return kind if kind in WAITS else None
 
+    def min_success_ratio(self, index: int) -> float:
+        """Of a mapped step: which part of its items has to succeed."""
+        ratio: float | None = self.steps[index].get("min_success_ratio")
+        return 1.0 if ratio is None else ratio
+
     def path(self, node: str) -> str:
         """The path of a node: `train` for `"7"`, `train[3]` for `"7.3"`."""
         index, _, item = node.partition(".")

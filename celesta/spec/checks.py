@@ -24,7 +24,7 @@ from celesta.spec.shapes import (
     ref_problems,
     task_problems,
 )
-from celesta.types import FAILURE_TYPE, TypeDoc, accepts, inside
+from celesta.types import FAILURE_TYPE, TypeDoc, accepts, gathered, inside
 
 PATH = re.compile(r"\w[\w.\- ]*(#\d+)?(/\w[\w.\- ]*(#\d+)?)*")
 POLICIES = ("continue", "fail_fast")
@@ -123,7 +123,7 @@ class _Checks:
             if task is None:
                 yield Problem(f"steps.{path}.task", f"there is no task {name!r} in this spec")
             else:
-                self.outputs[path] = task.mapped_outputs if step.get("map") is not None else task.outputs
+                self.outputs[path] = _outputs_of(step, task)
 
     def _apart(self) -> Iterator[Problem]:
         """What runs when the run has failed waits for nothing else, and nothing else waits for it."""
@@ -156,6 +156,8 @@ class _Checks:
             if name not in inputs:
                 yield Problem(f"{where}.inputs.{name}", "is missing")
         yield from self._after(step.get("after"), f"{where}.after", parents)
+        if mapped is None and isinstance(step.get("options"), dict) and "min_success_ratio" in step["options"]:
+            yield Problem(f"{where}.options.min_success_ratio", "is for mapped steps only")
         if step.get("options"):
             yield from option_problems(step["options"], f"{where}.options")
 
@@ -344,6 +346,16 @@ def _wait_problems(task: dict[str, Any], step: dict[str, Any], where: str) -> It
     elif isinstance(answer, dict) and answer.get("default") is not None:
         wanted = task["interface"]["outputs"][0]["type"]
         yield from ref_problems(answer["default"], wanted, f"{where}.options.answer.default")
+
+
+def _outputs_of(step: dict[str, Any], task: _Task) -> dict[str, TypeDoc]:
+    if step.get("map") is None:
+        return task.outputs
+    options = step.get("options")
+    ratio = options.get("min_success_ratio") if isinstance(options, dict) else None
+    if not isinstance(ratio, int | float) or ratio >= 1:
+        return task.mapped_outputs
+    return {name: gathered(doc, ratio) for name, doc in task.outputs.items()}
 
 
 def _map_problems(mapped: Any, inputs: dict[str, Any], where: str) -> Iterator[Problem]:

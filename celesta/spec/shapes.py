@@ -272,6 +272,10 @@ _RETRY_MORE: dict[str, Callable[[Any], bool]] = {
 }
 
 
+def _ratio_or_null(value: Any) -> bool:
+    return value is None or (_number(value, 0) and 0 < value <= 1)
+
+
 def _resources(value: Any) -> bool:
     if not isinstance(value, dict):
         return False
@@ -312,6 +316,7 @@ OPTIONS: dict[str, Callable[[Any], bool]] = {
     "executor": _text_or_null,
     "image": _text_or_null,
     "labels": _text_map,
+    "min_success_ratio": _ratio_or_null,
     "answer": _answer,
     "pod_template": lambda value: value is None or not any(pod_template_problems(value)),
     "interruptible": lambda value: value is None or isinstance(value, bool),

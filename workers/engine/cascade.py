@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from time import time
 from typing import Any
 
-from celesta.codecs import encode, gone, make_list
+from celesta.codecs import encode, gone
 from celesta.errors import CelestaError, Skipped, StoreError
 from celesta.spec.conditions import decide
-from workers.engine import caching, events, expanding, keys, settling, waiting
+from workers.engine import caching, expanding, keys, mapping, settling, waiting
 from workers.engine.advancing import admission, advance, top_up
 from workers.engine.bindings import Ref, parents_of
 from workers.engine.core import CHUNK, Engine, Kept
@@ -134,6 +134,14 @@ class Cascade:
             else:
                 self.admits.append(admission(self.view, node, self.hold))
 
+    def begin_items(self, node: str, items: list[str]) -> None:
+        """Some items of a map that is being opened."""
+        self.seen.update(f"{item} " for item in items)
+        if self.view.reads_cache(node) or self.adopted or self.view.root.reuses:
+            self._look_up(items)
+        else:
+            self.admits.extend(admission(self.view, item, self.hold) for item in items)
+
     # Decisions
 
     def _decide(self, ask: Ask) -> None:
@@ -144,7 +152,7 @@ class Cascade:
             elif what == "gather" and self.view.is_dynamic(node):
                 expanding.gather(self, node, ask[2], ask[3])
             elif what == "gather":
-                self._gather(node, ask[2], ask[3])
+                mapping.gather(self, node, ask[2], ask[3])
             elif what == "reopen" and self.view.is_dynamic(node):
                 expanding.open_roots(self, node)
             elif self.view.in_place(node) is not None:
@@ -152,7 +160,7 @@ class Cascade:
             elif self.view.waits(node) is not None:
                 self._park(node)
             else:
-                self._open(node)
+                mapping.open_map(self, node)
         except Skipped:
             self.settle(settling.in_place(self.view, node, "skipped"))
         except CelestaError as error:
@@ -299,60 +307,16 @@ class Cascade:
             until_ms = self.waits.until_ms.get(node)
             self.admits.append(waiting.park(self.engine, self.view, node, inputs, until_ms))
 
-    # Maps
-
-    def _open(self, node: str) -> None:
-        """A mapped step whose inputs are there: its width becomes known, and its items are asked, chunk by chunk."""
-        self._fetch(parents_of(self.view, [node]))
-        width = self.engine.resolver.width(self.view, node, self.outcomes)
-        if width == 0:
-            self._gather(node, 0, "")
-            return
-        event = events.map_opened(self.view, node, width)
-        opening = {"n": node, "need": settling.need_of(self.view, node), "width": width, "e": event}
-        self.flush_all()
-        for start in range(0, width, CHUNK):
-            items = [f"{node}.{item}" for item in range(start, min(start + CHUNK, width))]
-            self.seen.update(f"{item} " for item in items)
-            if self.view.reads_cache(node) or self.adopted or self.view.root.reuses:
-                self._look_up(items)
-            else:
-                self.admits.extend(admission(self.view, item, self.hold) for item in items)
-            self.flush(open=opening)
-            self.flush_all(open=opening)
-        self.flush(opened=node)
-
     def flush_all(self, **more: Any) -> None:
         while self.settles or self.admits:
             self.flush(**more)
 
-    def _gather(self, node: str, bad: int, first: str) -> None:
-        """The body of a map's chord: lists of references, or the first failure."""
-        width = 0 if bad else self.engine.resolver.width(self.view, node, self._with_parents(node))
-        if bad:
-            found = json.loads(first) if first else {}
-            path, why = found.get("path", self.view.path(node)), found.get("message", "it was not run")
-            message = f"{bad} of its items did not succeed; the first to fail was {path}: {why}"
-            error = settling.error_of(message, str(found.get("type", "MapFailed")), str(found.get("kind", "user")))
-            self.settle(settling.in_place(self.view, node, "failed", error=error, gathered=True))
-            return
-        items = [f"{node}.{item}" for item in range(width)]
-        self._fetch(items)
-        outputs = {}
-        for port in self.view.task(node)["interface"]["outputs"]:
-            refs = [self.outcomes[item][port["name"]] for item in items]
-            outputs[port["name"]] = make_list(refs, self.engine.store)
-        self.settle(settling.in_place(self.view, node, "succeeded", outputs=outputs, gathered=True), outputs)
-
-    def _with_parents(self, node: str) -> dict[str, dict[str, Ref]]:
-        return self.outcomes_of(parents_of(self.view, [node]))
+    # What is known here
 
     def outcomes_of(self, nodes: list[str]) -> dict[str, dict[str, Ref]]:
         """What is known of outcomes, those of these nodes included."""
         self._fetch(nodes)
         return self.outcomes
-
-    # What is known here
 
     def settle(self, entry: Entry, outputs: dict[str, Ref] | None = None) -> None:
         """Keeps an entry for the next script call, and takes up the children that it alone makes ready."""

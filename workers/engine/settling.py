@@ -132,7 +132,9 @@ def _entry(view: View, node: str, state: str, event: str, taken: bool | None = N
     whole = counted_into(node)
     entry: Entry = {"n": node, "s": state, "e": event, "c": _counter(view, node, state), "need": need_of(view, node)}
     entry["kids"] = view.children(node, taken)
-    if state == "failed" and view.plan.fail_fast and "on_failure" not in view.step(node):
+    if state == "failed" and view.may_fail(node):
+        entry["soft"] = True
+    elif state == "failed" and view.plan.fail_fast and "on_failure" not in view.step(node):
         entry["stop"] = True
     if whole:
         entry["g"] = whole

@@ -167,6 +167,13 @@ class View:
         """What a settled step counts into; an item counts into its map only."""
         return [] if map_of(node) is not None else self.frame(node).children(index_of(node), taken)
 
+    def may_fail(self, node: str) -> bool:
+        """Whether this is, or lies below, an item of a map that may succeed without it."""
+        if map_of(node) is not None and self.frame(node).plan.min_success_ratio(index_of(node)) < 1:
+            return True
+        opener = opener_of(node)
+        return opener is not None and self.may_fail(opener)
+
     def in_place(self, node: str) -> str | None:
         return self.frame(node).plan.in_place(index_of(node))
 

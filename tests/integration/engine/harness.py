@@ -47,6 +47,7 @@ class Planned:
         retries: int = 0,
         guard: tuple[int, bool] | None = None,
         dynamic: bool = False,
+        ratio: float | None = None,
         retry: dict[str, Any] | None = None,
         resources: dict[str, Any] | None = None,
         on_failure: bool = False,
@@ -63,6 +64,8 @@ class Planned:
         if on_failure:
             more["on_failure"] = True
         more |= {"limits": list(limits), "concurrency": concurrency}
+        if ratio is not None:
+            more["min_success_ratio"] = ratio
         return self._append(task, document, inputs, after, guard, **more)
 
     def branch(self, test: Any, guard: tuple[int, bool] | None = None, **inputs: Binding) -> int:

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from celesta.codecs import to_plain
 from tests.integration.engine.harness import Planned, World, step, value
+from tests.integration.engine.traced import FUNCTIONS
 from workers.engine import keys
 
 _numbers = count()
 Node = tuple[str, list[int], tuple[int, bool] | None]
+LISTS = ("nest", "gap")
 SKIPPED, FAILED, UPSTREAM = "skipped", "failed", "upstream_failed"
 
 
@@ -22,14 +24,15 @@ def dags(draw: st.DrawFn) -> list[Node]:
     """Steps by kind, parents and guard.
 
     `odd` fails on even input, `map` doubles a list of its parents, `branch` asks for more than twenty or three, and
+    `grow` traces more steps (see `burst`), `nest` maps that over a list, `gap` is a map of which half may fail,
     `merge` takes its second parent when the branch, its first, came out true, else its third.
     """
     made: list[Node] = []
     for index in range(draw(st.integers(1, 16))):
-        kind = draw(st.sampled_from(["add", "add", "odd", "map", "branch", "branch", "merge"]))
+        kind = draw(st.sampled_from(["add", "add", "odd", "map", "branch", "branch", "merge", "grow", "nest", "gap"]))
         branches = [at for at, (one, _, _) in enumerate(made) if one == "branch"]
-        values = [at for at in range(index) if made[at][0] != "branch"]
-        most = {"odd": 1, "branch": 1, "merge": 2}.get(kind, 4)
+        values = [at for at in range(index) if made[at][0] not in ("branch", *LISTS)]
+        most = {"odd": 1, "branch": 1, "merge": 2, "grow": 1}.get(kind, 4)
         parents = draw(st.lists(st.sampled_from(values), max_size=most, unique=True)) if values else []
         if kind == "merge" and branches and parents:
             parents = [draw(st.sampled_from(branches)), *parents]
@@ -53,6 +56,13 @@ def _planned(dag: list[Node], cache: bool) -> Planned:
         elif kind == "merge":
             sides = dict(zip(("then", "otherwise"), refs[1:-1], strict=False))
             plan.merge(parents[0], guard=guard, **sides)
+        elif kind == "grow":
+            plan.add("burst", dynamic=True, guard=guard, x=refs[0])
+        elif kind == "nest":
+            plan.add("burst", dynamic=True, guard=guard, map_over=["x"], x=value([*range(index)]), after=tuple(parents))
+        elif kind == "gap":
+            given = value([index, index + 1, index + 2])
+            plan.add("odd", guard=guard, map_over=["x"], ratio=0.3, x=given, after=tuple(parents))
         elif kind == "map":
             items = {"list": [value(1), value(2)]}
             plan.add("total", cache=cache, guard=guard, items=items, after=tuple(parents))
@@ -87,10 +97,21 @@ def _verdict(kind: str, above: list[Any], guard: tuple[Any, bool] | None) -> str
     return SKIPPED if SKIPPED in ends and kind != "merge" else None
 
 
+def _burst(x: int) -> Any:
+    return x if x <= 3 else 2 + 2 * x if x % 2 else FAILED
+
+
 def _value(index: int, kind: str, above: list[Any], parents: int) -> Any:
     given = above[0] if parents else index
     if kind == "odd":
         return given if given % 2 else FAILED
+    if kind == "grow":
+        return _burst(given)
+    if kind == "nest":
+        made = [_burst(x) for x in range(index)]
+        return FAILED if FAILED in made else made
+    if kind == "gap":
+        return [x if x % 2 else None for x in range(index, index + 3)]
     if kind == "branch":
         return given > 20 or given == 3
     if kind == "merge":
@@ -108,6 +129,7 @@ def test_a_run_comes_to_what_a_sequential_interpreter_does(
     world: World, dag: list[Node], cache: bool, seed: int, twice: bool
 ) -> None:
     world.client.flushdb()
+    world.functions.update(FUNCTIONS)
     world.executor.ran.clear()
     world.engine = world.new_engine()
     world.worker = world.new_worker("here:1")
@@ -128,14 +150,17 @@ def test_a_run_comes_to_what_a_sequential_interpreter_does(
     for node, end in expected.items():
         wanted = {end} if isinstance(end, str) else {"succeeded", "cached"}
         assert ends[node] in wanted, (node, end, ends)
-    assert {node: one for node, one in _values(world, run).items() if one is not None} == {
+    assert {node: one for node, one in _values(world, run).items() if node in expected and one is not None} == {
         node: end for node, end in expected.items() if not isinstance(end, str)
     }
-    assert set(ends) == set(expected)
+    assert {node for node in ends if node.isdigit()} == set(expected)
     finished = world.finished(run)
-    assert finished["status"] == ("failed" if "failed" in expected.values() else "succeeded")
-    in_place = [str(at) for at, (kind, _, _) in enumerate(dag) if kind in ("branch", "merge")]
-    assert finished["counts"]["total"] == len(dag) - len([at for at in in_place if expected[at] != FAILED])
+    assert finished["status"] == ("failed" if FAILED in expected.values() else "succeeded")
+    in_place = {str(at) for at, (kind, _, _) in enumerate(dag) if kind in ("branch", "merge")}
+    whole = {event["node"] for event in world.events(run, "map.opened")}
+    whole |= {node for node, end in expected.items() if end == []}
+    uncounted = whole | {node for node in in_place if expected[node] != FAILED}
+    assert finished["counts"]["total"] == len(ends) - len(uncounted)
     assert len(world.executor.ran) == len(set(world.executor.ran))
     assert world.client.zcard(keys.INFLIGHT) == 0
 

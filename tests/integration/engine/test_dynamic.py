@@ -6,69 +6,15 @@ from typing import Any
 import pytest
 
 from celesta.errors import StoreError
-from tests.integration.engine.harness import ANY, Planned, Traced, World, step, value
-from tests.unit.app.specs import spec
-from tests.unit.app.specs import step as called
-from tests.unit.app.specs import task as known
+from tests.integration.engine.harness import Planned, Traced, World, step, value
+from tests.integration.engine.traced import FUNCTIONS
 from workers.engine import control, keys, rebuild
 from workers.engine.overdue import sweep
-
-OUTPUT = {"inputs": [], "outputs": [{"name": "result", "type": ANY}]}
-
-
-def _task(name: str, *inputs: str, **options: Any) -> dict[str, Any]:
-    interface = {
-        "inputs": [{"name": port, "type": ANY, "required": True} for port in inputs],
-        "outputs": [{"name": "result", "type": ANY}],
-    }
-    return known(name, interface=interface, **options)
-
-
-def _of(path: str) -> dict[str, Any]:
-    return {"step": path, "output": "result"}
-
-
-def doubled(xs: list[int]) -> Traced:
-    """total(double(x) for x in xs), traced."""
-    steps = [called(f"double#{i}", "double", inputs={"x": value(x)}) for i, x in enumerate(xs)]
-    join = called("total", inputs={"items": {"list": [_of(one["path"]) for one in steps]}})
-    tasks = [_task("double", "x"), _task("total", "items")]
-    return Traced(spec(tasks, [*steps, join], interface=OUTPUT, outputs={"result": _of("total")}))
-
-
-def countdown(n: int) -> Any:
-    """One more than itself, n times over."""
-    if n == 0:
-        return 0
-    tasks = [_task("countdown", "n", kind="dynamic"), _task("add", "a", "b")]
-    steps = [
-        called("countdown", inputs={"n": value(n - 1)}),
-        called("add", inputs={"a": _of("countdown"), "b": value(1)}),
-    ]
-    return Traced(spec(tasks, steps, interface=OUTPUT, outputs={"result": _of("add")}))
-
-
-def endless(n: int) -> Traced:
-    tasks = [_task("endless", "n", kind="dynamic")]
-    steps = [called("endless", inputs={"n": value(n)})]
-    return Traced(spec(tasks, steps, interface=OUTPUT, outputs={"result": _of("endless")}))
-
-
-def broken(xs: list[int]) -> Traced:
-    tasks = [_task("double", "x"), _task("fail", "x")]
-    steps = [called("double", inputs={"x": value(1)}), called("fail", inputs={"x": value(2)})]
-    return Traced(spec(tasks, steps, interface=OUTPUT, outputs={"result": _of("fail")}))
-
-
-def wrong(xs: list[int]) -> Traced:
-    return Traced(spec([], [called("nothing")], interface=OUTPUT, outputs={}))
 
 
 @pytest.fixture
 def world(world: World) -> World:
-    world.functions.update(
-        doubled=doubled, countdown=countdown, endless=endless, broken=broken, wrong=wrong, same=lambda xs: sum(xs)
-    )
+    world.functions.update(FUNCTIONS)
     return world
 
 

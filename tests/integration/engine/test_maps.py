@@ -1,5 +1,7 @@
 """Mapped steps: chords whose header is made while the run goes on."""
 
+import pytest
+
 from tests.integration.engine.harness import Planned, World, step, value
 
 
@@ -93,3 +95,27 @@ def test_a_mapped_step_may_be_mapped_over_again(world: World) -> None:
     twice = plan.add("double", map_over=["x"], x=step(once))
     world.run(plan, result=step(twice))
     assert world.output() == [4, 8, 12]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "status"), [(0.5, "succeeded"), (0.6, "succeeded"), (0.61, "failed"), (1.0, "failed")]
+)
+def test_a_map_succeeds_when_enough_of_its_items_do(world: World, ratio: float, status: str) -> None:
+    plan = Planned(options={"policy": "fail_fast"} if ratio < 1 else {})
+    mapped = plan.add("odd", map_over=["x"], ratio=ratio, x=value([1, 2, 3, 4, 5]))
+    finished = world.run(plan, result=step(mapped))
+    assert finished["status"] == status
+    assert (finished["counts"]["succeeded"], finished["counts"]["failed"]) == (3, 2)
+    if status == "succeeded":
+        assert world.output() == [1, None, 3, None, 5]
+        assert finished["error"] is None
+    else:
+        assert world.states()["0"] == "failed"
+        assert "2 of its items did not succeed" in world.events("r1", "step.settled")[-1]["outcome"]["error"]["message"]
+
+
+def test_an_empty_map_succeeds_by_any_ratio(world: World) -> None:
+    plan = Planned()
+    mapped = plan.add("odd", map_over=["x"], ratio=0.5, x=value([]))
+    world.run(plan, result=step(mapped))
+    assert world.output() == []

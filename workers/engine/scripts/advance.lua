@@ -2,7 +2,7 @@
 -- appends the events, and tells whether the run is over. For the hook, the cascade, the reconciler and cancellation.
 --   settle: n node, s state, t token of the attempt (absent: settled in place), k token to record, need | g (waiting
 --           steps: how many parents, or whose item), due (only past its deadline), o outputs, e event, c counter,
---           x error, stop (a failure ends the run), kids {child, need, asks, join|off},
+--           x error, stop (a failure ends the run), soft (fails nothing but itself), kids {child, need, asks, join|off},
 --           retry {kind, max, delay_ms, factor, longest_ms, e}
 --   admit:  {node, need | map's node, hold, park {e, ms, until, ends}}
 --   open: {n, need, width, e, t token of the attempt that opens a plan, due, frame what is kept of that plan}
@@ -98,7 +98,7 @@ local function settle(s)
   put(s.n, r)
   redis.call('ZREM', inflight, member(s.n))
   if s.o then redis.call('HSET', out, s.n, s.o) end
-  if s.x and state == 'failed' then redis.call('HSETNX', meta, 'error', s.x) end
+  if s.x and state == 'failed' and not s.soft then redis.call('HSETNX', meta, 'error', s.x) end
   if s.stop and state == 'failed' then stop = true end
   emit(s.e, string.format(',"state":"%s"', state))
   settled = settled + 1

@@ -25,6 +25,7 @@ from app.api import (
     reruns,
     runs,
     schedules,
+    shares,
     step,
     steps,
     workflows,
@@ -35,7 +36,7 @@ from app.guard import PUBLIC, access_of, allow
 PREFIX = "/api/v1"
 NOUNS = (
     identity, limits, blobs, workflows, runs, reruns, comparisons, archives, steps, step, artifacts, cache, models,
-    schedules,
+    schedules, shares,
 )  # fmt: skip
 FORM_MEMORY_BYTES = 16 << 20
 

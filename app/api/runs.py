@@ -10,6 +10,7 @@ from marshmallow import Schema, ValidationError, fields, validate
 from app.api import streams
 from app.api.noun import Noun
 from app.api.schemas import Json, PageArguments, answer_with, moment, page_answer, page_schema
+from app.api.workflows import Graph
 from app.db import current_config, db
 from app.events import Busy, Overrun, hub
 from app.guard import principal
@@ -157,6 +158,16 @@ def events(given: Json, project: Project, run: str) -> Response:
 def project_events(project: Project) -> Response:
     """Server-sent events: starts and ends of the project's runs"""
     return streams.follow_project(project.name)
+
+
+@routes.route("GET", "/projects/<project>/runs/<run>/graph", "viewer", answer=Graph)
+def graph(project: Project, run: str) -> Response:
+    """The steps of the version that it runs, their edges, and where to draw them"""
+    found = run_query.get(db.session, project, run)
+    response = answer_with(workflow_query.graph(store(), found.version.plan_blob))
+    response.set_etag(found.version.plan_blob)
+    response.headers["Cache-Control"] = "private, max-age=300"
+    return response
 
 
 @routes.route("POST", "/projects/<project>/runs/<run>/cancel", "editor", answer=RunDocument, status=202)

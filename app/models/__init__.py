@@ -13,6 +13,7 @@ from app.models.model import AliasMove, GuardedAlias, Model, ModelAlias, ModelVe
 from app.models.offset import StreamOffset
 from app.models.run import ORIGIN_KINDS, RUN_STATUSES, RUN_TERMINAL, Run, RunInput
 from app.models.schedule import Schedule, ScheduleFire
+from app.models.share import Share
 from app.models.step import INSIDE, STEP_STATES, STEP_TERMINAL, Attempt, Metric, Step
 from app.models.workflow import Activation, Version, Workflow
 
@@ -42,6 +43,7 @@ __all__ = [
     "RunInput",
     "Schedule",
     "ScheduleFire",
+    "Share",
     "Step",
     "StreamOffset",
     "Token",

@@ -63,6 +63,13 @@ class Run(Base):
     workflow: Mapped[Workflow] = relationship()
     version: Mapped[Version] = relationship()
 
+    @property
+    def workflow_name(self) -> str:
+        """The workflow as the run's project calls it: one that another project shares is `project/name`."""
+        if self.workflow.project_id == self.project_id:
+            return self.workflow.name
+        return f"{self.workflow.project.name}/{self.workflow.name}"
+
 
 class RunInput(Base):
     """One input of a run, where its value says something of where it came from; what lineage across runs goes by."""

@@ -83,7 +83,7 @@ def run_again(
         store,
         principal,
         project,
-        workflow=run.workflow.name,
+        workflow=run.workflow_name,
         version=run.version.digest,
         input_refs=refs,
         options={name: options[name] for name in ("no_cache", "refresh") if name in options},

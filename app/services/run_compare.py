@@ -67,7 +67,7 @@ def _row(session: Session, run: Run) -> Document:
     measured = metric_query.last_values(metric_query.of_run(session, run))
     return {
         "run_id": run.id,
-        "workflow": run.workflow.name,
+        "workflow": run.workflow_name,
         "version": run.version.digest,
         "status": run.status,
         "created_by": run.created_by,

@@ -50,7 +50,7 @@ def diff(session: Session, before: Run, after: Run, store: Store) -> Document:
 def _run(run: Run) -> Document:
     return {
         "run_id": run.id,
-        "workflow": run.workflow.name,
+        "workflow": run.workflow_name,
         "version": run.version.digest,
         "status": run.status,
         "created_by": run.created_by,
@@ -62,7 +62,7 @@ def _run(run: Run) -> Document:
 def _note(before: Run, after: Run) -> str:
     if before.workflow_id != after.workflow_id:
         return (
-            f"the runs are of different workflows ({before.workflow.name}, {after.workflow.name}); compared are the "
+            f"the runs are of different workflows ({before.workflow_name}, {after.workflow_name}); compared are the "
             "inputs and outputs of the same name, the tasks of the same name and the steps of the same path"
         )
     if before.recorded_at is None or after.recorded_at is None:

@@ -51,7 +51,7 @@ def _record(session: Session, project: Project, run: Run) -> Document:
         "celesta_run": FORMAT,
         "run_id": run.id,
         "project": project.name,
-        "workflow": run.workflow.name,
+        "workflow": run.workflow_name,
         "version": run.version.digest,
         "label": run.version.label,
         "git": run.version.git,

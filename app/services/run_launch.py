@@ -16,7 +16,7 @@ from app.services.executor_check import require_executors
 from app.services.limit_set import require_limits
 from app.services.refs import is_telling
 from app.services.run_inputs import bind_inputs, require_steps
-from app.services.version_find import find_version
+from app.services.share_find import usable_version
 from app.services.workflow_query import load_plan
 from celesta.ids import new_run_id
 from celesta.store import Store
@@ -55,7 +55,7 @@ def launch_run(
     require(principal, "editor", project)
     run = _launched(session, project, idempotency_key)
     if run is None:
-        chosen = find_version(session, project, workflow, version)
+        chosen = usable_version(session, project, workflow, version)
         plan = load_plan(store, chosen.plan_blob)
         require_executors(plan, config)
         refs = bind_inputs(chosen.interface, inputs or {}, input_refs or {}, options or {}, store)

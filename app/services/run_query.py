@@ -31,7 +31,7 @@ def page(
         select(Run)
         .where(Run.project_id == project.id)
         .options(
-            joinedload(Run.workflow).load_only(Workflow.name),
+            joinedload(Run.workflow).load_only(Workflow.name, Workflow.project_id),
             joinedload(Run.version).load_only(Version.digest),
         )
         .order_by(Run.created_at.desc(), Run.id.desc())
@@ -94,7 +94,7 @@ def _document(project: Project, run: Run, live: Counter[str] | None, link: str, 
     return {
         "run_id": run.id,
         "project": project.name,
-        "workflow": run.workflow.name,
+        "workflow": run.workflow_name,
         "version": run.version.digest,
         "status": run.status,
         "inputs": plain_values(run.inputs, store),

@@ -34,7 +34,7 @@ def reproduce_run(
         store,
         principal,
         project,
-        workflow=run.workflow.name,
+        workflow=run.workflow_name,
         version=run.version.digest,
         input_refs=run.inputs,
         options={"no_cache": True},

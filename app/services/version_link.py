@@ -9,6 +9,7 @@ from typing import Any
 from app.access import Principal, project_for
 from app.compiler.link import Target, link, references_of
 from app.models import Project
+from app.services.share_find import shared_home
 from app.services.version_find import find_version
 from celesta.errors import AccessError, InputError, NotFoundError, Problem, SpecError
 from celesta.spec.shapes import REFERENCE
@@ -35,8 +36,18 @@ def _target(session: Any, store: Store, principal: Principal, project: Project, 
     found = REFERENCE.fullmatch(text)
     if found is None:
         raise InputError("names no registered workflow")
-    home = project if found["project"] is None else project_for(session, principal, found["project"], "viewer")
+    home = _home(session, principal, project, found["project"], found["name"])
     version = find_version(session, home, found["name"], found["version"])
     record = {"project": home.name, "workflow": found["name"], "version": version.digest}
     spec = json.loads(store.get_blob(version.spec_blob))
     return Target(f"{home.name}/{found['name']}@{version.digest[:12]}", spec, record)
+
+
+def _home(session: Any, principal: Principal, project: Project, owner: str | None, name: str) -> Project:
+    """The project that a name belongs to: this one, one that the author may see, or one that shares it with this."""
+    if owner is None or owner == project.name:
+        return project
+    try:
+        return project_for(session, principal, owner, "viewer")
+    except NotFoundError:
+        return shared_home(session, project, owner, name)

@@ -69,7 +69,7 @@ def _page(project: Project, run: str, node: str, form: LaunchForm | None = None)
     return show(
         "step.html",
         "runs",
-        run={"run_id": found.id, "workflow": found.workflow.name, "recorded": found.recorded_at is not None},
+        run={"run_id": found.id, "workflow": found.workflow_name, "recorded": found.recorded_at is not None},
         step=document | {"waiting_for": reasons.get(row.node)},
         cache=cache_explain.explain(db.session, store(), project, found, plan, row),
         task=step_query.task_of(db.session, found, plan, row, store()),

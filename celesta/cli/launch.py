@@ -125,6 +125,9 @@ def split_version(text: str) -> tuple[str, str | None]:
 
 
 def version_of(client: Client, workflow: str, version: str | None) -> dict[str, Any]:
+    owner, slash, name = workflow.partition("/")
+    if slash:
+        return client.shared_workflow(owner, name, version)
     return client.version(workflow, version) if version else client.workflow(workflow)
 
 

@@ -70,6 +70,57 @@ def provision(name: str, dry_run: bool, servers: str, as_json: bool, **quota: st
     become_program(module, "--servers", servers, *flags, *limits, "--", name)
 
 
+@projects.command()
+@click.argument("receiver", metavar="WITH")
+@click.option("--workflow", metavar="NAME", help="This workflow or task only, instead of all of them.")
+@project_option
+@json_option
+def share(receiver: str, workflow: str | None, project: str | None, as_json: bool) -> None:
+    """Let project WITH launch the workflows of this one, and refer to them. For owners.
+
+    Over there they are called PROJECT/NAME: see `celesta workflows list --shared`.
+    """
+    from celesta.client import Client
+
+    with Client.from_env(project) as client:
+        done = client.share(receiver, workflow)
+        name = client.project
+    if as_json:
+        return print_json(done)
+    put(f"Project {receiver} may use {f'{name}/{workflow}' if workflow else f'all workflows of {name}'}.")
+
+
+@projects.command()
+@click.argument("receiver", metavar="WITH")
+@click.option("--workflow", metavar="NAME", help="What was shared by itself.")
+@project_option
+def unshare(receiver: str, workflow: str | None, project: str | None) -> None:
+    """End what `share` began. Versions that refer to a workflow already keep what they were linked to."""
+    from celesta.client import Client
+
+    with Client.from_env(project) as client:
+        client.unshare(receiver, workflow)
+    put(f"Project {receiver} may not use {workflow or 'all workflows'} any more.")
+
+
+@projects.command()
+@project_option
+@json_option
+def shares(project: str | None, as_json: bool) -> None:
+    """List what other projects may use of this one."""
+    from celesta.client import Client
+
+    with Client.from_env(project) as client:
+        found = list(client.shares())
+    listing(
+        found,
+        as_json,
+        ["with", "workflow", "by", "since"],
+        lambda one: (one["with"], one["workflow"] or "all", one["created_by"], ago(one["created_at"])),
+        empty="Nothing is shared.",
+    )
+
+
 @projects.group()
 def members() -> None:
     """Who belongs to the project, and with which role."""

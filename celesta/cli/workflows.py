@@ -36,13 +36,16 @@ def list_of(kind: str, empty: str) -> click.Command:
 
     @click.command("list")
     @click.option("--search", metavar="TEXT", help="Only those whose names hold this.")
+    @click.option("--shared", is_flag=True, help="Those of other projects that this one may use.")
     @limit_option
     @project_option
     @json_option
-    def list_workflows(search: str | None, limit: int, project: str | None, as_json: bool) -> None:
+    def list_workflows(search: str | None, shared: bool, limit: int, project: str | None, as_json: bool) -> None:
         """List by name."""
         from celesta.client import Client
 
+        if shared:
+            return list_shared(kind, search or "", limit, project, as_json)
         with Client.from_env(project) as client:
             found = list(client.workflows(limit, kind=kind or None, search=search))
         listing(
@@ -107,6 +110,21 @@ def show(workflow: str, project: str | None, as_json: bool) -> None:
         put()
         table(headings, rows, empty=f"It has no {title}.")
     put(f"\nRun it with `celesta launch {workflow}`.")
+
+
+def list_shared(kind: str, search: str, limit: int, project: str | None, as_json: bool) -> None:
+    """What others share with the project, by the names that it launches them by."""
+    from celesta.client import Client
+
+    with Client.from_env(project) as client:
+        found = [one for one in client.shared() if kind in ("", one["kind"]) and search.lower() in one["name"].lower()]
+    listing(
+        found[:limit],
+        as_json,
+        [kind or "workflow", "kind", "version", "steps"],
+        lambda w: (f"{w['project']}/{w['name']}", w["kind"], (w["active_version"] or "")[:12], w["steps"]),
+        empty="No project shares anything with this one; its owner does: celesta projects share.",
+    )
 
 
 for group, kind, nothing in (

@@ -20,6 +20,7 @@ from celesta.client.caller import Caller, Document
 from celesta.client.http import MissingBlobs
 from celesta.client.models import Models
 from celesta.client.results import Results
+from celesta.client.shares import Shares
 from celesta.client.transfer import PATIENCE_SECONDS, patiently
 from celesta.errors import ServerUnreachable
 
@@ -31,7 +32,7 @@ FINAL = frozenset({"succeeded", "failed", "cancelled"})
 PAUSE_SECONDS = 0.2
 
 
-class Client(Results, Models, Cache, Caller):
+class Client(Results, Models, Cache, Shares, Caller):
     """One project on one server. Use it as a context manager, or `close()` it; not from several threads."""
 
     # -- versions and workflows

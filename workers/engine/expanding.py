@@ -18,6 +18,7 @@ from celesta.graph import MOST_NESTED
 from celesta.hashing import canonical
 from workers.engine import events, keys, settling
 from workers.engine.core import CHUNK, Engine
+from workers.engine.limits import refuse_inside
 from workers.engine.manifests import read
 from workers.engine.settling import Ended
 from workers.engine.views import View
@@ -109,7 +110,9 @@ def _compiled(engine: Engine, view: View, ended: Ended) -> tuple[str, Plan]:
     task = view.task(node)
     bundle = task["bundle"] if "bundle" in task else view.frame(node).plan.bundle
     plan = compile_plan(spec | {"bundle": bundle})  # its code is the producer's, whatever the spec says
-    return engine.store.put_blob(canonical(plan)), Plan(plan)
+    opened = Plan(plan)
+    refuse_inside(opened)
+    return engine.store.put_blob(canonical(plan)), opened
 
 
 def _refuse(cascade: "Cascade", ended: Ended, error: CelestaError) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.compiler.plan import Plan
+from celesta.errors import Problem, SpecError
 
 Lanes = dict[str, Any]
 OF_RUN = "run"
@@ -40,3 +41,13 @@ def _of_step(index: int, step: Mapping[str, Any]) -> list[str]:
     named = [f"@{name}" for name in step.get("limits") or ()]
     of_map = step.get("map") is not None and step.get("concurrency")
     return [*named, f"{index}:{of_map}"] if of_map else named
+
+
+def refuse_inside(plan: Plan) -> None:
+    """Refuses limits of steps in a plan that is opened while its run goes on: lanes are told when a run is loaded.
+
+    Raises `SpecError`. `max_parallel` of the run counts such steps, too.
+    """
+    problems = [Problem(step["path"], "names a limit") for step in plan.steps if _of_step(0, step)]
+    if problems:
+        raise SpecError("steps of a dynamic step have no limits of their own: give them to the dynamic task", problems)

@@ -1,12 +1,16 @@
 """No more steps are at work than a limit has places, whose places nobody keeps, and which no run keeps from another."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from app.compiler.plan import Plan
+from celesta.errors import SpecError
 from tests.integration.engine.harness import Planned, World, value
 from workers.engine import control, keys, overdue
 from workers.engine.advancing import top_up
+from workers.engine.limits import refuse_inside
 from workers.engine.starting import rebuild
 
 GPU = f"{keys.LIMITS}:p:@gpu"
@@ -136,6 +140,17 @@ def test_a_rebuilt_run_counts_what_may_still_be_at_work(world: World) -> None:
     world.client.hset(f"{keys.LIMITS}:p", "gpu", 2)
     rebuild(world.engine, world.source("r1", digest, status="running"))
     assert "r1|0" in _users(world)
+
+
+@pytest.mark.parametrize("option", [{"limits": ("gpu",)}, {"concurrency": 2, "map_over": ["x"]}])
+def test_a_plan_that_is_opened_later_may_have_no_limits(option: dict[str, Any]) -> None:
+    plan = Planned()
+    plan.add("double", x=value([1]), **option)
+    with pytest.raises(SpecError, match="give them to the dynamic task"):
+        refuse_inside(Plan(plan.document()))
+    plain = Planned()
+    plain.add("one")
+    refuse_inside(Plan(plain.document()))
 
 
 def test_a_run_has_no_more_steps_at_work_than_it_may(world: World) -> None:

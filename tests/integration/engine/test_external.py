@@ -54,7 +54,7 @@ def _due(world: World) -> None:
 
 
 def _sweep(world: World) -> None:
-    overdue.sweep(world.engine, lambda: 0, lambda run: None)
+    overdue.sweep(world.engine, lambda: 0, lambda run: None, lambda run, nodes: {})
 
 
 def _result(world: World, token: str = "1.1") -> None:

@@ -173,7 +173,7 @@ def _graph(plan: Plan) -> Document:
             "path": step["path"],
             "task": plan.tasks[step["task"]]["name"],
             "map": bool(step["map"]),
-            "kind": plan.in_place(index) or "task",
+            "kind": plan.in_place(index) or ("dynamic" if plan.task(index)["kind"] == "dynamic" else "task"),
         }
         for index, step in enumerate(plan.steps)
     ]

@@ -80,6 +80,8 @@ def _step(
     """`run` and `reuse` count steps and items singly; a map that has not opened counts as one."""
     width = states[index, True].total() if (index, True) in states else None
     number = 1 if width is None else width
+    if plan.task(index)["kind"] == "dynamic":  # it opens anew what it calls, or is taken over as a whole
+        number = number + 1 if will == "run" and width is not None else 1
     return {
         "path": plan.steps[index]["path"],
         "task": plan.task(index)["name"],

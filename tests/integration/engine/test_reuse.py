@@ -3,7 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
-from tests.integration.engine.harness import Planned, World, step, value
+from tests.integration.engine.harness import Planned, Traced, World, step, value
+from tests.unit.app.specs import INT, spec, task
+from tests.unit.app.specs import step as called_step
+from tests.unit.app.specs import value as constant
 from workers.engine import forget, keys
 from workers.engine.settling import Adopted
 from workers.engine.starting import rebuild
@@ -123,3 +126,35 @@ def test_nothing_of_it_is_left_behind(world: World) -> None:
     world.drain()
     forget(world.engine, "r2")
     assert not [key for key in world.client.keys("*") if b"r2" in key]
+
+
+def _dynamic(world: World) -> str:
+    """A dynamic step that calls `double` and then `fail`, and a double of what it came to."""
+    called = {"interface": {"inputs": [], "outputs": [{"name": "result", "type": INT}]}}
+    tasks = [task("double"), task("fail")]
+    steps = [called_step("double", inputs={"x": constant(1)}), called_step("fail", inputs={"x": constant(2)})]
+    result = {"result": {"step": "fail", "output": "result"}}
+    world.functions["made"] = lambda xs: Traced(spec(tasks, steps, outputs=result, **called))
+    plan = Planned()
+    made = plan.add("made", dynamic=True, xs=value([1]))
+    plan.add("double", x=step(made))
+    return world.plan(plan, result=step(1))
+
+
+def test_inside_a_dynamic_step_what_succeeded_is_found_again_by_its_path(world: World) -> None:
+    digest = _dynamic(world)
+    fail = world.functions["fail"]
+    world.start("r1", digest)
+    world.drain()
+    assert world.states()["0/0"] == "succeeded"
+    world.functions["fail"] = lambda x: x
+    again(world, "r1", "r2", digest)
+    world.drain()
+    assert world.executor.ran == ["0", "0/1", "1"]
+    assert world.states("r2") == {"0": "succeeded", "0/0": "cached", "0/1": "succeeded", "1": "succeeded"}
+    assert world.output("r2") == 4
+    world.functions["fail"] = fail
+    again(world, "r2", "r3", digest, again=["double#1"])
+    world.drain()
+    assert world.executor.ran == ["1"], "a dynamic step that succeeded is taken over as a whole"
+    assert world.output("r3") == 4

@@ -1,9 +1,10 @@
 """Garbage collection: deletes the blobs that nothing refers to. For the operator, beside database and store.
 
-First everything that is referred to is marked: by versions, runs, artifacts, cache entries, models, and by the
+First everything that is referred to is marked: by versions, runs, artifacts, answers, cache entries, models, and by the
 manifests of runs that have not ended. Then blobs without a mark are deleted, when they are old: a step stores its
 outputs before anybody knows of them, and whoever relies on a blob that is there already has the store keep it
-(`Store.keep`), which makes it young. What was recorded while the marks were made is marked before anything goes.
+(`Store.keep`), which makes it young: so each is looked at once more before it goes. What was recorded while the marks
+were made is marked before anything goes.
 
 Memory is bounded: marks are kept in a file. A value that is in the store is read only to find what it holds in turn.
 """
@@ -19,13 +20,13 @@ from typing import Any
 
 from sqlalchemy import func, select
 
-from app.models import Artifact, CacheEntry, ModelVersion, Run, Step, Version
+from app.models import Answer, Artifact, CacheEntry, ModelVersion, Run, Step, Version
 from app.services.run_export import values_of
 from app.services.session import Session
 from celesta.codecs import blobs
 from celesta.errors import InputError, Problem, StoreError
 from celesta.store import Store
-from celesta.store.base import KEPT_SECONDS
+from celesta.store.base import KEPT_SECONDS, blob_key
 
 GRACE_SECONDS = 86_400.0
 LEAST_GRACE_SECONDS = 2 * KEPT_SECONDS
@@ -76,8 +77,8 @@ def sweep(session: Session, store: Store, *, dry_run: bool, before: float) -> Co
             found.garbage += 1
             found.garbage_bytes += size
             found.examples = (*found.examples, digest)[:SHOWN]
-            if not dry_run:
-                store.delete(f"{PREFIX}{digest[:2]}/{digest}")
+            if not dry_run and _is_old(store, digest, before):
+                store.delete(blob_key(digest))
                 found.deleted += 1
         marks.close()
     return found
@@ -91,6 +92,7 @@ class _Marks:
         self._db.executescript(
             "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-32000;"
             "CREATE TABLE mark (digest BLOB PRIMARY KEY) WITHOUT ROWID;"
+            "CREATE TABLE whole (ref BLOB PRIMARY KEY) WITHOUT ROWID;"
             "CREATE TABLE old (digest BLOB PRIMARY KEY, size INTEGER) WITHOUT ROWID;"
         )
 
@@ -102,13 +104,22 @@ class _Marks:
         for ref in refs:
             if isinstance(ref, str):
                 self._mark(ref)
-            elif not ("blob" in ref and self._is_marked(ref["blob"])):
-                try:
-                    for _, digest in blobs(ref, self._store):
-                        self._mark(digest)
-                except StoreError as error:
-                    if error.code != "missing_blob":
-                        raise
+            else:
+                self._add_below(ref)
+
+    def _add_below(self, ref: dict[str, Any]) -> None:
+        """Once for each blob and type: a file may have the very bytes of a folder's listing, and holds nothing."""
+        name = _key(f"{ref['type']} {ref.get('blob')}")
+        if "blob" in ref and self._db.execute("SELECT 1 FROM whole WHERE ref = ?", (name,)).fetchone():
+            return
+        try:
+            for _, digest in blobs(ref, self._store):
+                self._mark(digest)
+        except StoreError as error:
+            if error.code != "missing_blob":
+                raise
+        else:
+            self._db.execute("INSERT OR IGNORE INTO whole VALUES (?)", (name,))
 
     def unmarked(self, before: float) -> Collected:
         """Looks through all blobs; the old ones without a mark are candidates."""
@@ -137,6 +148,12 @@ class _Marks:
         return self._db.execute("SELECT 1 FROM mark WHERE digest = ?", (_key(digest),)).fetchone() is not None
 
 
+def _is_old(store: Store, digest: str, before: float) -> bool:
+    """Whether it still is: somebody may have come to rely on it since all blobs were looked through."""
+    key = blob_key(digest)
+    return any(entry.key == key and entry.written_at <= before for entry in store.entries(key))
+
+
 def _key(digest: str) -> bytes:
     return digest.encode()
 
@@ -155,6 +172,7 @@ def _references(session: Session, store: Store, artifact_id: int = 0, since: Any
     yield (ref for row in _rows(session, runs) for refs in row if refs for ref in refs.values())
     yield (ref for (ref,) in _rows(session, artifacts))
     yield (ref for (ref,) in _rows(session, select(ModelVersion.ref)))
+    yield (ref for (ref,) in _rows(session, select(Answer.value).where(Answer.value.is_not(None))))
     yield (ref for (outputs,) in _rows(session, select(CacheEntry.outputs)) for ref in outputs.values())
 
 

@@ -29,7 +29,7 @@ def blobs(ref: Ref, store: Store, place: str = "") -> Iterator[Place]:
     elif ref["type"] == "list":
         for index, item in enumerate(items(ref, store)):
             yield from blobs(item, store, f"{place}[{index}]")
-    elif ref["type"] == "json":
+    elif ref["type"] == "json" and ref.get("blob") != ref["digest"]:  # equal: no reference is inside
         tagged = ref["inline"] if "inline" in ref else json.loads(store.get_blob(ref["blob"]))
         yield from _nested(tagged, store, place)
 

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from app.db import db
+from app.db import db, writing
+from app.models import Answer
 from app.services import store_collect
 from celesta.errors import InputError
 from celesta.store.base import blob_key, result_key
@@ -140,3 +141,43 @@ def test_a_model_and_a_cache_entry_keep_their_values(flow: Playground) -> None:
 def test_a_grace_that_is_too_short_is_refused(flow: Playground) -> None:
     with flow.app.app_context(), pytest.raises(InputError, match="2 hours"):
         store_collect.collect(db.session, flow.store, grace_seconds=60)
+
+
+def test_what_somebody_comes_to_rely_on_after_all_blobs_were_looked_through_stays(
+    flow: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relied_on, garbage = (flow.store.put_blob(data) for data in (b"relied on", b"garbage"))
+    age(flow)
+    garbage_of = store_collect._Marks.garbage
+
+    def ask_and_look(marks: Any) -> Any:
+        flow.call("HEAD", f"blobs/{relied_on}")
+        yield from garbage_of(marks)
+
+    monkeypatch.setattr(store_collect._Marks, "garbage", ask_and_look)
+    assert collect(flow).deleted == 1
+    assert flow.store.has_blob(relied_on)
+    assert not flow.store.has_blob(garbage)
+
+
+def test_a_file_with_the_bytes_of_a_listing_does_not_hide_the_folder(flow: Playground) -> None:
+    run = flow.launch(inputs={"n": 1})
+    flow.start(run)
+    ref, kept = folder(flow, "listed")
+    told = {"node": "1", "path": "b", "token": "1.1", "attempt": 1, "state": "succeeded"}
+    file = ref | {"type": "file", "name": "listing.json"}
+    flow.tell(run, "step.settled", **told, outcome={"status": "succeeded", "outputs": {"result": file}, "log_bytes": 0})
+    settle(flow, run, ref)
+    age(flow)
+    assert collect(flow).deleted == 0
+    assert all(flow.store.has_blob(digest) for digest in kept)
+
+
+def test_an_answer_keeps_its_value(flow: Playground) -> None:
+    run = flow.launch(inputs={"n": 1})
+    ref, kept = folder(flow, "answer")
+    with flow.app.app_context(), writing(db.session) as session:
+        session.add(Answer(run_id=run, node="3", path="a", value=ref, answered_by="somebody"))
+    age(flow)
+    assert collect(flow).deleted == 0
+    assert all(flow.store.has_blob(digest) for digest in kept)

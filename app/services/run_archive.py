@@ -9,6 +9,7 @@ folder, or would swell to many times its size.
 import hashlib
 import json
 import re
+import shutil
 import stat
 import zipfile
 from collections import Counter
@@ -30,7 +31,8 @@ MOST_FILES = 500_000
 MOST_BYTES = 64 << 30
 MOST_SWELLING = 100
 """Values are stored as they are, and records shrink to a tenth: what swells more was made to."""
-MOST_RECORD_BYTES = 256 << 20
+MOST_AT_ONCE_BYTES = 256 << 20
+"""Of a file that is read as a whole: a record, the code, a value that names others."""
 CHUNK_BYTES = 1 << 20
 ENCRYPTED = 1
 MOST_PROBLEMS = 20
@@ -56,13 +58,24 @@ class Archive(Store):
     def open(self, key: str) -> BinaryIO | None:
         return cast(BinaryIO, self._zip.open(key)) if key in self._names else None
 
+    def get(self, key: str) -> bytes | None:
+        """The whole file. Raises `InputError` for one that no memory should have to hold."""
+        if (self.size(key) or 0) > MOST_AT_ONCE_BYTES:
+            raise InputError([Problem(key, f"has more than {MOST_AT_ONCE_BYTES:,} bytes")])
+        return super().get(key)
+
     def size(self, key: str) -> int | None:
         return self._zip.getinfo(key).file_size if key in self._names else None
 
+    def unpacked(self, name: str, folder: Path) -> Path:
+        """A file of the archive as a file in this folder, of any size."""
+        path = folder / "unpacked"
+        with self._zip.open(name) as source, path.open("wb") as target:
+            shutil.copyfileobj(source, target, CHUNK_BYTES)
+        return path
+
     def document(self, name: str) -> Document:
         """A JSON object of the archive."""
-        if (self.size(name) or 0) > MOST_RECORD_BYTES:
-            raise InputError([Problem(name, f"has more than {MOST_RECORD_BYTES:,} bytes")])
         try:
             document = json.loads(self.get(name) or b"")
         except (ValueError, RecursionError):

@@ -5,6 +5,7 @@ nobody sees by themselves, the version, and at last all rows in one transaction.
 origin is the run that was exported. Importing an archive again gives the same run.
 """
 
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app.access import Principal, require
 from app.compiler import compile_plan
+from app.compiler.plan import Plan
 from app.compiler.schema import load_spec
 from app.db import writing
 from app.models import RUN_TERMINAL, STEP_STATES, Project, Run
@@ -25,14 +27,16 @@ from app.services.run_archive import CODE, FORMAT, MANIFESTS, RECORD, SPEC, Arch
 from app.services.run_launch import inputs_of
 from app.services.version_register import register_version
 from celesta.codecs import verify
-from celesta.errors import InputError, Problem
+from celesta.errors import InputError, Problem, StoreError
 from celesta.hashing import digest_of
 from celesta.ids import new_run_id
 from celesta.spec import spec_digest
 from celesta.store import Store, step_prefix
+from celesta.store.base import blob_key
 
 CHUNK_BYTES = 1 << 20
 MOST_PROBLEMS = 20
+TOKEN = re.compile(r"[0-9]+\.[0-9]+\Z")
 Document = dict[str, Any]
 Rows = dict[str, list[Document]]
 
@@ -101,9 +105,13 @@ def _rows(record: Document, name: str, problems: list[Problem]) -> list[Document
 def _contradictions(head: Document, rows: Rows) -> Iterator[Problem]:
     if head.get("status") not in RUN_TERMINAL:
         yield Problem("run.status", f"is none of {', '.join(RUN_TERMINAL)}")
+    if head.get("recorded_at") is None:
+        yield Problem("run.recorded_at", "is missing: only a run that has ended is exported")
     for index, step in enumerate(rows["steps"]):
         if step.get("state") not in STEP_STATES:
             yield Problem(f"steps[{index}].state", f"is none of {', '.join(STEP_STATES)}")
+        if not all(TOKEN.match(str(of.get("token") or "0.0")) for of in (step, step.get("source") or {})):
+            yield Problem(f"steps[{index}].token", "is not the token of an attempt, like 1.1")
     for index, artifact in enumerate(rows["artifacts"]):
         ref = artifact.get("ref") or {}
         if any(artifact.get(name) != ref.get(name) for name in ("type", "digest", "size", "blob")):
@@ -116,9 +124,19 @@ def _false_values(head: Document, rows: Rows, archive: Archive) -> Iterator[Prob
     refs += [(f"run.outputs.{name}", ref) for name, ref in (head["outputs"] or {}).items()]
     refs += [(f"artifacts[{index}].ref", artifact["ref"]) for index, artifact in enumerate(rows["artifacts"])]
     for index, step in enumerate(rows["steps"]):
+        if step["plan"] is not None:
+            yield from _false_plan(step["plan"], archive, f"steps[{index}].plan")
         refs += [(f"steps[{index}].outputs.{name}", ref) for name, ref in (step["outputs"] or {}).items()]
     for where, ref in refs:
         yield from verify(ref, archive, where)
+
+
+def _false_plan(digest: str, archive: Archive, where: str) -> Iterator[Problem]:
+    """Pages, exports and garbage collection read the plan that a step opened."""
+    try:
+        Plan.from_bytes(archive.get_blob(digest))
+    except (StoreError, ValueError, TypeError, LookupError, RecursionError):
+        yield Problem(where, "is not the digest of a plan in the archive")
 
 
 def _settled_here(rows: Rows, archive: Archive) -> Rows:
@@ -139,7 +157,7 @@ def _put_values(store: Store, archive: Archive, spec: Document) -> None:
     with tempfile.TemporaryDirectory(prefix="celesta-import-") as folder:
         path = Path(folder) / "blob"
         for digest in archive.blobs:
-            if not store.has_blob(digest):
+            if not store.keep(blob_key(digest), archive.size(blob_key(digest)) or 0):
                 archive.fetch_blob(digest, path)
                 store.put_blob_file(path)
                 path.unlink()
@@ -148,8 +166,9 @@ def _put_values(store: Store, archive: Archive, spec: Document) -> None:
 
 
 def _put_manifests(store: Store, archive: Archive, run_id: str) -> None:
-    for name in archive.manifests:
-        store.put(f"runs/{run_id}/{name.removeprefix(MANIFESTS)}", archive.get(name) or b"")
+    with tempfile.TemporaryDirectory(prefix="celesta-import-") as folder:
+        for name in archive.manifests:
+            store.put_file(f"runs/{run_id}/{name.removeprefix(MANIFESTS)}", archive.unpacked(name, Path(folder)))
 
 
 def _commit(session: Any, principal: Principal, project: Project, run: Run, rows: Rows, record: Document) -> Run:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import time
 import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.db import db
 from app.models import Artifact, Audit, Run, Step, Version
+from app.services import run_archive
 from celesta.hashing import digest_of
+from celesta.store.base import KEPT_SECONDS
 from tests.fixtures.playground import Answer, Playground
 from tests.unit.app.specs import diamond
 
@@ -182,6 +187,9 @@ CHANGES = {
     "the code": (lambda files: files.update({"code.zip": b"evil"}), True, "not the code that the spec names"),
     "a state": (edited("run.json", "steps", 0, "state", value="fine"), True, "steps[0].state"),
     "a status": (edited("run.json", "run", "status", value="running"), True, "run.status"),
+    "no end": (edited("run.json", "run", "recorded_at", value=None), True, "run.recorded_at"),
+    "a token": (edited("run.json", "steps", 0, "token", value="1.1/../2.1"), True, "steps[0].token"),
+    "a plan": (edited("run.json", "steps", 0, "plan", value="none"), True, "steps[0].plan"),
     "a type": (edited("run.json", "steps", 0, "position", value="0"), True, "wants a int"),
     "an artifact": (edited("run.json", "artifacts", 0, "digest", value="0" * 64), True, "says something else"),
     "an output": (edited("run.json", "run", "outputs", "result", "digest", value="0" * 64), True, "run.outputs.result"),
@@ -244,3 +252,30 @@ def test_a_link_and_a_name_that_comes_twice_are_refused(flow: Playground, archiv
     assert answer.status == 422
     assert "is a link" in answer.text
     assert "is in it twice" in answer.text
+
+
+def test_what_has_to_be_read_at_once_is_refused_when_it_is_too_large(
+    flow: Playground, archive: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_archive, "MOST_AT_ONCE_BYTES", 50_000)
+    before = counts(flow)
+    large = rewritten(archive, lambda files: files.update({"code.zip": b"x" * 60_000}), relist=True)
+    answer = send(flow, large)
+    assert answer.status == 422
+    assert "code.zip" in answer.text
+    assert "has more than 50,000 bytes" in answer.text
+    assert counts(flow) == before
+
+
+def test_a_value_that_an_import_relies_on_counts_as_written_now(flow: Playground, archive: bytes) -> None:
+    """Nothing else may refer to it any more: garbage collection has to leave it until the run is recorded."""
+    then = time.time() - 10 * KEPT_SECONDS
+    blobs = [f"{flow.store.root}/{key}" for key in flow.store.list("blobs/")]  # type: ignore[attr-defined]
+    for path in blobs:
+        os.utime(path, (then, then))
+    assert send(flow, archive).status == 201
+    with zipfile.ZipFile(io.BytesIO(archive)) as file:
+        kept = [name for name in file.namelist() if name.startswith("blobs/")]
+    assert kept
+    for name in kept:
+        assert Path(f"{flow.store.root}/{name}").stat().st_mtime > then + KEPT_SECONDS  # type: ignore[attr-defined]

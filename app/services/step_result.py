@@ -10,6 +10,7 @@ from typing import Any
 
 from celesta.errors import InputError, Problem
 from celesta.spec.shapes import ref_problems
+from celesta.store.base import is_digest
 
 Document = dict[str, Any]
 KINDS = ("user", "system", "timeout", "out_of_memory")
@@ -21,7 +22,13 @@ def check_result(result: Any, step: Document) -> Document:
     if not isinstance(result, dict):
         raise InputError("a result document is an object")
     outputs = {port["name"]: port["type"] for port in step["interface"]["outputs"]}
-    problems = [*_head(result, step), *_outputs(result, outputs), *_error(result), *_facts(result)]
+    problems = [
+        *_head(result, step),
+        *_outputs(result, outputs),
+        *_error(result),
+        *_facts(result),
+        *_plan(result, step),
+    ]
     if problems:
         raise InputError(f"the result of step {step['path']!r} cannot be taken", problems)
     return result
@@ -55,6 +62,11 @@ def _error(result: Document) -> Iterator[Problem]:
         texts = isinstance(error, dict) and all(isinstance(error.get(name), str) for name in TEXTS)
         if not texts or error.get("kind") not in KINDS:
             yield Problem("error", f"expected type, message and traceback as text, and a kind of {', '.join(KINDS)}")
+
+
+def _plan(result: Document, step: Document) -> Iterator[Problem]:
+    if "dynamic" in result and (step.get("kind") != "dynamic" or not is_digest(result["dynamic"])):
+        yield Problem("dynamic", "expected the digest of what was traced, of a dynamic step only")
 
 
 def _facts(result: Document) -> Iterator[Problem]:

@@ -16,6 +16,7 @@ from celesta.codecs import encode
 from celesta.errors import CelestaError, Skipped, SpecError, StoreError
 from celesta.graph import MOST_NESTED
 from celesta.hashing import canonical
+from celesta.store.base import is_digest
 from workers.engine import events, keys, settling
 from workers.engine.core import CHUNK, Engine
 from workers.engine.limits import refuse_inside
@@ -32,14 +33,15 @@ Document = dict[str, Any]
 def expand(cascade: "Cascade", ended: Ended) -> str:
     """Opens what a dynamic step traced. `ok`, `stale` when the attempt is not the accepted one, or `failed`.
 
-    Raises `StoreError`: then nothing has changed, and the attempt's lease brings it back.
+    Raises `StoreError` while the store does not answer: then nothing has changed, and the attempt's lease brings it
+    back.
     """
     engine, view, node = cascade.engine, cascade.view, ended.node
     try:
         digest, plan = _compiled(engine, view, ended)
-    except StoreError:
-        raise
     except CelestaError as error:
+        if isinstance(error, StoreError) and error.retryable:
+            raise
         return _refuse(cascade, ended, error)
     view.put_frame(node, view.root.inside(view, node, plan, {}))
     opening = {
@@ -96,6 +98,16 @@ def _outputs(cascade: "Cascade", node: str) -> Document:
     return made
 
 
+def _traced(engine: Engine, digest: Any, name: str) -> Any:
+    """The JSON that an attempt names as what it traced: anything may stand there. Raises `SpecError`, `StoreError`."""
+    if not is_digest(digest):
+        raise SpecError(f'"{name}" names {digest!r:.80} as what it traced, which is no digest')
+    try:
+        return json.loads(engine.store.get_blob(digest))
+    except (ValueError, RecursionError):
+        raise SpecError(f'what "{name}" traced is not JSON') from None
+
+
 def _compiled(engine: Engine, view: View, ended: Ended) -> tuple[str, Plan]:
     node, name = ended.node, view.task(ended.node)["name"]
     if node.count("/") >= MOST_NESTED:
@@ -103,7 +115,7 @@ def _compiled(engine: Engine, view: View, ended: Ended) -> tuple[str, Plan]:
             f'dynamic steps lie {MOST_NESTED} deep in each other, and "{name}" would open another: let it come to an '
             "end without calling itself, or do the rest in one task"
         )
-    spec = load_spec(json.loads(engine.store.get_blob(ended.outcome["dynamic"])))
+    spec = load_spec(_traced(engine, ended.outcome["dynamic"], name))
     known = int(engine.client.hget(keys.meta(view.run), "known") or 0)
     if known + len(spec["steps"]) > MOST_STEPS:
         raise SpecError(f'"{name}" traced {len(spec["steps"])} steps: a run may have {MOST_STEPS} in all')

@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 AT_ONCE = 500
 STORE_AGAIN_MS = 5_000
 """How long to wait for a store that does not answer."""
+MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+"""What reading a document may come to that a step wrote: it may have any form."""
 Close = Callable[[str, list[str]], Mapping[str, Answer]]
 """Closes questions of a run to whom nobody answered, and says of each what the database has: one answer, for good."""
 ASK_AGAIN = ("asking", "backoff", "flight_wait", "open")
@@ -45,8 +47,8 @@ def sweep(engine: Engine, backlog: Callable[[], int], begin: Callable[[str], Non
     for run, nodes in by_run.items():
         try:
             _sweep_run(engine, run, nodes, backlog, begin, close)
-        except (CelestaError, ResponseError, ValueError) as error:  # One run's trouble is no other's.
-            log.warning("run %s: its overdue steps wait: %s", run, error)
+        except (CelestaError, ResponseError, *MALFORMED) as error:  # One run's trouble is no other's.
+            log.warning("run %s: its overdue steps wait: %r", run, error)
     return len(due)
 
 

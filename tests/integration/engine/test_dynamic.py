@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from celesta.errors import StoreError
+from celesta.store.base import result_key
 from tests.integration.engine.harness import Planned, Traced, World, step, value
 from tests.integration.engine.traced import FUNCTIONS
 from workers.engine import control, keys, rebuild
@@ -195,3 +196,35 @@ def test_cancelling_ends_what_is_below(world: World, done: int) -> None:
     assert finished is not None
     assert finished["status"] == "cancelled"
     assert world.client.zcard(keys.INFLIGHT) == 0
+
+
+@pytest.mark.parametrize("named", [5, "none", "not JSON"])
+def test_an_attempt_that_names_nothing_to_open_fails_instead_of_waiting_for_ever(world: World, named: Any) -> None:
+    plan, _ = _plan("doubled")
+    world.start("r1", world.plan(plan))
+    run, steps = world.queue.popleft()
+    world.worker.run(run, steps, lambda ended: None)
+    key = result_key("r1", "doubled#0", "1.1")
+    named = world.store.put_blob(b"not JSON") if named == "not JSON" else named
+    world.store.put(key, json.dumps(json.loads(world.store.get(key) or b"") | {"dynamic": named}).encode())
+    _overdue(world)
+    world.drain()
+    assert world.states()["0"] == "failed"
+    assert world.finished()["status"] == "failed"
+
+
+@pytest.mark.parametrize("left", [b"[]", b"[" * 100_000])
+def test_a_run_whose_step_left_a_document_of_no_form_stops_no_other(world: World, left: bytes) -> None:
+    for run in ("r1", "r2"):
+        world.start(run, world.plan(_plan("doubled")[0]))
+        name, steps = world.queue.popleft()
+        world.worker.run(name, steps, lambda ended: None)
+    world.store.put(result_key("r1", "doubled#0", "1.1"), left)
+    _overdue(world)
+    world.drain()
+    assert world.finished("r2")["status"] == "succeeded"
+
+
+def _overdue(world: World) -> None:
+    world.client.zadd(keys.INFLIGHT, dict.fromkeys(world.client.zrange(keys.INFLIGHT, 0, -1), 1))
+    sweep(world.engine, lambda: 0, lambda run: None, lambda run, nodes: {})

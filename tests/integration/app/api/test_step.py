@@ -189,6 +189,7 @@ def test_a_result_for_another_step_or_of_another_form_is_refused(pod: Pod) -> No
         {"status": "failed"},
         {"error": {"type": "X", "message": "", "traceback": "", "kind": "user"}},
         {"timings": None},
+        {"dynamic": "a" * 64},
     ]
     for changes in wrong:
         for name in ("result.json", "outputs.json"):

@@ -74,9 +74,7 @@ def devices(count: int) -> Any:
 def trouble(error: Exception, document: Document) -> Document:
     """The error of an attempt whose container could not be started or followed."""
     told = getattr(error, "explanation", None) or str(error)
-    if any(
-        words in str(told) for words in ("executable file not found", "no such file or directory", "not found in $PATH")
-    ):
-        word = "python3" if document["kind"] == "python" else document["command"][0]
+    if any(words in str(told) for words in _NO_PROGRAM):
+        word = document["command"][0] if document["kind"] == "container" else "python3"
         return plain_error("CannotStart", f"{word!r} is not in image {document.get('image')!r}: {told}", "user")
     return plain_error("EngineError", f"the container engine refuses or does not answer: {told}", "system")

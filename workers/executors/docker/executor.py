@@ -92,7 +92,7 @@ class DockerExecutor(Executor):
 
     def _conclude(self, running: Running, staged: Staged, ended: Document, started: float) -> Document:
         """The result that counts, of what the container left and how it ended."""
-        python = running.document["kind"] == "python"
+        python = running.document["kind"] != "container"
         result = None
         if running.error is None and (python or ended["ExitCode"] == 0):
             result = staged.keep(running.started_ms)
@@ -115,7 +115,7 @@ class DockerExecutor(Executor):
         resources = document.get("resources") or {}
         volumes = {str(staged.folder): {"bind": FOLDER, "mode": "rw"}}
         env, given = dict(document.get("env") or {}), secrets(document, os.environ)
-        if document["kind"] == "python":
+        if document["kind"] != "container":
             volumes[str(RUNTIME)] = {"bind": f"{FOLDER}/runtime/celesta", "mode": "ro"}
             command = ["python3", "-P", "-m", "celesta.runtime", f"{FOLDER}/step.json"]
             home = {"HOME": f"{FOLDER}/home", "CELESTA_HOME": f"{FOLDER}/home", "CELESTA_STEP_FOLDER": FOLDER}

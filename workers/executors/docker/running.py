@@ -81,7 +81,7 @@ class Running:
 
     def _wait(self, container: Any) -> None:
         timeout = self.document.get("timeout_seconds")
-        late = LATE_SECONDS if self.document["kind"] == "python" else 0.0
+        late = 0.0 if self.document["kind"] == "container" else LATE_SECONDS
         deadline = None if timeout is None else time.monotonic() + timeout + late
         while True:
             left = WAIT_SECONDS if deadline is None else min(WAIT_SECONDS, deadline - time.monotonic())

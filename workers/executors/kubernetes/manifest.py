@@ -76,7 +76,7 @@ def _essential(document: Mapping[str, Any], containers: list[Container], config:
         **_by_role(containers, lambda container: _container(container, secrets)),
     }
     if seconds := document.get("timeout_seconds"):
-        spec["activeDeadlineSeconds"] = math.ceil(seconds) + (START_SECONDS if document["kind"] == "python" else 0)
+        spec["activeDeadlineSeconds"] = math.ceil(seconds) + (0 if document["kind"] == "container" else START_SECONDS)
     name = pod_name(document["run"], document["node"], document["token"])
     namespace = config.namespace_of(document["project"])
     return {

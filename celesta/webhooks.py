@@ -24,6 +24,8 @@ from celesta.tasks import task
 ALLOW = "CELESTA_WEBHOOK_ALLOW"
 SECONDS = 10.0
 SHOWN_BYTES = 300
+TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
+"""NAT64 (RFC 6052)."""
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -95,10 +97,19 @@ def _connect(target: tuple[str, int], timeout: float, *_: object) -> socket.sock
 
 
 def _may_call(address: Address, allowed: list[str]) -> bool:
-    mapped = getattr(address, "ipv4_mapped", None) or address
-    if mapped.is_global and not mapped.is_multicast:
+    meant = _meant(address)
+    if meant.is_global and not meant.is_multicast:
         return True
-    return any(_is_in(mapped, network) for network in allowed)
+    return any(_is_in(meant, network) for network in allowed)
+
+
+def _meant(address: Address) -> Address:
+    """The IPv4 address that is called by way of this one, where a network translates."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return address
+    if address in TRANSLATED:
+        return ipaddress.IPv4Address(address.packed[-4:])
+    return address.ipv4_mapped or address.sixtofour or address
 
 
 def _is_in(address: Address, network: str) -> bool:

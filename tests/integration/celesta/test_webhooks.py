@@ -48,7 +48,7 @@ def test_a_body_is_posted_as_json_where_it_is_allowed(
     assert Handler.got == [("/", "application/json", {"run": "r1"})]
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "10.1.2.3", "169.254.169.254", "0.0.0.0", "224.0.0.1", "[::ffff:127.0.0.1]"])  # fmt: skip  # noqa: E501
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "10.1.2.3", "169.254.169.254", "0.0.0.0", "224.0.0.1", "[::ffff:127.0.0.1]", "[64:ff9b::a9fe:a9fe]", "[2002:a00:1::]"])  # fmt: skip  # noqa: E501
 def test_no_address_inside_is_called_unless_it_is_allowed(
     server: str, monkeypatch: pytest.MonkeyPatch, host: str
 ) -> None:

@@ -68,14 +68,14 @@ class Admission:
         for project in limits.keys() | self.limits:
             wanted = limits.get(project, {})
             name = f"{keys.LIMITS}:{project}"
-            if wanted == self.limits.get(project, {}) and (not wanted or client.exists(name)):
+            if wanted == self.limits.get(project) and (not wanted or client.exists(name)):
                 continue
             pipe = client.pipeline(transaction=True)
             pipe.delete(name)
             if wanted:
                 pipe.hset(name, mapping=dict(wanted))
             pipe.execute()
-        self.limits = {project: dict(wanted) for project, wanted in limits.items() if wanted}
+        self.limits = {project: dict(wanted) for project, wanted in limits.items()}
 
     def _known(self, runs: list[str]) -> dict[str, Facts]:
         pipe = self.app.engine.client.pipeline(transaction=False)
@@ -95,9 +95,18 @@ class Admission:
         client = self.app.engine.client
         in_line = [name.decode() for name in client.zrange(f"{limit}:line", 0, -1)]
         users = [name.decode() for name in client.smembers(limit)]
-        gone = [name for name in [*in_line, *users] if not client.exists(keys.meta(name.partition("|")[0]))]
+        gone = self._forgotten([*in_line, *users])
         if gone:
             pipe = client.pipeline(transaction=False)
             pipe.zrem(f"{limit}:line", *gone)
             pipe.srem(limit, *gone)
             pipe.execute()
+
+    def _forgotten(self, names: list[str]) -> list[str]:
+        """Those whose run Redis does not know, in one round trip."""
+        runs = sorted({name.partition("|")[0] for name in names})
+        pipe = self.app.engine.client.pipeline(transaction=False)
+        for run in runs:
+            pipe.exists(keys.meta(run))
+        known = {run for run, there in zip(runs, pipe.execute(), strict=True) if there}
+        return [name for name in names if name.partition("|")[0] not in known]

@@ -1,8 +1,8 @@
 """The log and the metrics of a running attempt, as they come: short-lived keys in Redis for those who watch.
 
 The executor calls `write` and `measure` while an attempt runs longer than a moment; the whole of both is in the store
-at its end. Keeps at most 256 kB of one attempt's log. A Redis that does not answer costs the watchers a piece, and the
-step nothing.
+at its end. Keeps at most 256 kB of one attempt's log, and its last 10,000 metrics. A Redis that does not answer costs
+the watchers a piece, and the step nothing.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from workers.engine import keys
 
 KEPT_BYTES = 256 * 1024
+KEPT_METRICS = 10_000
 KEPT_SECONDS = 3600
 ATTEMPTS = 64
 
@@ -38,6 +39,7 @@ class LiveLog:
         with contextlib.suppress(RedisError):
             pipe = self.client.pipeline(transaction=False)
             pipe.rpush(key, *(json.dumps(metric) for metric in metrics))
+            pipe.ltrim(key, -KEPT_METRICS, -1)
             pipe.expire(key, KEPT_SECONDS)
             pipe.execute()
 

@@ -1,6 +1,7 @@
 """No more steps are at work than a limit has places, whose places nobody keeps, and which no run keeps from another."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from app.compiler.plan import Plan
 from celesta.errors import SpecError
 from tests.integration.engine.harness import Planned, World, value
+from workers.admission import Admission
 from workers.engine import control, keys, overdue
 from workers.engine.advancing import top_up
 from workers.engine.limits import refuse_inside
@@ -206,3 +208,14 @@ def test_a_run_without_limits_asks_for_none(world: World) -> None:
     asked = {name.removeprefix("cmdstat_") for name in world.client.info("commandstats")}
     assert not asked & {"scard", "sadd", "srem", "zrank", "zcount", "zrangebyscore"}
     assert not world.client.exists(f"celesta:{keys.SHARD}:r1:lim")
+
+
+def test_a_limit_that_was_removed_while_nobody_led_is_forgotten(world: World) -> None:
+    project = f"{keys.LIMITS}:default"
+    world.client.hset(project, "gpu", 2)
+    world.client.sadd(f"{project}:@gpu", "gone|1")
+    admission = Admission(SimpleNamespace(engine=world.engine))  # type: ignore[arg-type]
+    admission._tell_limits({"default": {}})
+    assert not world.client.exists(project)
+    admission._clear(f"{project}:@gpu")
+    assert not world.client.exists(f"{project}:@gpu")

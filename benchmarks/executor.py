@@ -31,6 +31,8 @@ class Config:
     home: Path
     store_url: str
     s3_endpoint_url: str | None = None
+    slots: int = 8
+    memory_bytes: int = 2**40
 
 
 def step_document(config: Config, bundle: str, number: int) -> dict[str, Any]:

@@ -73,13 +73,13 @@ def test_a_file_that_changes_while_it_is_stored_leaves_no_object(
     monkeypatch.setattr(s3_module, "PART_BYTES", part_bytes)
     source = tmp_path / "moving"
     source.write_bytes(b"a" * (6 << 20))
-    size = store.size
+    keep = store.keep
 
-    def changed_meanwhile(key: str) -> int | None:
+    def changed_meanwhile(key: str, size: int) -> bool:
         source.write_bytes(b"b" * (6 << 20))
-        return size(key)
+        return keep(key, size)
 
-    monkeypatch.setattr(store, "size", changed_meanwhile)
+    monkeypatch.setattr(store, "keep", changed_meanwhile)
     with pytest.raises(StoreError, match="changed while it was stored"):
         store.put_blob_file(source)
     assert list(store.list("")) == []

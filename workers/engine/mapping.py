@@ -7,7 +7,9 @@ chunk of items at a time, however wide the map is.
 import json
 from typing import TYPE_CHECKING, Any
 
+from app.compiler.schema import MOST_STEPS
 from celesta.codecs import encode, make_list
+from celesta.errors import SpecError
 from workers.engine import events, keys, settling
 from workers.engine.bindings import Ref, parents_of
 from workers.engine.core import CHUNK
@@ -24,6 +26,8 @@ def open_map(cascade: "Cascade", node: str) -> None:
     if width == 0:
         gather(cascade, node, 0, "")
         return
+    if width > MOST_STEPS:
+        raise SpecError(f"it maps over {width} items: a map may have {MOST_STEPS}; give each item more to do")
     event = events.map_opened(view, node, width)
     opening = {"n": node, "need": settling.need_of(view, node), "width": width, "e": event}
     cascade.flush_all()

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.integration.engine.harness import Planned, World, step, value
+from workers.engine import mapping
 
 
 def test_the_width_of_a_map_is_that_of_its_list(world: World) -> None:
@@ -87,6 +88,15 @@ def test_a_map_wider_than_a_chunk_opens_in_several_calls(world: World) -> None:
     finished = world.run(plan, result=step(total))
     assert world.output() == 2_500 * 2_499
     assert finished["counts"]["total"] == 2_502
+
+
+def test_a_map_over_more_items_than_a_run_may_have_fails_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mapping, "MOST_STEPS", 10)
+    plan = Planned()
+    plan.add("double", map_over=["x"], x=step(plan.add("count", n=value(11))))
+    finished = world.run(plan)
+    assert "maps over 11 items: a map may have 10" in finished["error"]["message"]
+    assert finished["counts"] == {"total": 2, "succeeded": 1, "cached": 0, "failed": 1, "skipped": 0, "cancelled": 0}
 
 
 def test_a_mapped_step_may_be_mapped_over_again(world: World) -> None:

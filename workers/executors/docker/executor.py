@@ -23,7 +23,7 @@ from celesta.runtime import verdicts
 from celesta.runtime.enter import secrets, variables
 from celesta.runtime.failures import error_document, kind_of, plain_error
 from celesta.store import open_store
-from workers.executors.base import Capabilities, Document, Executor, OnLog
+from workers.executors.base import Capabilities, Document, Executor, OnLog, OnMetrics
 from workers.executors.containers import value_texts
 from workers.executors.docker import engine
 from workers.executors.docker.running import Key, Running
@@ -35,8 +35,8 @@ class DockerExecutor(Executor):
 
     capabilities: ClassVar[Capabilities] = Capabilities(images=True, containers=True, live_logs=True)
 
-    def __init__(self, config: Config, on_log: OnLog | None = None) -> None:
-        super().__init__(config, on_log)
+    def __init__(self, config: Config, on_log: OnLog | None = None, on_metrics: OnMetrics | None = None) -> None:
+        super().__init__(config, on_log, on_metrics)
         self.config: Config = config
         self._store = open_store(config.store_url, config.s3_endpoint_url)
         self._running: dict[Key, Running] = {}

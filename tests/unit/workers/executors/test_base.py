@@ -1,5 +1,7 @@
 """Executors are found by name, and an unknown name says which are known."""
 
+import importlib
+import inspect
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,6 +10,7 @@ import pytest
 
 from celesta.errors import ConfigError
 from workers.executors import Executor, get
+from workers.executors.base import KNOWN
 
 
 @pytest.fixture
@@ -21,6 +24,13 @@ def test_a_known_name_and_a_dotted_path_find_the_same(config: Any) -> None:
     by_name = get("process", config)
     assert type(get("workers.executors.process:ProcessExecutor", config)) is type(by_name)
     assert by_name.capabilities.live_logs
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_every_known_executor_is_made_with_all_that_the_base_takes(name: str) -> None:
+    module, _, attribute = KNOWN[name].partition(":")
+    made = inspect.signature(getattr(importlib.import_module(module), attribute))
+    assert list(made.parameters) == list(inspect.signature(Executor).parameters)
 
 
 def test_an_unknown_name_names_those_that_are_known(config: Any) -> None:

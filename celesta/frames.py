@@ -5,6 +5,7 @@ Called wherever an error has to point at the user's code: misused promises, wron
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import sys
@@ -16,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 _HERE = str(Path(__file__).parent) + os.sep
+_OURS = (_HERE, contextlib.__file__)
 _NOT_THEIRS = (_HERE, "<frozen importlib", importlib.__file__)
 
 
@@ -28,7 +30,7 @@ def user_line() -> str:
 def user_frame() -> FrameType:
     """The nearest frame that is not Celesta's."""
     frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_HERE):
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_OURS):
         frame = frame.f_back
     return frame
 

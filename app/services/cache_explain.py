@@ -137,7 +137,7 @@ def _same_key(session: Session, project: Project, step: Step) -> Step | None:
 def _made_again(session: Session, store: Store, run: Run, plan: Plan, step: Step) -> Document | None:
     """The components of a step without an entry, such as one that failed; None where they do not give its key."""
     planned = _planned(plan, step)
-    if not planned:
+    if not planned or planned["cache"] is None:
         return None
     inputs = StepInputs(session, run, plan, [step], store).of(step)
     refs = {name: {"type": value["type"], "digest": value["digest"]} for name, value in inputs.items()}

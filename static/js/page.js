@@ -32,9 +32,10 @@ export function tick(root = document) {
   }
 }
 
-/** Loads this page again and puts its live parts in the place of ours. */
+/** Loads this page again and puts its live parts in the place of ours. What a form answered with has no address. */
 export async function swap() {
-  const response = await fetch(location.href, { headers: { Accept: "text/html" } });
+  const address = document.querySelector("[data-page]")?.dataset.page ?? location.href;
+  const response = await fetch(address, { headers: { Accept: "text/html" } });
   if (response.redirected) return location.reload(); // the session has ended
   if (!response.ok) return;
   const fresh = new DOMParser().parseFromString(await response.text(), "text/html");

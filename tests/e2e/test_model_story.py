@@ -36,7 +36,8 @@ def test_from_two_trainings_to_a_rollback(
 
     version = stack.json("models", "show", "digits", "--project", project)["version_list"][0]
     stack.cli("artifacts", "get", version["artifact"], "--output", tmp_path / "found.bin", "--project", project)
-    found = ask("artifacts", "find", tmp_path / "found.bin")["items"]
+    everywhere = ask("artifacts", "find", tmp_path / "found.bin")["items"]
+    found = [item for item in everywhere if item["project"] == project]
     maker = found[0]["run_id"]
     assert maker == runs["better"]
     assert found[0]["models"] == [{"model": "digits", "number": 2, "aliases": ["production"]}]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from tests.fixtures.stack import Stack
 
@@ -15,11 +16,16 @@ def test_a_file_alone_tells_the_run_that_made_it_and_what_it_was_made_of(
     def ask(*words: object) -> tuple[object, ...]:
         return (*words, "--project", project)
 
+    def here(name: str) -> list[dict[str, Any]]:
+        """Who made the file, in this project: others may have made the same."""
+        items = stack.json(*ask("artifacts", "find", tmp_path / name))["items"]
+        return [item for item in items if item["project"] == project]
+
     first = stack.json(*ask("run", FILE, "packed", "--n", 3))["run_id"]
     stack.json(*ask("run", FILE, "packed", "--n", 3))
     (made,) = [a for a in stack.json(*ask("artifacts", "list", "--run", first)) if a["path"] == "pack"]
     stack.cli(*ask("artifacts", "get", made["id"], "--output", tmp_path / "far-away.bin"))
-    found = stack.json(*ask("artifacts", "find", tmp_path / "far-away.bin"))["items"]
+    found = here("far-away.bin")
     assert (found[0]["run_id"], found[0]["path"], found[0]["cached"]) == (first, "pack", False)
     assert [item["cached"] for item in found] == [False, True]
     told = stack.cli(*ask("artifacts", "find", tmp_path / "far-away.bin")).stdout
@@ -33,7 +39,7 @@ def test_a_file_alone_tells_the_run_that_made_it_and_what_it_was_made_of(
     folder = next(a for a in stack.json(*ask("artifacts", "list", "--run", first)) if a["path"] == "unpack")
     assert folder["type"] == "directory"
     (tmp_path / "part").write_text("2")
-    (part,) = [i for i in stack.json(*ask("artifacts", "find", tmp_path / "part"))["items"] if not i["cached"]]
+    (part,) = [item for item in here("part") if not item["cached"]]
     assert (part["path"], part["part"]) == ("unpack", "numbers/2.txt")
     (tmp_path / "strange").write_text("nobody made this")
     assert "no run that you may see" in stack.cli(*ask("artifacts", "find", tmp_path / "strange"), status=2).stderr

@@ -81,7 +81,7 @@ def test_without_a_project_it_is_one_of_this_project(store, project):
 def test_only_who_may_see_a_project_may_refer_to_it(store, project, team):
     _register(store, team, diamond())
     editor = _member(project, "ada", "editor")
-    with pytest.raises(SpecError, match='there is no project "team", or you are not a member of it'):
+    with pytest.raises(SpecError, match='no workflow "team/flow" is shared with project "default"'):
         _register(store, project, _calling("team/flow"), editor)
 
 
@@ -95,6 +95,6 @@ def test_all_that_is_not_found_is_told_at_once(store, project, team):
     with pytest.raises(SpecError) as caught:
         _register(store, project, document)
     told = str(caught.value)
-    assert "steps.score.reference: nowhere/flow: there is no project" in told
+    assert "steps.score.reference: nowhere/flow: no workflow "nowhere/flow" is shared" in told
     assert 'steps.b.reference: team/flaw: there is no workflow "flaw"' in told
     assert 'steps.c.reference: team/flow@v7: workflow "flow" has no version "v7"' in told

@@ -95,6 +95,6 @@ def test_all_that_is_not_found_is_told_at_once(store, project, team):
     with pytest.raises(SpecError) as caught:
         _register(store, project, document)
     told = str(caught.value)
-    assert "steps.score.reference: nowhere/flow: no workflow "nowhere/flow" is shared" in told
+    assert 'steps.score.reference: nowhere/flow: no workflow "nowhere/flow" is shared' in told
     assert 'steps.b.reference: team/flaw: there is no workflow "flaw"' in told
     assert 'steps.c.reference: team/flow@v7: workflow "flow" has no version "v7"' in told

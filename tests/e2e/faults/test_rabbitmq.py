@@ -1,8 +1,5 @@
 """The same with RabbitMQ as the broker: random DAGs, killed workers, and messages that come twice."""
 
-import os
-import random
-import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -32,11 +29,7 @@ def test_random_dags_equal_their_oracles(new_trial: NewTrial, rabbitmq_url: str)
 def test_workers_killed_again_and_again_only_delay_a_run(new_trial: NewTrial, rabbitmq_url: str) -> None:
     trial = new_trial(CELESTA_BROKER_URL=rabbitmq_url).launch()
 
-    def kill_one() -> None:
-        with suppress(ProcessLookupError, IndexError):
-            os.kill(random.choice(trial.processes("celesta-worker")).pid, signal.SIGKILL)
-
-    assert trial.disturbed(kill_one, every=2.0) >= 1
+    assert trial.disturbed(lambda: trial.kill_one("celesta-worker"), every=2.0) >= 1
     trial.check()
     trial.stack.down()
 

@@ -51,11 +51,7 @@ def test_a_store_that_does_not_answer_loses_no_result(new_trial: NewTrial, s3: B
 def test_a_recorder_that_is_killed_records_everything_once(new_trial: NewTrial) -> None:
     trial = new_trial().launch()
 
-    def kill() -> None:
-        for process in trial.processes("celesta-recorde"):
-            os.kill(process.pid, signal.SIGKILL)
-
-    assert trial.disturbed(kill, every=2.0) >= 1
+    assert trial.disturbed(lambda: trial.kill_one("celesta-recorde"), every=2.0) >= 1
     trial.check()
 
 

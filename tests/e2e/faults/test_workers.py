@@ -1,9 +1,7 @@
 """Workers that die or sleep."""
 
 import os
-import random
 import signal
-from contextlib import suppress
 from threading import Event
 
 import psutil
@@ -17,14 +15,7 @@ HALF_A_SECOND = 0.5
 def test_workers_killed_again_and_again_only_delay_a_run(new_trial: NewTrial) -> None:
     trial = new_trial().launch()
 
-    def kill_one() -> None:
-        """A child, or the parent of all."""
-        victims = trial.processes("celesta-worker")
-        if victims:
-            with suppress(ProcessLookupError):
-                os.kill(random.choice(victims).pid, signal.SIGKILL)
-
-    assert trial.disturbed(kill_one, every=2.0) >= 1
+    assert trial.disturbed(lambda: trial.kill_one("celesta-worker"), every=2.0) >= 1
     trial.check()
 
 

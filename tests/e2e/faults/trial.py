@@ -5,9 +5,13 @@ a chord ran as often as the record says; a step began again only where the recor
 nothing is left in Redis or among the processes.
 """
 
-import threading
+import os
+import random
+import signal
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,13 +61,13 @@ class Trial:
 
     def disturbed(self, fault: FAULT, every: float) -> int:
         """Awaits the run, and brings about the fault every so many seconds until then; how often."""
-        over, times = threading.Event(), 0
-        waiting = threading.Thread(target=lambda: (self.wait(), over.set()))
-        waiting.start()
-        while not over.wait(every):
-            fault()
-            times += 1
-        waiting.join()
+        times = 0
+        with ThreadPoolExecutor(1) as pool:
+            ended = pool.submit(self.wait)  # It ends in any case: `wait` has a time of its own, and may fail.
+            while not wait([ended], timeout=every).done:
+                fault()
+                times += 1
+        ended.result()
         return times
 
     # The stack
@@ -72,6 +76,11 @@ class Trial:
         """Processes of the stack by the beginning of their name, e.g. `celesta-worker`."""
         below = psutil.Process(supervisor_pid(self.stack.home)).children(recursive=True)
         return [process for process in below if _name(process).startswith(name)]
+
+    def kill_one(self, name: str) -> None:
+        """SIGKILL for any process of that name: of the workers, a child or the parent of all."""
+        with suppress(ProcessLookupError, IndexError):
+            os.kill(random.choice(self.processes(name)).pid, signal.SIGKILL)
 
     def redis(self) -> "redis.Redis[bytes]":
         return redis.Redis.from_url(self.redis_url)

@@ -38,7 +38,7 @@ def test_a_file_alone_tells_the_run_that_made_it_and_what_it_was_made_of(
 
     folder = next(a for a in stack.json(*ask("artifacts", "list", "--run", first)) if a["path"] == "unpack")
     assert folder["type"] == "directory"
-    (tmp_path / "part").write_text("2")
+    (tmp_path / "part").write_text("the number 2")
     part = here("part")[0]
     assert (part["path"], part["part"]) == ("unpack", "numbers/2.txt")
     (tmp_path / "strange").write_text("nobody made this")

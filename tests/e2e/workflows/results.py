@@ -45,7 +45,7 @@ def unpack(packed: File) -> Directory:
     for number in packed.read_bytes():
         path = Path(f"folder/numbers/{number}.txt")
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(str(number))
+        path.write_text(f"the number {number}")
     return Directory("folder")
 
 

@@ -25,7 +25,7 @@ QUEUE_EVENTS = 5_000  # a follower that is further behind is cut off, and resume
 BLOCK_MS = 500  # below the socket's time-out, or redis-py takes a quiet stream for a dead server
 SOCKET_TIMEOUT_SECONDS = 5.0
 READ_EVENTS = 1_000
-PAUSE_SECONDS = 0.005  # gathers what arrives together: 200 reads a second at most, however fast the steps end
+PAUSE_SECONDS = 0.01  # gathers what arrives together: 100 reads a second at most, however fast the steps end
 RETRY_SECONDS = 0.5
 
 log = logging.getLogger(__name__)

@@ -41,7 +41,7 @@ BATCH_EVENTS = 500
 """Events in one commit: on SQLite a launch waits for it, some 50 ms."""
 GATHER_SECONDS = 0.2
 """How long events wait for company, since commits cost more than rows; the end of a run does not wait."""
-PAUSE_SECONDS = 0.008
+PAUSE_SECONDS = 0.016
 UPKEEP_SECONDS = 1.0
 RETRY_SECONDS = 0.5
 RECENT = timedelta(minutes=2)

@@ -49,18 +49,16 @@ def run_steps(self: Task, run_id: str, steps: list[list[Any]]) -> Outcomes:
     Where a step makes another ready, this child takes that one up without a message, for a moment: the part returns
     through the same hook, and what waits in the queue gets its turn soon.
     """
-    runner = child.runner(self.app)
+    runner, report = child.runner(self.app), partial(_report, self, run_id)
     until = monotonic() + HANDOVER_SECONDS
-    while True:
-        ended = runner.run(run_id, steps, partial(_report, self, run_id))
-        if not ended:
-            raise Ignore
-        if monotonic() > until or not runner.leads_on(run_id, ended):
-            return Outcomes(run_id, tuple(ended))
-        steps = []
-        _report(self, run_id, ended, keep=steps)
-        if not steps:
-            raise Ignore
+    ended = runner.run(run_id, steps, report)
+    while ended and monotonic() < until and runner.leads_on(run_id, ended):
+        kept = Kept(runner.worker)
+        _report(self, run_id, ended, keep=kept)
+        ended = runner.go_on(run_id, kept, report)
+    if not ended:
+        raise Ignore
+    return Outcomes(run_id, tuple(ended))
 
 
 def finish_step(self: Task, run_id: str, node: str, token: str) -> Outcomes:

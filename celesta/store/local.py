@@ -16,7 +16,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import BinaryIO, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from celesta.errors import StoreError
 from celesta.store.base import (
@@ -30,6 +30,9 @@ from celesta.store.base import (
     check_prefix,
     open_source,
 )
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 _TEMPORARY = "tmp"
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
@@ -54,6 +57,7 @@ class LocalStore(Store):
         self.url = f"file://{self.root}"
         self._temporary = f"{self.root}/{_TEMPORARY}"
         self._nameless = True
+        self._pool: tuple[int, ThreadPoolExecutor | None] = 0, None
         try:
             os.makedirs(self._temporary, exist_ok=True)
         except OSError as error:
@@ -91,12 +95,19 @@ class LocalStore(Store):
             for path in paths:
                 self._flush(path)
             return
-        from concurrent.futures import ThreadPoolExecutor  # Here: threads and their locks burden each fork of a zygote.
-
         # Those who wait for a file system's journal at the same time share one commit of it.
-        with ThreadPoolExecutor(_FLUSHERS) as flushers:
-            for _ in flushers.map(self._flush, paths):
-                """Raises what a flush raised."""
+        for _ in self._flushers().map(self._flush, paths):
+            """Raises what a flush raised."""
+
+    def _flushers(self) -> "ThreadPoolExecutor":
+        """Kept by the process that flushes often; its threads do not survive a fork."""
+        pid, pool = self._pool
+        if pool is None or pid != os.getpid():
+            from concurrent.futures import ThreadPoolExecutor  # Here: threads and their locks burden each fork.
+
+            pool = ThreadPoolExecutor(_FLUSHERS, "flusher")
+            self._pool = os.getpid(), pool
+        return pool
 
     def _flush(self, path: str) -> None:
         try:

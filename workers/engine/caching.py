@@ -104,13 +104,35 @@ def source_of(hit: Hit) -> dict[str, Any]:
     return {name: hit[name] for name in ("run", "path", "node", "token", "project") if name in hit}
 
 
-def take(client: Redis, slot: Slot, owner: str, ms: int) -> tuple[Hit | None, bool]:
-    """One round trip: the hit that came meanwhile, and whether the flight is now the caller's."""
+class Flight(NamedTuple):
+    """One attempt's lease on a key, of so many milliseconds."""
+
+    slot: Slot
+    owner: str
+    ms: int
+
+
+class Taken(NamedTuple):
+    """The hit that came meanwhile, and whether the flight is now the caller's."""
+
+    hit: Hit | None
+    mine: bool
+
+
+def take(client: Redis, flight: Flight) -> Taken:
+    """Begins a flight, unless it is another's. One round trip."""
     pipe = client.pipeline(transaction=False)
-    pipe.set(keys.flight(*slot), owner, nx=True, px=ms)
-    pipe.hget(keys.cache(slot.space), slot.key)
-    taken, text = pipe.execute()
-    return (None if text is None else json.loads(text)), bool(taken)
+    _take(pipe, flight)
+    return _taken(*pipe.execute())
+
+
+def _take(pipe: Any, flight: Flight) -> None:
+    pipe.set(keys.flight(*flight.slot), flight.owner, nx=True, px=flight.ms)
+    pipe.hget(keys.cache(flight.slot.space), flight.slot.key)
+
+
+def _taken(mine: Any, text: bytes | None) -> Taken:
+    return Taken(None if text is None else json.loads(text), bool(mine))
 
 
 def wait(client: Redis, view: View, slot: Slot, node: str) -> None:
@@ -128,13 +150,14 @@ def renew(client: Redis, flights: Iterable[tuple[Slot, str]], ms: int) -> None:
         SCRIPTS["flight"](client, [keys.flight(*slot)], owner, ms)
 
 
-def land(client: Redis, flights: Mapping[Slot, tuple[str, str | None]]) -> list[str]:
+def land(
+    client: Redis, flights: Mapping[Slot, tuple[str, str | None]], following: Flight | None = None
+) -> tuple[list[str], Taken | None]:
     """Ends flights (slot to owner and index entry): writes what was computed, lets go, and answers who waited.
 
     The entry is there before the flight is gone, so that a waiter who comes in between finds the one or the other.
+    A flight that is to begin next begins in the same round trip.
     """
-    if not flights:
-        return []
     pipe = client.pipeline(transaction=False)
     for (space, key), (_, entry) in flights.items():
         if entry is not None:
@@ -143,5 +166,9 @@ def land(client: Redis, flights: Mapping[Slot, tuple[str, str | None]]) -> list[
         pipe.eval(SCRIPTS["flight"].text, 1, keys.flight(*slot), owner)
         pipe.smembers(keys.waiters(*slot))
         pipe.delete(keys.waiters(*slot))
-    replies = pipe.execute()[-3 * len(flights) :]
-    return [name.decode() for waiting in replies[1::3] for name in waiting]
+    if following is not None:
+        _take(pipe, following)
+    replies = pipe.execute()
+    taken = None if following is None else _taken(replies.pop(-2), replies.pop())
+    landed = replies[-3 * len(flights) :]
+    return [name.decode() for waiting in landed[1::3] for name in waiting], taken

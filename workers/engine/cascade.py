@@ -17,7 +17,7 @@ from typing import Any
 from celesta.codecs import encode, gone
 from celesta.errors import CelestaError, Skipped, StoreError
 from celesta.spec.conditions import decide
-from workers.engine import caching, expanding, keys, mapping, settling, waiting
+from workers.engine import caching, events, expanding, keys, mapping, settling, waiting
 from workers.engine.advancing import admission, advance, top_up
 from workers.engine.bindings import Ref, parents_of
 from workers.engine.core import CHUNK, Engine, Kept
@@ -25,7 +25,7 @@ from workers.engine.manifests import read
 from workers.engine.remaining import remaining
 from workers.engine.reusing import reusable
 from workers.engine.settling import Adopted, Entry, Finding
-from workers.engine.views import Frame, View, index_of, map_of
+from workers.engine.views import SEND, Frame, View, index_of, map_of
 from workers.engine.waiting import Waits
 
 log = logging.getLogger(__name__)
@@ -50,6 +50,8 @@ class Cascade:
         self.asks: list[Ask] = []
         self.seen: set[str] = set()
         self.outcomes: dict[str, dict[str, Ref]] = {}
+        self.missed: dict[str, Finding] = {}
+        """What was looked up in the cache, and is not there."""
         self.settles: list[Entry] = []
         self.admits: list[dict[str, Any]] = []
         self.good: set[str] = set()
@@ -106,17 +108,36 @@ class Cascade:
         settles, self.settles = self.settles[:CHUNK], self.settles[CHUNK:]
         room = 0 if self.settles else CHUNK
         admits, self.admits = self.admits[:room], self.admits[room:]
-        reply = advance(self.engine, self.view, settles, admits, **more)
+        claim = self._going_on(settles, admits) if self.keep is not None and self.keep.node is None else None
+        reply = advance(self.engine, self.view, settles, admits, claim=claim, **more)
         self.status = reply["status"]
         self.answers += reply.get("ok") or []
         self.opened, self.control = reply.get("opened"), reply.get("control", "")
         self.over = self.over or bool(reply.get("over"))
-        self.engine.publish(self.view.run, reply.get("send") or [], self.keep)
+        if claim and reply.get("claimed"):
+            self._keep(claim["n"], reply["claimed"])
+        self.engine.publish(self.view.run, reply.get("send") or [])
         for run in reply.get("wake") or []:
             top_up(self.engine, run)
         self.add(reply.get("asks") or [])
         if reply.get("stop"):
             self.stop()
+
+    def _going_on(self, settles: list[Entry], admits: list[dict[str, Any]]) -> dict[str, Any] | None:
+        """The step that the caller would take at once: the first that is to be sent, if its inputs are known here."""
+        assert self.keep is not None
+        plain = (entry["n"] for entry in admits if "park" not in entry and "hold" not in entry)
+        node = next(plain, None) or next((kid[0] for entry in settles for kid in entry["kids"] if kid[2] == SEND), None)
+        if node is None or any(parent not in self.outcomes for parent in parents_of(self.view, [node])):
+            return None
+        owner = self.keep.owner
+        return {"n": node, "attempt": 1, "owner": owner, "e": events.running(self.view, node, 1, owner)}
+
+    def _keep(self, node: str, token: str) -> None:
+        assert self.keep is not None
+        self.keep.node, self.keep.token = node, token
+        self.keep.outcomes = {parent: self.outcomes[parent] for parent in parents_of(self.view, [node])}
+        self.keep.finding = self.missed.get(node)
 
     def _is_decided_here(self, node: str) -> bool:
         """A mapped step opens, a branch decides, a question waits: none of them is ever sent."""
@@ -186,6 +207,8 @@ class Cascade:
         for node, finding in found.items():
             hit = hits.get(node)
             if hit is None:
+                if finding.key:
+                    self.missed[node] = finding
                 self.admits.append(admission(self.view, node, self.hold))
             else:
                 self.hit(node, hit, finding)

@@ -27,7 +27,7 @@ def complete(engine: Engine, run: str, ended: Sequence[Ended], keep: Kept | None
 
     One round trip, and one to publish when something became ready; cached steps take one more for what may follow them
     and one to write the cache. A worker that can go on at once gives an empty `keep`, and is left one of the steps that
-    became ready.
+    became ready, claimed.
     """
     if any("dynamic" in one.outcome for one in ended):
         return [_complete_one(engine, run, one, keep) for one in ended]
@@ -62,7 +62,7 @@ def _complete(engine: Engine, run: str, ended: Sequence[Ended], keep: Kept | Non
     if cascade is None or cascade.status != "ok":
         return ["stale"] * len(ended)
     answers = cascade.answers[: len(ended)]
-    land(engine, cascade.view, ended, answers)
+    land(engine, cascade.view, ended, answers, keep)
     if cascade.run():
         finish(engine, cascade.view)
     return answers
@@ -80,8 +80,11 @@ def _begin(engine: Engine, run: str, ended: Sequence[Ended], keep: Kept | None) 
     return cascade
 
 
-def land(engine: Engine, view: View, ended: Sequence[Ended], answers: Sequence[str]) -> None:
-    """Writes the cache for what was accepted, ends the flights of all, and wakes who waited for them."""
+def land(engine: Engine, view: View, ended: Sequence[Ended], answers: Sequence[str], keep: Kept | None = None) -> None:
+    """Writes the cache for what was accepted, ends the flights of all, and wakes who waited for them.
+
+    The flight of a step that was kept begins in the same round trip.
+    """
     flights: dict[caching.Slot, tuple[str, str | None]] = {}
     for one, answer in zip(ended, answers, strict=True):
         if one.finding is not None and one.finding.key is not None:
@@ -91,7 +94,18 @@ def land(engine: Engine, view: View, ended: Sequence[Ended], answers: Sequence[s
             slot = caching.slot_of(view, one.node, one.finding.key)
             flights[slot] = (flight_owner(view, one.node, one.token), entry)
     if flights:
-        wake(engine, caching.land(engine.client, flights))
+        following = _following(engine, view, keep) if keep is not None else None
+        waiting, taken = caching.land(engine.client, flights, following)
+        if keep is not None:
+            keep.taken = taken
+        wake(engine, waiting)
+
+
+def _following(engine: Engine, view: View, keep: Kept) -> caching.Flight | None:
+    if keep.node is None or keep.finding is None or keep.finding.key is None:
+        return None
+    slot = caching.slot_of(view, keep.node, keep.finding.key)
+    return caching.Flight(slot, flight_owner(view, keep.node, keep.token), engine.lease_ms)
 
 
 def flight_owner(view: View, node: str, token: str) -> str:

@@ -14,6 +14,7 @@ from celesta.store.base import Store
 from workers.engine import scripts
 from workers.engine.bindings import Resolver
 from workers.engine.pace import Pace
+from workers.engine.settling import Finding
 from workers.engine.views import Views
 
 CHUNK = 1_000
@@ -29,8 +30,19 @@ class Place(Protocol):
     def reconcile(self, attempt: Document) -> Document | None: ...
 
 
-Kept = list[list[Any]]
-"""At most one (node, attempt) that its caller claims without a message."""
+@dataclass
+class Kept:
+    """The step that a worker goes on with: its own completion made it ready, and claimed it in the same call."""
+
+    owner: str
+    node: str | None = None
+    """None: nothing that became ready could be kept."""
+    token: str = ""
+    outcomes: dict[str, dict[str, Document]] = field(default_factory=dict)
+    """The outputs of its parents."""
+    finding: Finding | None = None
+    taken: tuple[Document | None, bool] | None = None
+    """What `caching.take` said of its key, where that was asked already."""
 
 
 class Sender(Protocol):
@@ -74,13 +86,7 @@ class Engine:
     def call(self, name: str, run: str, **arguments: Any) -> scripts.Answer:
         return scripts.call(self.client, name, run, **arguments)
 
-    def publish(self, run: str, steps: list[list[Any]], keep: Kept | None = None) -> None:
-        """Sends what a script put in flight. A crash before this is repaired by the reconciler: it is an outbox.
-
-        A caller who can run a step at once says so by an empty `keep`, and finds one there instead of in the queue.
-        """
-        if steps and keep is not None and not keep:
-            keep.append(steps[0])
-            steps = steps[1:]
+    def publish(self, run: str, steps: list[list[Any]]) -> None:
+        """Sends what a script put in flight. A crash before this is repaired by the reconciler: it is an outbox."""
         if steps:
             self.send(run, self.pace.batches(self.views.of(run), steps))

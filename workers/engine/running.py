@@ -19,7 +19,7 @@ from workers.engine import caching, events, keys, scripts, settling
 from workers.engine.advancing import top_up
 from workers.engine.bindings import Ref, parents_of
 from workers.engine.completing import flight_owner, wake
-from workers.engine.core import Engine
+from workers.engine.core import Engine, Kept
 from workers.engine.documents import step_document
 from workers.engine.external import Launched, hand_over
 from workers.engine.settling import Ended, Finding
@@ -63,6 +63,8 @@ class Batch:
     flights: dict[caching.Slot, str] = field(default_factory=dict)
     stopped: dict[str, str] = field(default_factory=dict)
     """Steps that a heartbeat told to stop: `cancelled` or `stale`."""
+    kept: Kept | None = None
+    """What is known already of the one step of this batch, which its parent's completion claimed."""
 
     def next(self) -> tuple[str, str] | None:
         with self.lock:
@@ -106,15 +108,23 @@ class Runner:
     def run(self, run: str, steps: list[list[Any]], report: Report) -> list[Ended]:
         """What ended and is not reported yet. `report` takes outcomes early when the rest of the batch takes long."""
         batch = self.claim(run, steps, report)
-        if batch is None:
+        return [] if batch is None else self._run(batch)
+
+    def go_on(self, run: str, kept: Kept, report: Report) -> list[Ended]:
+        """As `run`, for a step that is claimed already."""
+        view = self.engine.views.of(run)
+        if view is None or kept.node is None:
             return []
+        return self._run(Batch(view, deque([(kept.node, kept.token)]), kept.outcomes, report, kept=kept))
+
+    def _run(self, batch: Batch) -> list[Ended]:
         self.batch = batch
         reported = monotonic()
         try:
             while (step := batch.next()) is not None:
                 self._attempt(batch, *step)
                 if batch.waiting and monotonic() - reported > REPORT_SECONDS:
-                    report(batch.take_ended())
+                    batch.report(batch.take_ended())
                     reported = monotonic()
         finally:
             self.batch = None
@@ -164,7 +174,8 @@ class Runner:
         begun = monotonic()
         try:
             inputs = engine.resolver.inputs(view, node, batch.outcomes)
-            finding = caching.find(view, node, inputs)
+            known = batch.kept.finding if batch.kept is not None else None
+            finding = known or caching.find(view, node, inputs)
         except CelestaError as error:
             document = settling.error_of(str(error), type(error).__name__, error.kind)
             batch.keep(Ended(node, token, settling.failure(document)))
@@ -202,7 +213,8 @@ class Runner:
         """Single-flight: whether this attempt is the one that computes its key."""
         view, client = batch.view, self.engine.client
         slot, owner = caching.slot_of(view, node, str(finding.key)), flight_owner(view, node, token)
-        found, taken = caching.take(client, slot, owner, self.engine.lease_ms)
+        known = batch.kept.taken if batch.kept is not None else None
+        found, taken = known or caching.take(client, caching.Flight(slot, owner, self.engine.lease_ms))
         hit = caching.fresh(view, node, found, int(time() * 1000))
         if hit is not None and not gone(self.engine.store, {slot: hit["outputs"]}):
             if taken:
@@ -225,7 +237,7 @@ class Runner:
         with batch.lock:
             owner = batch.flights.pop(slot, None)
         if owner is not None:
-            wake(self.engine, caching.land(self.engine.client, {slot: (owner, None)}))
+            wake(self.engine, caching.land(self.engine.client, {slot: (owner, None)})[0])
 
     def give_back(self, view: View, steps: list[tuple[str, str]], delay_ms: int | None = None) -> None:
         """Returns claimed steps that were not begun: to the queue, or to wait."""

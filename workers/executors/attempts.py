@@ -126,7 +126,8 @@ class Attempt:
     def _run_on(self, lane: Lane, child: Child, envelope: bytes) -> Document:
         with self._lock:
             self._child = child
-        os.write(child.log, self._notes)
+        if self._notes:
+            os.write(child.log, self._notes)
         try:
             lane.give(child, envelope)
         except OSError as gone:

@@ -15,6 +15,7 @@ from tests.integration.engine.harness import Planned, World, step, value
 from workers.celery_app import CelestaApp, create
 from workers.engine import ChordBackend, Ended, complete, keys
 from workers.engine.backend import Outcomes
+from workers.engine.core import Kept
 from workers.engine.publishing import Publisher
 
 OUTCOME = {"status": "succeeded", "outputs": {"result": value(1)["value"]}, "error": None, "metrics": []}
@@ -185,9 +186,45 @@ def test_a_worker_that_can_go_on_gets_one_ready_step_and_the_queue_the_others(wo
     world.start("r1", world.plan(plan))
     ended = world.worker.run(*world.queue.popleft(), lambda ended: None)
     assert world.worker.leads_on("r1", ended)
-    keep: list[list[Any]] = []
-    complete(world.engine, "r1", ended, keep)
-    assert keep == [["1", 1]]
+    kept = Kept(world.worker.worker)
+    complete(world.engine, "r1", ended, kept)
+    assert (kept.node, kept.token) == ("1", "1.1")
     assert [steps for _, steps in world.queue] == [[["2", 1]], [["3", 1]]]
-    ended = world.worker.run("r1", keep, lambda ended: None)
+    ended = world.worker.go_on("r1", kept, lambda ended: None)
     assert not world.worker.leads_on("r1", ended), "nothing follows it"
+    assert [event["worker"] for event in world.events("r1", "step.running")] == ["here:1", "here:1"]
+
+
+@pytest.mark.parametrize(("cache", "calls"), [(False, ["EVALSHA"]), (True, ["HMGET", "EVALSHA", "pipeline"])])
+def test_a_worker_goes_on_without_a_message_and_with_no_more_than_the_transition(
+    world: World, cache: bool, calls: list[str]
+) -> None:
+    """A cached step looks up what follows it before, and writes the cache and takes the next flight after it."""
+    plan = Planned()
+    last = plan.add("one", cache=cache)
+    for _ in range(3):
+        last = plan.add("double", x=step(last), cache=cache)
+    world.start("r1", world.plan(plan))
+    ended = world.worker.run(*world.queue.popleft(), lambda ended: None)
+    published = len(world.published)
+    for _ in range(2):
+        counted = _counted(world)
+        kept = Kept(world.worker.worker)
+        complete(world.engine, "r1", ended, kept)
+        ended = world.worker.go_on("r1", kept, lambda ended: None)
+        assert counted == calls
+    assert len(world.published) == published
+    assert world.events("r1", "step.running")[-1]["token"] == "1.1"
+
+
+@pytest.mark.parametrize("control", ["pause", "cancel"])
+def test_nothing_is_kept_of_a_run_that_is_told_to_stop(world: World, control: str) -> None:
+    plan = Planned()
+    plan.add("double", x=step(plan.add("one")))
+    world.start("r1", world.plan(plan))
+    ended = world.worker.run(*world.queue.popleft(), lambda ended: None)
+    world.engine.call("control", "r1", control=control, lease=world.engine.lease_ms)
+    kept = Kept(world.worker.worker)
+    complete(world.engine, "r1", ended, kept)
+    assert kept.node is None
+    assert not world.queue

@@ -8,10 +8,14 @@
 --   open: {n, need, width, e, t token of the attempt that opens a plan, due, frame what is kept of that plan}
 --   opened: node   roots: 1 when all are opened
 --   handle: how many steps run on failure, failure: what they are told of it
+--   claim: {n, attempt, owner, e}: the caller takes this step at once, should it be among those to send
 for _, s in ipairs(a.settle) do
   if type(s.n) ~= 'string' or type(s.e) ~= 'string' or type(s.kids) ~= 'table' or not TERMINAL[s.s] then
     return cjson.encode({status = 'invalid', node = s.n})
   end
+end
+if a.claim and not (type(a.claim.n) == 'string' and type(a.claim.owner) == 'string' and type(a.claim.e) == 'string') then
+  return cjson.encode({status = 'invalid', node = a.claim.n})
 end
 local BAD = {failed = true, upstream_failed = true, cancelled = true}
 local IN_PLACE = {asking = true, ready = true, open = true, recovering = true, parked = true}
@@ -176,6 +180,15 @@ if a.roots == 1 then
   if control ~= 'cancel' then redis.call('ZREM', inflight, member('')) end
 end
 admit(reply)
+for i, s in ipairs(a.claim and not too_many() and reply.send or {}) do
+  if s[1] == a.claim.n and s[2] == a.claim.attempt then
+    local r = get(s[1])
+    take(s[1], r, a.claim.owner, a.claim.e)
+    table.remove(reply.send, i)
+    reply.claimed = r.token
+    break
+  end
+end
 for name, n in pairs(counts) do redis.call('HINCRBY', meta, 'n_' .. name, n) end
 if settled == known and over == '0' then
   over = '1'

@@ -13,19 +13,13 @@ for i, s in ipairs(a.steps) do
   reply.steps[i] = false
   if r and r.state == 'sent' and attempt_of(r.token) == s.attempt then
     seq = math.max(seq, tonumber(r.seq))
-    local too_many = share < 1 and sent > math.max(1, math.floor(a.window * share))
-    sent = sent - 1
-    if control == 'run' and not too_many then
-      r.state, r.owner = 'running', a.owner
-      put(s.n, r)
-      deadline(s.n, a.lease)
-      emit(s.e, string.format(',"token":"%s"', r.token))
+    if control == 'run' and not too_many() then
+      take(s.n, r, a.owner, s.e)
       reply.steps[i] = r.token
       if r.used ~= '' then reply.ran_out[s.n] = spent(r, 'out_of_memory') end
-    elseif control ~= 'cancel' then -- paused, or sent before others came to share the queue
+    elseif control ~= 'cancel' then -- paused, or sent before others came to share the queue; else it is settled soon
+      sent = sent - 1
       make_ready(s.n, r)
-    else
-      sent = sent + 1 -- the cancellation settles it
     end
   end
 end

@@ -179,6 +179,18 @@ local function admit(reply)
   if limited then next_in_lines(reply.wake) end
 end
 
+-- Whether more of this run is in flight than its share of a queue for which others wait too.
+local function too_many() return share < 1 and sent > math.max(1, math.floor(a.window * share)) end
+
+-- A sent step is taken by a worker.
+local function take(node, r, owner, event)
+  sent = sent - 1
+  r.state, r.owner = 'running', owner
+  put(node, r)
+  deadline(node, a.lease)
+  emit(event, string.format(',"token":"%s"', r.token))
+end
+
 -- What is to become of a step whose parents have all settled.
 local function verdict(node)
   if control == 'cancel' then return 'cancelled' end

@@ -6,6 +6,7 @@ looks at the environment. Refuses what it cannot use before anything is opened.
 """
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ DATABASE_SCHEMES = ("sqlite", "postgresql", "postgresql+psycopg")
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 BROKER_SCHEMES = (*REDIS_SCHEMES, "amqp", "amqps")
 STORE_SCHEMES = ("file", "s3")
+_SECRET = re.compile(r"([a-z0-9-]+):([A-Za-z_]\w*)(?:=([A-Za-z_]\w*))?", re.ASCII)
 
 
 def _host_memory() -> int:
@@ -53,6 +55,9 @@ class Config:
     secret_key: str = field(default="", repr=False)
     """Signs sessions. Empty: one is made and kept in `home`, for a single machine; without `loopback_auth` the web role
     refuses that."""
+    secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict, hash=False)
+    """By project: the secrets that its steps may have, and the variables of the workers that hold their values. Of the
+    executors on a worker's host; in a cluster they are in a Secret of the project's namespace."""
     loopback_auth: bool = False
     """Trust a loopback peer of the same operating-system user; `celesta up` turns it on."""
     lease_seconds: float = 10.0
@@ -101,6 +106,7 @@ class Config:
             "url": read("CELESTA_URL", None, _url("http", "https")),
             "executor": read("CELESTA_EXECUTOR", cls.executor, str),
             "secret_key": read("CELESTA_SECRET_KEY", cls.secret_key, _secret_key),
+            "secrets": read("CELESTA_SECRETS", {}, _secrets),
             "loopback_auth": read("CELESTA_LOOPBACK_AUTH", cls.loopback_auth, _boolean),
             "lease_seconds": read("CELESTA_LEASE_SECONDS", cls.lease_seconds, _number(float, 1.0)),
             "slots": read("CELESTA_SLOTS", max(2, os.cpu_count() or 2), _number(int, 1)),
@@ -181,6 +187,21 @@ def _secret_key(text: str) -> str:
             "wants at least 16 characters; make one with: python -c 'import secrets; print(secrets.token_hex())'"
         )
     return text
+
+
+def _secrets(text: str) -> dict[str, dict[str, str]]:
+    """`project:NAME` or `project:NAME=VARIABLE`, with commas between."""
+    opened: dict[str, dict[str, str]] = {}
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        found = _SECRET.fullmatch(entry)
+        if found is None:
+            raise ValueError(f"wants project:NAME or project:NAME=VARIABLE, with commas between, not {entry!r}")
+        project, name, variable = found.groups()
+        variable = variable or name
+        if variable.startswith("CELESTA_"):
+            raise ValueError(f"{variable} is a variable of Celesta itself, which no step may read: take another")
+        opened.setdefault(project, {})[name] = variable
+    return opened
 
 
 def _one_of(*words: str) -> Callable[[str], str]:

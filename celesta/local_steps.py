@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from celesta import retries
+from celesta.errors import ContextError
 from celesta.runtime.call import call_step
 from celesta.runtime.context import StepContext
 from celesta.runtime.enter import load_function, secret_sources, secrets, variables
 from celesta.runtime.leave import answer_of, keep
+from celesta.runtime.masking import Mask, Stream
 from celesta.store.base import Store
 
 Document = dict[str, Any]
@@ -90,7 +92,7 @@ class LocalSteps:
         }
 
     def _attempt(self, document: Document) -> Document:
-        values: dict[str, str] = {}
+        values, refusal = _secrets(document)
         context = StepContext(
             self.run_id,
             document["path"],
@@ -100,14 +102,19 @@ class LocalSteps:
             checkpoints=self.checkpoints,
         )
 
-        def function() -> Any:  # inside the call, so that a secret without a value is the step's failure
-            values.update(secrets(document, os.environ))
+        def function() -> Any:
+            if refusal is not None:  # raised inside the call, where it is the step's failure
+                raise refusal
             return load_function(document["entrypoint"], document["path"])
 
         folder = Path(tempfile.mkdtemp(dir=self.scratch))
         (folder / "work").mkdir()
         with (folder / "log.txt").open("w+b", buffering=0) as log:
-            with _output_to(log), _variables(document["env"] | variables(document)), contextlib.chdir(folder / "work"):
+            with (
+                _output_to(log, context.mask),
+                _variables(document["env"] | variables(document)),
+                contextlib.chdir(folder / "work"),
+            ):
                 result = call_step(
                     document,
                     self.store,
@@ -134,33 +141,51 @@ class LocalSteps:
         )
 
 
-class _Tee(io.RawIOBase):
-    """Bytes that go to a log as well as to a stream of text."""
+def _secrets(document: Document) -> tuple[dict[str, str], ContextError | None]:
+    """The values of the step's secrets, or why there are none."""
+    try:
+        return secrets(document, os.environ), None
+    except ContextError as error:
+        return {}, error
 
-    def __init__(self, log: io.FileIO, stream: TextIO) -> None:
-        self._log, self._stream = log, stream
+
+class _Tee(io.RawIOBase):
+    """Bytes that go to a log as well as to a stream of text, without what the mask hides."""
+
+    def __init__(self, log: io.FileIO, stream: TextIO, mask: Mask | None) -> None:
+        self._log, self._stream, self._shown = log, stream, Stream(mask)
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
         written = bytes(data)
-        self._log.write(written)
-        self._stream.write(written.decode("utf-8", "replace"))
-        self._stream.flush()
+        self._say(self._shown.feed(written))
         return len(written)
+
+    def end(self) -> None:
+        """Says what the mask has held back."""
+        self._say(self._shown.end())
+
+    def _say(self, data: bytes) -> None:
+        if data:
+            self._log.write(data)
+            self._stream.write(data.decode("utf-8", "replace"))
+            self._stream.flush()
 
 
 @contextlib.contextmanager
-def _output_to(log: io.FileIO) -> Iterator[None]:
+def _output_to(log: io.FileIO, mask: Mask | None) -> Iterator[None]:
     """What Python prints goes to the log and to stderr; what C libraries and child processes print, to stderr."""
-    tee = io.TextIOWrapper(_Tee(log, sys.stderr), "utf-8", "backslashreplace", write_through=True)  # type: ignore[type-var]
+    both = _Tee(log, sys.stderr, mask)
+    tee = io.TextIOWrapper(both, "utf-8", "backslashreplace", write_through=True)  # type: ignore[type-var]
     stdout = os.dup(1)
     os.dup2(2, 1)
     try:
         with contextlib.redirect_stdout(tee), contextlib.redirect_stderr(tee):
             yield
     finally:
+        both.end()
         os.dup2(stdout, 1)
         os.close(stdout)
 

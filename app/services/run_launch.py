@@ -16,6 +16,7 @@ from app.services.executor_check import require_executors
 from app.services.limit_set import require_limits
 from app.services.refs import is_telling
 from app.services.run_inputs import bind_inputs, require_steps
+from app.services.secret_check import require_secrets
 from app.services.share_find import usable_version
 from app.services.workflow_query import load_plan
 from celesta.ids import new_run_id
@@ -58,6 +59,7 @@ def launch_run(
         chosen = usable_version(session, project, workflow, version)
         plan = load_plan(store, chosen.plan_blob)
         require_executors(plan, config)
+        require_secrets(plan, config, project.name)
         refs = bind_inputs(chosen.interface, inputs or {}, input_refs or {}, options or {}, store)
         require_steps(options or {}, plan.paths)
         require_limits(project, plan.limits)

@@ -70,7 +70,7 @@ def call_step(
         raise
     except BaseException as error:
         kind = "user" if phases.name == "body_seconds" else kind_of(error)
-        result["error"] = error_document(error, kind, root)
+        result["error"] = error_document(error, kind, root, context.mask)
     phases.enter(None)
     result["metrics"] = context.metrics
     result["report"] = context.html is not None

@@ -20,6 +20,7 @@ from typing import Any, SupportsFloat, SupportsIndex
 from urllib.parse import quote
 
 from celesta.errors import ContextError
+from celesta.runtime.masking import mask_of
 
 MAX_METRICS = 10_000
 MAX_NAME = 200
@@ -57,6 +58,8 @@ class StepContext:
         self.metrics: list[dict[str, Any]] = []
         self.html: str | None = None
         self._secrets = {} if secrets is None else secrets
+        self.mask = mask_of(secrets) if secrets else None
+        """Hides the values of the secrets; None where there are none."""
         self._checkpoints = checkpoints
         self._token = token
         self._on_metric = on_metric
@@ -72,7 +75,7 @@ class StepContext:
             self._note(f"metric {name} = {number} (step {step}) is not recorded: " + _why_not(number))
             return
         at_ms = time.time_ns() // 1_000_000
-        metric = {"name": str(name)[:MAX_NAME], "value": number, "step": place, "at_ms": at_ms}
+        metric = {"name": self._masked(str(name))[:MAX_NAME], "value": number, "step": place, "at_ms": at_ms}
         self.metrics.append(metric)
         if self._on_metric is not None:
             self._on_metric(metric)
@@ -85,7 +88,7 @@ class StepContext:
         """Keeps a page of HTML with the step; a second call replaces the first."""
         if not isinstance(html, str):
             raise ContextError(f"report() takes a string of HTML, not {type(html).__name__}")
-        self.html = html
+        self.html = self._masked(html)
 
     @property
     def checkpoint(self) -> Path:
@@ -122,6 +125,9 @@ class StepContext:
                 f"declare it with @task(secrets=[{name!r}])"
             ) from None
 
+    def _masked(self, text: str) -> str:
+        return text if self.mask is None else self.mask.text(text)
+
     def _note(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
@@ -130,7 +136,8 @@ class PlainContext(StepContext):
     """The context of a task that is called as a plain function: it takes everything and keeps nothing."""
 
     def __init__(self, task: str = "") -> None:
-        super().__init__("", task, 1, secrets=os.environ)
+        super().__init__("", task, 1)
+        self._secrets = os.environ
 
     @property
     def checkpoint(self) -> Path:

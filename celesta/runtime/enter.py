@@ -10,7 +10,7 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from importlib.machinery import ModuleSpec, PathFinder
 from typing import Any
 
@@ -21,9 +21,11 @@ _BESIDE_THE_SDK = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspat
 _SHOWN = {"CELESTA_HOME", "CELESTA_URL", "CELESTA_PROJECT", "CELESTA_S3_ENDPOINT_URL", "CELESTA_WEBHOOK_ALLOW"}
 
 
-def clean_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that step processes inherit from the worker: none that open the deployment's other doors."""
-    kept = {name: value for name, value in environ.items() if not name.startswith("CELESTA_") or name in _SHOWN}
+def clean_environment(environ: Mapping[str, str], hidden: Container[str] = ()) -> dict[str, str]:
+    """The variables that step processes inherit from the worker: none that open the deployment's other doors, and none
+    of `hidden`."""
+    shown = (name for name in environ if not name.startswith("CELESTA_") or name in _SHOWN)
+    kept = {name: environ[name] for name in shown if name not in hidden}
     kept.pop("PYTHONSAFEPATH", None)  # It protects the servers' own imports; a step's programs are the user's.
     kept.setdefault("PYTHONHASHSEED", "0")  # The order of a set of strings is the same in every attempt.
     return kept

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 from celesta.errors import CelestaError
+from celesta.runtime.masking import Mask
 
 MESSAGE_CHARACTERS = 50_000
 TRACEBACK_CHARACTERS = 200_000
@@ -21,14 +22,19 @@ _IMPORTLIB = os.path.join(os.path.dirname(os.__file__), "importlib") + os.sep
 _OURS = (_CELESTA, _ASYNCIO, _IMPORTLIB, "<frozen importlib")
 
 
-def error_document(error: BaseException, kind: str, root: str | None = None) -> dict[str, Any]:
-    """The error document of an exception; `root` is the folder of the code bundle."""
+def error_document(
+    error: BaseException, kind: str, root: str | None = None, mask: Mask | None = None
+) -> dict[str, Any]:
+    """The error document of an exception; `root` is the folder of the code bundle, `mask` hides the step's secrets."""
     if isinstance(error, MemoryError):
         kind = "out_of_memory"
+    message, trace = _message(error), _traceback(error, root)
+    if mask is not None:  # Before they are cut, which could leave half of a secret.
+        message, trace = mask.text(message), mask.text(trace)
     return {
         "type": type(error).__name__,
-        "message": _message(error)[:MESSAGE_CHARACTERS],
-        "traceback": _traceback(error, root)[-TRACEBACK_CHARACTERS:],
+        "message": message[:MESSAGE_CHARACTERS],
+        "traceback": trace[-TRACEBACK_CHARACTERS:],
         "kind": kind,
         "bases": [base.__name__ for base in type(error).__mro__[1:-1]][:MAX_BASES],
     }

@@ -19,6 +19,7 @@ from celesta.errors import StoreError
 from celesta.runtime import checkpoints
 from celesta.runtime.context import StepContext
 from celesta.runtime.failures import error_document
+from celesta.runtime.masking import Mask, without
 from celesta.runtime.processes import end_children, flush_c_streams, has_children
 from celesta.store.base import result_key, step_prefix
 
@@ -76,15 +77,16 @@ def log_size(log: int) -> int:
         return 0
 
 
-def keep(answer: Answer, document: Mapping[str, Any], store: Any, log: int) -> Document:
-    """Uploads log and report and creates the result; the result document that counts.
+def keep(answer: Answer, document: Mapping[str, Any], store: Any, log: int, mask: Mask | None = None) -> Document:
+    """Uploads log and report and creates the result; the result document that counts. `mask` hides the step's secrets
+    in its log; its process hid them in the rest.
 
     Raises `StoreError` when the store does not take the result.
     """
     result, html = answer["result"], answer["html"]
     prefix = step_prefix(document["run"], document["path"], document["token"])
     try:
-        keep_log(result, store, prefix, log)
+        keep_log(result, store, prefix, log, mask)
         if html is not None:
             store.put(f"{prefix}report.html", html.encode("utf-8", "replace"))
     except StoreError as error:
@@ -96,10 +98,13 @@ def keep(answer: Answer, document: Mapping[str, Any], store: Any, log: int) -> D
     return kept
 
 
-def keep_log(result: Document, store: Any, prefix: str, log: int) -> None:
-    """Uploads the log when the result says that something is in it."""
-    if result["log_bytes"]:
-        store.put_file(f"{prefix}log.txt", f"/proc/self/fd/{log}")
+def keep_log(result: Document, store: Any, prefix: str, log: int, mask: Mask | None = None) -> None:
+    """Uploads the log when the result says that something is in it, without what the mask hides."""
+    if not result["log_bytes"]:
+        return
+    with without(mask, log) as shown:
+        result["log_bytes"] = log_size(shown)
+        store.put_file(f"{prefix}log.txt", f"/proc/self/fd/{shown}")
 
 
 def create_result(result: Document, store: Any, key: str = "") -> Document:

@@ -16,6 +16,7 @@ from celesta.runtime import enter, leave
 from celesta.runtime.call import blank_result, call_step
 from celesta.runtime.failures import error_document
 from celesta.runtime.live import Metrics
+from celesta.runtime.masking import mask_of
 
 
 def perform_step(
@@ -60,7 +61,8 @@ def run_step(document: Mapping[str, Any], store: Any, *, log: int, **surrounding
 
     Raises `StoreError` when the store does not take it.
     """
-    return leave.keep(perform_step(document, store, log=log, **surroundings), document, store, log)
+    answer = perform_step(document, store, log=log, **surroundings)
+    return leave.keep(answer, document, store, log, mask_of(surroundings["secrets"]))
 
 
 def _call(
@@ -73,5 +75,5 @@ def _call(
         return call_step(document, store, function=function, context=context, into=into, worker=worker, root=root)
     except KeyboardInterrupt as error:
         result = blank_result(document, worker)
-        result["error"] = error_document(error, "user", root)
+        result["error"] = error_document(error, "user", root, context.mask)
         return result

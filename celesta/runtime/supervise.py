@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 from celesta.errors import CelestaError, StoreError
 from celesta.runtime import checkpoints, enter, leave, verdicts
 from celesta.runtime.failures import error_document, kind_of
+from celesta.runtime.masking import Mask, Stream, mask_of
 from celesta.runtime.processes import adopt_orphans, die_with_parent, end_children, kill_tree, name_process, oom_kills
 from celesta.runtime.step import perform_step
 from celesta.store.base import Store, step_prefix
@@ -61,6 +62,8 @@ class Supervisor:
         self._worker = f"{os.uname().nodename}:{os.getpid()}"
         self._log = enter.open_log(place / "log.txt")
         self._shown_bytes = self._kept_bytes = 0
+        self._mask: Mask | None = None
+        self._shown = Stream(None)
         self._keep_at = time.monotonic() + KEEP_LOG_SECONDS
         self._error: Document | None = None
         self._stopped = False
@@ -70,6 +73,8 @@ class Supervisor:
         started = time.monotonic()
         try:
             secrets = enter.secrets(self.document, os.environ)
+            self._mask = mask_of(secrets, self.place)
+            self._shown = Stream(self._mask)
             root = bundle()
             if self._travels:
                 checkpoints.fetch(self.store, self.document, self.home / "checkpoints")
@@ -80,6 +85,7 @@ class Supervisor:
         before = oom_kills()
         status = self._watch(self._start(secrets, root), started)
         self._show()
+        _write(self._shown.end())
         return self._end(status, oom_kills() > before, started)
 
     # The child
@@ -165,9 +171,7 @@ class Supervisor:
         with contextlib.suppress(OSError):
             while data := os.pread(self._log, 1 << 16, self._shown_bytes):
                 self._shown_bytes += len(data)
-                view = memoryview(data)
-                while view:
-                    view = view[os.write(1, view) :]
+                _write(self._shown.feed(data))
 
     def _keep_now_and_then(self) -> None:
         """The log as far as it is, for a container that is not there any more when the step ends."""
@@ -178,8 +182,11 @@ class Supervisor:
         with contextlib.suppress(CelestaError):  # The next time, or the end, will do.
             self.tick()
             if self._kept_bytes < size <= KEPT_OFTEN_BYTES:
-                self.store.put_file(f"{self._prefix}log.txt", f"/proc/self/fd/{self._log}")
+                self._keep_log()
                 self._kept_bytes = size
+
+    def _keep_log(self) -> None:
+        leave.keep_log({"log_bytes": leave.log_size(self._log)}, self.store, self._prefix, self._log, self._mask)
 
     # At its end
 
@@ -191,10 +198,10 @@ class Supervisor:
                 with contextlib.suppress(StoreError):  # A checkpoint saves time only.
                     checkpoints.keep(self.store, self.document, self.home / "checkpoints")
             if self._stopped and not succeeded:
-                leave.keep_log({"log_bytes": leave.log_size(self._log)}, self.store, self._prefix, self._log)
+                self._keep_log()
                 return STOPPED
             if answer is not None and (succeeded or self._error is None):
-                kept = leave.keep(answer, self.document, self.store, self._log)
+                kept = leave.keep(answer, self.document, self.store, self._log, self._mask)
             else:
                 ended = {"status": status, "out_of_memory": out_of_memory}
                 kept = self._conclude(self._error or verdicts.died(ended, self._log), started)
@@ -213,7 +220,15 @@ class Supervisor:
         sys.stderr.write(f"step {self.document['path']!r}: {error}\n")
 
     def _conclude(self, error: Document, started: float) -> Document:
-        return verdicts.conclude(self.document, self.store, error, self._log, started, self._worker)
+        return verdicts.conclude(self.document, self.store, error, self._log, started, self._worker, self._mask)
+
+
+def _write(data: bytes) -> None:
+    """On the container's own stdout, all of it, when somebody listens."""
+    with contextlib.suppress(OSError):
+        view = memoryview(data)
+        while view:
+            view = view[os.write(1, view) :]
 
 
 def _reap(child: int) -> int | None:

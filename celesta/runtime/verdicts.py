@@ -16,6 +16,7 @@ from celesta.errors import StoreError
 from celesta.runtime.call import blank_result
 from celesta.runtime.failures import error_document, plain_error
 from celesta.runtime.leave import create_result, keep_log, log_size, read_result
+from celesta.runtime.masking import Mask
 from celesta.store import Store, step_prefix
 from celesta.store.base import result_key
 
@@ -64,17 +65,23 @@ def died(ending: dict[str, Any] | None, log: int) -> Document:
 
 
 def conclude(
-    document: Document, store: Store, error: Document, log: int | None, started: float, worker: str
+    document: Document,
+    store: Store,
+    error: Document,
+    log: int | None,
+    started: float,
+    worker: str,
+    mask: Mask | None = None,
 ) -> Document:
     """Makes the attempt's failure durable, unless the step's own result is; the result document that counts.
 
-    A cancelled attempt keeps its log, and gets no result.
+    A cancelled attempt keeps its log, and gets no result. `mask` hides the step's secrets.
     """
     result = blank_result(document, worker)
     seconds = time.monotonic() - started
     result["timings"]["started_ms"] -= int(seconds * 1000)
     result["timings"]["body_seconds"] = round(seconds, 6)
-    result["error"] = error
+    result["error"] = error if mask is None else mask.document(error)
     prefix = step_prefix(document["run"], document["path"], document["token"])
     try:
         existing = read_result(store, result_key(result["run"], result["path"], result["token"]))
@@ -82,7 +89,7 @@ def conclude(
             return existing
         if log is not None:
             result["log_bytes"] = log_size(log)
-            keep_log(result, store, prefix, log)
+            keep_log(result, store, prefix, log, mask)
         return result if error["type"] == "Cancelled" else create_result(result, store)
     except StoreError as failure:
         result["error"] = error_document(failure, "system")

@@ -14,9 +14,11 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Mapping
 
 from celesta.errors import StoreError
 from celesta.runtime import checkpoints, leave, live, verdicts
+from celesta.runtime.masking import Mask, Stream, mask_of, without
 from celesta.runtime.zygote.base import IMPORT_SECONDS
 from celesta.runtime.zygote.bundle import KILL_GRACE_SECONDS
 from celesta.runtime.zygote.wire import receive_bytes
@@ -46,6 +48,8 @@ class Attempt:
         on_metrics: OnMetrics | None = None,
     ) -> None:
         self.document = document
+        self._mask: Mask | None = None
+        self._shown = Stream(None)
         self.key = (document["run"], document["node"], document["token"])
         self._store = store
         self._on_log, self._on_metrics = on_log, on_metrics
@@ -72,9 +76,17 @@ class Attempt:
     def read_log(self, offset: int) -> bytes:
         """What the step has written from `offset` on."""
         with self._lock:
-            return b"" if self._child is None else os.pread(self._child.log, 1 << 20, offset)
+            if self._child is None:
+                return b""
+            with without(self._mask, self._child.log, ended=False) as shown:
+                return os.pread(shown, 1 << 20, offset)
 
     # From the thread that submitted it
+
+    def hide(self, secrets: Mapping[str, str]) -> None:
+        """Shows none of these values in what is handed out and kept of the attempt."""
+        self._mask = mask_of(secrets)
+        self._shown = Stream(self._mask)
 
     def note(self, text: str) -> None:
         """Tells whoever follows the log something before the step begins; the log begins with it."""
@@ -86,7 +98,7 @@ class Attempt:
         if error["type"] != "Cancelled":
             self._keep_checkpoint()
         log = None if self._child is None else self._child.log
-        return verdicts.conclude(self.document, self._store, error, log, self._started, self._worker)
+        return verdicts.conclude(self.document, self._store, error, log, self._started, self._worker, self._mask)
 
     def run(self, lane: Lane, envelope: bytes) -> Document:
         """Runs the step on a child of this lane; its result document.
@@ -139,7 +151,7 @@ class Attempt:
                 answer = json.loads(data)
                 if answer["result"]["status"] != "succeeded":
                     self._keep_checkpoint()
-                return leave.keep(answer, self.document, self._store, child.log)
+                return leave.keep(answer, self.document, self._store, child.log, self._mask)
             return self.fail(error or verdicts.died(lane.ending(child, _ENDING_SECONDS), child.log))
         except LaneEnded:
             return self.fail(verdicts.lost("the zygote of the step was ended, and the step with it"))
@@ -187,6 +199,8 @@ class Attempt:
             return
         while self._on_log is not None and (data := os.pread(child.log, _LOG_CHUNK_BYTES, self._sent_bytes)):
             self._tell(data)
+        if final:
+            self._hand_out(self._shown.end())
 
     def _send_metrics(self, child: Child) -> None:
         """Hands out what was measured since the last time. The whole is in the result."""
@@ -200,11 +214,14 @@ class Attempt:
             self._on_metrics = None
 
     def _tell(self, data: bytes) -> None:
-        if self._on_log is None:
+        self._hand_out(self._shown.feed(data))
+        self._sent_bytes += len(data)
+
+    def _hand_out(self, data: bytes) -> None:
+        if self._on_log is None or not data:
             return
         try:
             self._on_log(*self.key, data)
-            self._sent_bytes += len(data)
         except Exception:  # The live log is a convenience; whoever takes it must not be able to break the step.
             self._on_log = None
 

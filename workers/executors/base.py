@@ -7,7 +7,7 @@ document becomes durable in the store; what the result means for the run is the 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -46,6 +46,8 @@ class ExecutorConfig(Protocol):
     def slots(self) -> int: ...
     @property
     def memory_bytes(self) -> int: ...
+    @property
+    def secrets(self) -> Mapping[str, Mapping[str, str]]: ...
     @property
     def store_url(self) -> str: ...
     @property

@@ -22,19 +22,20 @@ import os
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 from celesta.errors import CelestaError, InputError
 from celesta.runtime import checkpoints, verdicts
 from celesta.runtime.bundles import unpacked
-from celesta.runtime.enter import secrets
 from celesta.runtime.failures import plain_error
 from celesta.runtime.zygote.bundle import Wanted
 from celesta.store import open_store
 from workers.executors.attempts import Attempt
 from workers.executors.base import Capabilities, Document, Executor, ExecutorConfig, Later, OnLog, OnMetrics
 from workers.executors.lanes import Lane, LaneEnded, Refused
+from workers.executors.secrets import secrets_of
 from workers.executors.slots import MILLI, Ask, Claim, Slots
 from workers.executors.zygote import Zygote, running_zygote, start_zygote
 
@@ -71,7 +72,9 @@ class ProcessExecutor(Executor):
         attempt = Attempt(document, self._store, self.on_log, self._worker, self._checkpoints, self.on_metrics)
         self._attempts[attempt.key] = attempt
         try:
-            wanted, envelope = self._prepare(document)
+            given = secrets_of(document, self.config)
+            attempt.hide(given)
+            wanted, envelope = self._prepare(document, given)
             claim = self._slots.claim(Ask.of(document["resources"]))
             try:
                 if not self._admit(claim, attempt):
@@ -111,8 +114,8 @@ class ProcessExecutor(Executor):
         if self._own_zygote is not None:
             self._own_zygote.close()
 
-    def _prepare(self, document: Document) -> tuple[Wanted, bytes]:
-        """Which zygote the step wants, and what its child is told. Secrets go to the child alone."""
+    def _prepare(self, document: Document, given: Mapping[str, str]) -> tuple[Wanted, bytes]:
+        """Which zygote the step wants, and what its child is told. The given secrets go to the child alone."""
         if document["kind"] == "container":
             raise InputError(
                 f"step {document['path']!r} is a command in a container, and this executor runs Python only"
@@ -123,7 +126,7 @@ class ProcessExecutor(Executor):
             folder = self._folders[digest] = os.fspath(unpacked(self._store, digest, self._bundles))
         module = document["entrypoint"].partition(":")[0]
         wanted = Wanted(folder, module, tuple(sorted((document.get("env") or {}).items())))
-        told = {"document": document, "secrets": secrets(document, os.environ), "worker": self._worker}
+        told = {"document": document, "secrets": given, "worker": self._worker}
         return wanted, json.dumps(told, separators=(",", ":")).encode()
 
     def _admit(self, claim: Claim, attempt: Attempt) -> bool:

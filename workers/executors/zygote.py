@@ -20,6 +20,7 @@ from celesta.runtime.enter import clean_environment
 from celesta.runtime.zygote.wire import message_pair
 from workers.executors.base import ExecutorConfig
 from workers.executors.orphans import VARIABLE, Mark, end_orphans
+from workers.executors.secrets import variables_with_secrets
 
 # Links the interpreter's libraries when they load: else each forked process pays for every call that it links.
 _FASTER = {"LD_BIND_NOW": "1"}
@@ -88,13 +89,16 @@ class Zygote:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "celesta.runtime.zygote", json.dumps(settings)],
                 stdin=subprocess.DEVNULL,
-                env={**clean_environment(os.environ), **_FASTER, VARIABLE: str(mark)},
+                env={**self._environment(), **_FASTER, VARIABLE: str(mark)},
                 pass_fds=(read, self._served.fileno()),
                 start_new_session=True,  # A Ctrl-C in the worker's terminal lets steps finish.
             )
         finally:
             os.close(read)
         return process, write
+
+    def _environment(self) -> dict[str, str]:
+        return clean_environment(os.environ, variables_with_secrets(self._config))
 
     def _keep_running(self) -> None:
         patience = _RESTART_AFTER_SECONDS

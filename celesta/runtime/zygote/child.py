@@ -20,6 +20,7 @@ from celesta.runtime import enter
 from celesta.runtime.call import blank_result
 from celesta.runtime.failures import error_document, kind_of
 from celesta.runtime.leave import keep
+from celesta.runtime.masking import mask_of
 from celesta.runtime.processes import adopt_orphans, die_with_parent, name_process
 from celesta.runtime.step import perform_step
 from celesta.runtime.zygote.rehearsal import rehearse
@@ -104,7 +105,8 @@ def _run(envelope: dict[str, Any], talk: socket.socket, slot: Slot, shared: Surr
     try:
         send_bytes(talk, write_json(answer))
     except OSError:
-        keep(answer, document, store, slot.log)  # Nobody listens, but the work was done.
+        mask = mask_of(envelope["secrets"])
+        keep(answer, document, store, slot.log, mask)  # Nobody listens, but the work was done.
         raise
 
 

@@ -321,3 +321,12 @@ def test_a_dead_broker_is_no_error(launch, context, project, store, tmp_path):
     config = replace(context, broker_url=f"unix://{tmp_path}/nobody")
     run = launch_run(db.session, config, store, ROOT, project, workflow="flow", inputs={"n": 3})
     assert run.published_at is None
+
+
+def test_a_launch_is_refused_a_secret_that_is_not_open_to_its_project(context, project, store, register):
+    register(spec([task("f", secrets=["HF_TOKEN"])], [step("f", inputs={"x": value(1)})]))
+    with pytest.raises(InputError, match="adds default:HF_TOKEN to CELESTA_SECRETS"):
+        launch_run(db.session, context, store, ROOT, project, workflow="flow")
+    assert _count(Run) == 0
+    opened = replace(context, secrets={"default": {"HF_TOKEN": "HF_TOKEN"}})
+    assert launch_run(db.session, opened, store, ROOT, project, workflow="flow").id

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ EXECUTORS = ["process"]
 
 NASTY = Path(__file__).with_name("nasty.py").read_text()
 ANY = {"kind": "any"}
+OPENED = {"p": {"THE_PASSWORD": "PASSWORD_OF_P"}}
+"""The secrets that are open to the project of the documents here."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Config:
     executor: str = "process"
     slots: int = 4
     memory_bytes: int = 2**30
+    secrets: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: OPENED)
 
 
 @dataclass

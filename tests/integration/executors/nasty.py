@@ -4,6 +4,7 @@ Never imported by the tests: it is the content of the bundles that they submit.
 """
 
 import asyncio
+import base64
 import contextlib
 import ctypes
 import os
@@ -220,6 +221,33 @@ def speak():
 
 def tell_secret():
     return current().secret("password")[::-1]
+
+
+def blurt():
+    """Tells its secret wherever it can."""
+    value = current().secret("password")
+    print("it is", value)
+    print("in a URL:", value.replace(" ", "%20"))
+    print("in halves:", value[:5], end="", flush=True)
+    os.write(1, value[5:].encode() + b"\n")
+    print("as it crosses:", base64.b64encode(value.encode()).decode())
+    current().log_metric(f"loss of {value}", 1)
+    current().report(f"<p>{value}</p>")
+    raise ValueError(f"not {value}")
+
+
+def blurt_and_exit():
+    print("it is", current().secret("password"), flush=True)
+    os._exit(3)
+
+
+def blurt_slowly(until):
+    """Tells half of its secret, and the rest when it is told to."""
+    value = current().secret("password").encode()
+    os.write(1, b"it is " + value[:5])
+    while not os.path.exists(until):
+        time.sleep(0.01)
+    os.write(1, value[5:] + b"\n")
 
 
 def go_on():

@@ -75,14 +75,6 @@ def test_metrics_report_and_log_are_kept(bench: Any) -> None:
     assert b"loss = nan" in log
 
 
-def test_a_secret_comes_from_where_the_document_says(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("THE_PASSWORD", "emases")
-    document = bench.document("tell_secret")
-    document["secrets"] = {"password": {"env": "THE_PASSWORD"}}
-    assert bench.value(bench.submit(document)) == "sesame"
-    assert "'password' is not given" in bench.error(bench.run("tell_secret"))["message"]
-
-
 def test_the_environment_is_there_before_the_modules_are_imported(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CELESTA_SECRET_KEY", "not for steps")
     document = bench.document("environment")

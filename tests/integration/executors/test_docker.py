@@ -17,13 +17,12 @@ from celesta.files import Directory, File
 from celesta.store import open_store, step_prefix
 from tests.fixtures.container_engine import ContainerEngine
 from tests.fixtures.processes import wait_until
-from tests.integration.executors.conftest import Bench
+from tests.integration.executors.conftest import OPENED, Bench
 from tests.integration.executors.test_contract import (  # noqa: F401 - the contract, as far as it names no process of this host
     test_a_checkpoint_is_there_for_the_next_attempt,
     test_a_crash_shows_where_it_was,
     test_a_file_is_stored_and_received_read_only_beside_the_empty_scratch_directory,
     test_a_missing_bundle_is_a_system_error,
-    test_a_secret_comes_from_where_the_document_says,
     test_an_exception_is_shown_with_the_users_frames_only,
     test_an_import_error_is_the_steps_own_with_its_traceback,
     test_each_field_of_a_named_tuple_is_an_output,
@@ -33,6 +32,11 @@ from tests.integration.executors.test_contract import (  # noqa: F401 - the cont
     test_the_log_of_a_process_that_died_is_kept,
     test_the_result_is_durable_and_says_what_went_in_and_came_out,
     test_whatever_is_written_to_the_output_is_in_the_log,
+)
+from tests.integration.executors.test_secrets import (  # noqa: F401 - as above
+    test_a_secret_comes_from_the_variable_that_is_open_to_the_project,
+    test_a_secret_is_hidden_in_the_log_of_a_step_that_died,
+    test_a_secret_is_shown_nowhere,
 )
 from workers.executors.docker import engine
 from workers.executors.docker.executor import DockerExecutor
@@ -53,6 +57,7 @@ def bench(container_engine: ContainerEngine) -> Iterator[Bench]:
         docker_host=container_engine.host,
         docker_network="none",
         step_image=container_engine.image,
+        secrets=OPENED,
     )
     logged: list[tuple[str, str, str, bytes]] = []
     executor = DockerExecutor(config, lambda *piece: logged.append(piece))

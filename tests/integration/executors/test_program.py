@@ -32,6 +32,15 @@ def test_environment_and_secrets_are_those_of_the_container(bench: Any, tmp_path
     assert bench.value(json.loads(bench.kept(document, "result.json"))) == "sesame"
 
 
+def test_the_program_shows_and_keeps_no_secret(bench: Any, tmp_path: Path) -> None:
+    document = bench.document("blurt")
+    document["secrets"] = {"password": {"env": "THE_PASSWORD"}}
+    done = run_program(bench, tmp_path, document)
+    assert done.stdout == bench.kept(document, "log.txt").decode()
+    assert done.stdout.startswith("it is ***\n")
+    assert "emases" not in done.stdout + done.stderr + str(bench.kept(document, "result.json"))
+
+
 def test_a_failed_step_exits_1_with_its_error(bench: Any, tmp_path: Path) -> None:
     document = bench.document("fail")
     assert run_program(bench, tmp_path, document).returncode == 1

@@ -25,6 +25,7 @@ def test_all_problems_are_reported_together():
                 "CELESTA_LEASE_SECONDS": "nan",
                 "CELESTA_LOOPBACK_AUTH": "maybe",
                 "CELESTA_SECRET_KEY": "short",
+                "CELESTA_SECRETS": "team:A,B",
             }
         )
     assert {problem.where.removeprefix("CELESTA_") for problem in caught.value.problems} == {
@@ -34,6 +35,7 @@ def test_all_problems_are_reported_together():
         "LEASE_SECONDS",
         "LOOPBACK_AUTH",
         "SECRET_KEY",
+        "SECRETS",
     }
 
 
@@ -60,6 +62,16 @@ def test_postgresql_is_reached_by_the_driver_that_we_ship(scheme):
 def test_a_secret_key_is_not_printed():
     config = Config.from_env({"CELESTA_SECRET_KEY": "0123456789abcdef"})
     assert "0123456789abcdef" not in repr(config)
+
+
+def test_secrets_are_open_to_the_projects_that_are_named():
+    config = Config.from_env({"CELESTA_SECRETS": "team:HF_TOKEN, team:KEY=TEAM_KEY,a--b:C"})
+    assert config.secrets == {"team": {"HF_TOKEN": "HF_TOKEN", "KEY": "TEAM_KEY"}, "a--b": {"C": "C"}}
+
+
+def test_no_variable_of_the_deployment_is_a_secret():
+    with pytest.raises(ConfigError, match="CELESTA_DATABASE_URL is a variable of Celesta itself"):
+        Config.from_env({"CELESTA_SECRETS": "team:X=CELESTA_DATABASE_URL"})
 
 
 def test_home_is_absolute(monkeypatch, tmp_path):

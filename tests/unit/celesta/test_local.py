@@ -319,6 +319,21 @@ def test_how_a_run_ended_is_kept_in_the_home(flow: Flow) -> None:
     assert kept == run.document() | {"states": {"double[0]": "succeeded", "total": "succeeded", "shown": "succeeded"}}
 
 
+def test_a_secret_is_hidden_in_what_a_local_step_says(
+    flow: Flow, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def blurt() -> None:
+        print("it is", current().secret("PASSWORD"))
+        raise ValueError(f"not {current().secret('PASSWORD')}")
+
+    monkeypatch.setenv("PASSWORD", "open sesame")
+    flow.step(flow.task(blurt, secrets=["PASSWORD"]))
+    result = flow.run()
+    assert result.error["message"] == "not ***"
+    assert flow.store.get(f"runs/{result.run_id}/blurt/1.1/log.txt") == b"it is ***\n"
+    assert "sesame" not in "".join(capfd.readouterr())
+
+
 def test_a_secret_without_a_value_fails_its_step_with_what_to_set(flow: Flow) -> None:
     def peek() -> str:
         return current().secret("UNSET_PASSWORD")

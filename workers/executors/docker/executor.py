@@ -20,7 +20,7 @@ from app.config import Config
 from celesta.command import FOLDER, filled
 from celesta.errors import CelestaError, StoreError
 from celesta.runtime import verdicts
-from celesta.runtime.enter import secrets, variables
+from celesta.runtime.enter import variables
 from celesta.runtime.failures import error_document, kind_of, plain_error
 from celesta.store import open_store
 from workers.executors.base import Capabilities, Document, Executor, OnLog, OnMetrics
@@ -28,6 +28,7 @@ from workers.executors.containers import value_texts
 from workers.executors.docker import engine
 from workers.executors.docker.running import Key, Running
 from workers.executors.docker.staging import RUNTIME, Staged
+from workers.executors.secrets import secrets_of
 
 
 class DockerExecutor(Executor):
@@ -82,7 +83,9 @@ class DockerExecutor(Executor):
     def _run(self, running: Running, staged: Staged, started: float) -> Document:
         client = self._connected()
         staged.lay()
-        container = client.containers.create(**self._options(client, running.document, staged))
+        given = secrets_of(running.document, self.config)
+        running.hide(given)
+        container = client.containers.create(**self._options(client, running.document, staged, given))
         try:
             ended = running.follow(container)
             return self._conclude(running, staged, ended, started)
@@ -108,13 +111,13 @@ class DockerExecutor(Executor):
     def _fail(self, running: Running, error: Document, started: float) -> Document:
         return verdicts.conclude(running.document, self._store, error, running.log, started, engine.owner())
 
-    def _options(self, client: Any, document: Document, staged: Staged) -> dict[str, Any]:
-        """The container, in the words of the engine's API."""
+    def _options(self, client: Any, document: Document, staged: Staged, given: dict[str, str]) -> dict[str, Any]:
+        """The container, in the words of the engine's API, with the secrets that the step is given."""
         image = document.get("image") or self.config.step_image or self.config.runtime_image
         engine.require_image(client, image)
         resources = document.get("resources") or {}
         volumes = {str(staged.folder): {"bind": FOLDER, "mode": "rw"}}
-        env, given = dict(document.get("env") or {}), secrets(document, os.environ)
+        env = dict(document.get("env") or {})
         if document["kind"] != "container":
             volumes[str(RUNTIME)] = {"bind": f"{FOLDER}/runtime/celesta", "mode": "ro"}
             command = ["python3", "-P", "-m", "celesta.runtime", f"{FOLDER}/step.json"]

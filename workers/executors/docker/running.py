@@ -7,6 +7,7 @@ import os
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import requests
@@ -14,6 +15,7 @@ from docker.errors import DockerException
 
 from celesta.runtime import verdicts
 from celesta.runtime.leave import create_result, keep_log, log_size
+from celesta.runtime.masking import Stream, mask_of
 from celesta.store import Store, step_prefix
 from workers.executors.base import Document, OnLog
 
@@ -40,9 +42,14 @@ class Running:
         self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by `close`
         self.log = self._file.fileno()
         self._on_log = on_log
+        self._shown = Stream(None)
         self._sent_bytes = 0
         self._lock = threading.Lock()
         self._container: Any = None
+
+    def hide(self, secrets: Mapping[str, str]) -> None:
+        """Lets none of these values into the log."""
+        self._shown = Stream(mask_of(secrets))
 
     def cancel(self) -> None:
         """Has the container end soon."""
@@ -108,9 +115,10 @@ class Running:
         """The container's stdout and stderr, as they come."""
         with contextlib.suppress(DockerException, requests.RequestException, OSError, ValueError):
             for piece in container.logs(stream=True, follow=True):
-                os.write(self.log, piece)
+                os.write(self.log, self._shown.feed(piece))
                 if self._on_log is not None and time.monotonic() - started > LIVE_LOG_AFTER_SECONDS:
                     self._send()
+            os.write(self.log, self._shown.end())
 
     def _send(self) -> None:
         try:

@@ -24,6 +24,10 @@ def test_steps_do_not_see_the_doors_of_the_deployment() -> None:
     }
 
 
+def test_steps_inherit_no_secret_of_a_project() -> None:
+    assert clean_environment({"PYTHONHASHSEED": "0", "HF_TOKEN": "t"}, {"HF_TOKEN"}) == {"PYTHONHASHSEED": "0"}
+
+
 def test_a_hash_seed_of_the_user_stays() -> None:
     assert clean_environment({"PYTHONHASHSEED": "7"})["PYTHONHASHSEED"] == "7"
 

@@ -3,9 +3,9 @@
     python -m benchmarks.pods [--pods 2000] [--chain 40]
 
 Against the tests' API server, with pods that only seem to run (`benchmarks.cluster`). The rate stands beside that of
-the bare Python client, which creates and deletes as many pods of the same manifest on the same server, one after the
-other. Celesta's own part is from the end of a pod to the request for the next one of a chain: end seen, result read,
-message, step counted, next step claimed and launched.
+the bare Python client, which creates and deletes pods of one container and nothing else on the same server, one after
+the other. Celesta's own part is from the end of a pod to the request for the next one of a chain: end seen, message,
+result read, step counted, next step claimed and launched.
 """
 
 import argparse

@@ -31,7 +31,7 @@ def register(app: "CelestaApp") -> None:
     """Adds the tasks to an application."""
     app.task(start_run, name=TASK_START, bind=True)
     app.task(run_steps, name=TASK_STEPS, bind=True)
-    app.task(finish_step, name=TASK_FINISH, bind=True)
+    app.task(finish_steps, name=TASK_FINISH, bind=True)
 
 
 def start_run(self: Task, run_id: str) -> None:
@@ -61,12 +61,12 @@ def run_steps(self: Task, run_id: str, steps: list[list[Any]]) -> Outcomes:
     return Outcomes(run_id, tuple(ended))
 
 
-def finish_step(self: Task, run_id: str, node: str, token: str) -> Outcomes:
-    """An attempt that was launched elsewhere has ended: its result document is in the store, or it was cancelled."""
-    ended = ended_elsewhere(self.app.engine, run_id, node, token)
-    if ended is None:
+def finish_steps(self: Task, run_id: str, attempts: list[list[str]]) -> Outcomes:
+    """Attempts (node, token) that were launched elsewhere have ended: with a result in the store, or cancelled."""
+    ended = ended_elsewhere(self.app.engine, run_id, [(node, token) for node, token in attempts])
+    if not ended:
         raise Ignore
-    return Outcomes(run_id, (ended,))
+    return Outcomes(run_id, tuple(ended))
 
 
 def _report(task: Task, run_id: str, ended: list[Ended], keep: Kept | None = None) -> None:

@@ -124,8 +124,8 @@ class Store:
         """Makes created objects survive a loss of power; what is not there is passed over."""
         raise self._without("flush")
 
-    def put(self, key: str, data: bytes) -> None:
-        """Writes or replaces an object."""
+    def put(self, key: str, data: bytes, flush: bool = True) -> None:
+        """Writes or replaces an object. Without `flush` it is whole for everyone, but a loss of power may lose it."""
         raise self._without("put")
 
     def put_file(self, key: str, path: str | os.PathLike[str]) -> None:

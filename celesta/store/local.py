@@ -66,8 +66,8 @@ class LocalStore(Store):
     def create(self, key: str, data: bytes, flush: bool = True) -> bool:
         return self._write(key, lambda target: _write_all(target, data), once=True, flush=flush)
 
-    def put(self, key: str, data: bytes) -> None:
-        self._write(key, lambda target: _write_all(target, data), once=False)
+    def put(self, key: str, data: bytes, flush: bool = True) -> None:
+        self._write(key, lambda target: _write_all(target, data), once=False, flush=flush)
 
     def put_file(self, key: str, path: str | os.PathLike[str]) -> None:
         with open_source(path) as source:

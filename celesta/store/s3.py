@@ -82,7 +82,7 @@ class S3Store(Store):
     def flush(self, keys: Iterable[str]) -> None:
         """What the service took is durable."""
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes, flush: bool = True) -> None:
         name = self._name(key)
         with self._answering(key):
             self._client.put_object(Bucket=self.bucket, Key=name, Body=data)

@@ -64,7 +64,7 @@ class StepStore(Store):
         status, _ = self._put(self._object(key), lambda: data)
         return status == http.client.CREATED
 
-    def put(self, key: str, data: bytes) -> None:
+    def put(self, key: str, data: bytes, flush: bool = True) -> None:
         self._put(self._blob(key) if key.startswith(_BLOBS) else self._object(key), lambda: data)
 
     def put_file(self, key: str, path: str | os.PathLike[str]) -> None:

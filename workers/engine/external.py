@@ -16,6 +16,7 @@ from workers.engine.cascade import Cascade
 from workers.engine.completing import complete, flight_owner
 from workers.engine.core import Document, Engine
 from workers.engine.manifests import read
+from workers.engine.pace import LAUNCHED_MS
 from workers.engine.settling import Ended
 from workers.engine.views import View
 
@@ -62,19 +63,29 @@ def vouch(engine: Engine, run: str, attempts: Sequence[Launched], place: str) ->
     return answers
 
 
-def ended_elsewhere(engine: Engine, run: str, node: str, token: str) -> Ended | None:
-    """What an attempt came to of which the executor says that it has ended.
+def ended_elsewhere(engine: Engine, run: str, attempts: Sequence[tuple[str, str]]) -> list[Ended]:
+    """What attempts (node, token) came to of which their executor says that they have ended.
 
-    None: it left no result, and its run was not cancelled; then its lease is left to run out. Raises `StoreError`.
+    Left out: what left no result of which anybody knows while its run goes on, and what cannot be told now. Its
+    executor says it again, or its lease runs out.
     """
     view = engine.views.of(run)
     if view is None:
-        return None
-    outcome = read(engine.store, view, node, token)
-    if outcome is None:
-        cancelled = engine.client.hget(keys.meta(run), "control") == b"cancel"
-        return Ended(node, token, {}, cancelled=True) if cancelled else None
-    return Ended(node, token, outcome, Cascade(engine, view).finding(node))
+        return []
+    cascade = Cascade(engine, view)
+    cancelled = engine.client.hget(keys.meta(run), "control") == b"cancel"
+    found = []
+    for node, token in attempts:
+        engine.pace.learn(view, node, LAUNCHED_MS)
+        try:
+            outcome = read(engine.store, view, node, token)
+            if outcome is None and cancelled:
+                found.append(Ended(node, token, {}, cancelled=True))
+            elif outcome or (outcome := _told(engine, view, node, token)):
+                found.append(Ended(node, token, outcome, cascade.finding(node)))
+        except CelestaError as error:
+            log.warning("run %s: the end of step %s is looked at later: %s", run, view.path(node), error)
+    return found
 
 
 def ask(engine: Engine, view: View, attempts: Sequence[tuple[str, str, str]]) -> None:
@@ -92,6 +103,13 @@ def ask(engine: Engine, view: View, attempts: Sequence[tuple[str, str, str]]) ->
         else:
             complete(engine, view.run, [Ended(node, token, outcome, finding, overdue=True)])
     _wait(engine, view, [node for node, _, _ in attempts[ASKED_AT_ONCE:]], ASK_AGAIN_MS)
+
+
+def _told(engine: Engine, view: View, node: str, token: str) -> Document | None:
+    """What the executor says of an attempt that left no result itself. Raises `CelestaError`."""
+    record = engine.client.hget(keys.states(view.run), node)
+    state, now, *_, owner = record.decode().split("|") if record else ("", "", "")
+    return _outcome(engine, view, node, token, owner) if (state, now) == ("external", token) else None
 
 
 def _outcome(engine: Engine, view: View, node: str, token: str, place: str) -> Document | None:

@@ -6,6 +6,7 @@ published is left in flight, where the reconciler finds it: nobody waits for a b
 """
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from celery import Celery
@@ -27,13 +28,16 @@ class Publisher:
     def __init__(self, app: Celery) -> None:
         self.app = app
 
-    def finish(self, run: str, node: str, token: str) -> bool:
-        """Says that an attempt which was launched elsewhere has ended. False: nobody was told; say it again."""
+    def finish(self, run: str, attempts: Sequence[tuple[str, str]]) -> bool:
+        """Says that these attempts (node, token), launched elsewhere, have ended. False: nobody was told; say it again.
+
+        At most `BATCH_STEPS` of them, as in any message.
+        """
         try:
             with self.app.producer_pool.acquire(block=True) as producer:
-                _publish(producer, TASK_FINISH, [run, node, token], QUEUE_CONTROL)
+                _publish(producer, TASK_FINISH, [run, attempts], QUEUE_CONTROL)
         except (KombuError, OperationalError, OSError) as error:
-            log.warning("run %s: the end of %s is told later: %s", run, node, error)
+            log.warning("run %s: %d ends are told later: %s", run, len(attempts), error)
             return False
         return True
 

@@ -22,6 +22,7 @@ from workers.engine.completing import flight_owner, wake
 from workers.engine.core import Engine, Kept
 from workers.engine.documents import step_document
 from workers.engine.external import Launched, hand_over
+from workers.engine.pace import LAUNCHED_MS
 from workers.engine.settling import Ended, Finding
 from workers.engine.views import View
 from workers.executors.base import Later
@@ -192,7 +193,7 @@ class Runner:
         if result is None and node not in batch.stopped:
             self._launched(batch, document)
         self._keep(batch, node, token, result, finding)
-        engine.pace.learn(view, node, (monotonic() - begun) * 1000)
+        engine.pace.learn(view, node, LAUNCHED_MS if result is None else (monotonic() - begun) * 1000)
 
     def _launched(self, batch: Batch, document: dict[str, Any]) -> None:
         """The work goes on without this worker; what must not go on after all is ended."""

@@ -59,7 +59,7 @@ def containers_of(document: Document, config: Config, store: Store) -> list[Cont
         raise ConfigError("set CELESTA_STEP_API_URL to the address at which the containers of steps reach the API")
     data = json.dumps(document, separators=(",", ":")).encode()
     main = _main(document, config, store)
-    store.put(f"{_prefix(document)}{DOCUMENT}", data)
+    store.put(f"{_prefix(document)}{DOCUMENT}", data, flush=False)  # a power cut takes the container along
     access = _access(config, grant(secret_key(config), document, data, config.step_token_seconds))
     if document["kind"] == "container":
         io_command = [*_MODULE, "celesta.runtime.exchange", "take"]

@@ -1,12 +1,14 @@
 """Pods that ended: each is concluded, told to the engine, told again until that took note, and removed after a while.
 
-A few threads do this, so that one slow store or log keeps nobody else waiting. Redis says whether an attempt is still
-waited for, so that a new watcher tells nothing that was told.
+What ends within a moment is told together, with one question and one message for each run. What takes longer, a log to
+keep or a cause to find, is done by a few threads, so that it keeps nobody else waiting. Redis says whether an attempt
+is still waited for, so that a new watcher tells nothing that was told.
 """
 
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import monotonic
@@ -17,18 +19,21 @@ from redis.exceptions import RedisError
 from celesta.errors import CelestaError
 from workers.engine import Engine
 from workers.engine.external import Launched, vouch
+from workers.engine.pace import BATCH_STEPS
 from workers.executors.kubernetes.cluster import Cluster
-from workers.executors.kubernetes.endings import conclude, keep_log
+from workers.executors.kubernetes.endings import conclude, keep_log, speaks_for_itself
 from workers.executors.kubernetes.labels import PLACE, Attempt
 
 log = logging.getLogger(__name__)
 
 Document = dict[str, Any]
-Finish = Callable[[str, str, str], bool]
-"""Sends the message that an attempt has ended: run, node, token."""
+Finish = Callable[[str, Sequence[tuple[str, str]]], bool]
+"""Sends the message that attempts have ended: run, (node, token) each."""
 
 THREADS = 8
 TELL_AGAIN_SECONDS = 10.0
+GATHER_SECONDS = 0.03
+"""After an end was told, those that come sooner than this are told together. One that comes alone waits for nothing."""
 
 
 @dataclass
@@ -40,9 +45,20 @@ class End:
     gone: bool = False
     error: Document | None = None
     at: float = field(default_factory=monotonic)
-    tried_at: float = -TELL_AGAIN_SECONDS
+    tried_at: float = field(default_factory=monotonic)
+    again: bool = False
+    """It was told before, and nobody took note."""
     settled: bool = False
     """Nobody waits for it any more."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.attempt.node, self.attempt.token
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether whoever is told finds the result, so that there is nothing to conclude here."""
+        return not (self.gone or self.error or self.again) and speaks_for_itself(self.pod, self.attempt)
 
 
 class Ends:
@@ -54,6 +70,9 @@ class Ends:
         self._finish = finish
         self._keep_seconds = keep_seconds
         self._known: dict[str, End] = {}
+        self._due: dict[str, list[End]] = {}
+        """What is still to be told, by run."""
+        self._telling = False
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ends")
 
@@ -81,36 +100,62 @@ class Ends:
         """Tells again what nobody has heard, and lets go of what is over. Called about every second."""
         now = monotonic()
         for uid, end in list(self._known.items()):
+            rested = now - end.tried_at >= TELL_AGAIN_SECONDS
             if end.settled and end.gone:
                 del self._known[uid]
-            elif not end.settled and now - end.tried_at >= TELL_AGAIN_SECONDS:
+            elif not end.settled and rested:
+                end.again = True
                 self._try(end)
-            elif end.settled and now - end.at >= self._keep_seconds and now - end.tried_at >= TELL_AGAIN_SECONDS:
+            elif end.settled and rested and now - end.at >= self._keep_seconds:
                 end.tried_at = now
                 self._pool.submit(self._remove, end)
 
     def _try(self, end: End) -> None:
         end.tried_at = monotonic()
-        self._pool.submit(self._tell, end)
-
-    def _tell(self, end: End) -> None:
-        attempt = end.attempt
-        try:
-            waited_for = Launched(attempt.node, attempt.token, attempt.cache_key)
-            told = vouch(self._engine, attempt.run, [waited_for], PLACE)
-            if told == ["stale"]:
-                end.settled = True
+        with self._lock:
+            self._due.setdefault(end.attempt.run, []).append(end)
+            if self._telling:
                 return
-            store = self._engine.store
-            if told == ["cancelled"]:
-                if not end.gone:
-                    keep_log(self._cluster, store, end.pod, attempt)
-            else:
+            self._telling = True
+        self._pool.submit(self._tell_due)
+
+    def _tell_due(self) -> None:
+        while True:
+            with self._lock:
+                due, self._due = self._due, {}
+                self._telling = bool(due)
+            if not due:
+                return
+            for run, ends in due.items():
+                for start in range(0, len(ends), BATCH_STEPS):
+                    self._tell(run, ends[start : start + BATCH_STEPS])
+            time.sleep(GATHER_SECONDS)
+
+    def _tell(self, run: str, ends: list[End]) -> None:
+        """Asks which of these ends are waited for, and tells them or has them concluded."""
+        try:
+            waited_for = [Launched(*end.key, end.attempt.cache_key) for end in ends]
+            answers = vouch(self._engine, run, waited_for, PLACE) or ["unknown"] * len(ends)
+            plain = [end for end, answer in zip(ends, answers, strict=True) if answer == "ok" and end.is_plain]
+            if plain:
+                self._finish(run, [end.key for end in plain])
+            for end, answer in zip(ends, answers, strict=True):
+                if end not in plain:
+                    self._pool.submit(self._conclude, end, answer)
+        except Exception:  # Nothing may end this thread: it is the only one that tells.
+            log.exception("run %s: %d ends are told later", run, len(ends))
+
+    def _conclude(self, end: End, answer: str) -> None:
+        attempt, store = end.attempt, self._engine.store
+        try:
+            if answer == "cancelled" and not end.gone:
+                keep_log(self._cluster, store, end.pod, attempt)
+            elif answer in ("ok", "unknown"):
                 conclude(self._cluster, store, end.pod, attempt, deleted=end.gone, error=end.error)
-            if told:
-                self._finish(attempt.run, attempt.node, attempt.token)
+            if answer in ("ok", "cancelled"):
+                self._finish(attempt.run, [end.key])
             else:
-                end.settled = True  # the run is over and forgotten, or finds the result when it is rebuilt
+                end.settled = True  # superseded; or the run is over, or finds the result when it is rebuilt
         except (CelestaError, RedisError, OSError, ValueError) as error:
             log.warning("run %s: the end of step %s is told later: %s", attempt.run, attempt.path, error)
 

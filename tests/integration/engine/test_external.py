@@ -1,14 +1,15 @@
 """Work that ends elsewhere: who keeps its lease, who says when it ended, and what becomes of it when nobody speaks."""
 
 import json
+import time
 from typing import Any
 
 import pytest
 
-from celesta.errors import CelestaError
+from celesta.errors import CelestaError, StoreError
 from celesta.store.base import step_prefix
 from tests.integration.engine.harness import Planned, World, step, value
-from workers.engine import Ended, complete, control, keys, overdue
+from workers.engine import Ended, complete, control, external, keys, overdue
 from workers.engine.external import Launched, ended_elsewhere, vouch
 from workers.engine.leases import Leases
 from workers.engine.starting import rebuild
@@ -78,10 +79,9 @@ def test_a_launched_step_belongs_to_its_executor_and_no_worker_waits(world: Worl
 
 def test_its_end_completes_it_and_is_cached(world: World, elsewhere: Elsewhere) -> None:
     _result(world)
-    ended = ended_elsewhere(world.engine, "r1", "0", "1.1")
-    assert ended is not None
-    assert complete(world.engine, "r1", [ended]) == ["ok"]
-    assert complete(world.engine, "r1", [ended]) == ["done"]
+    ended = ended_elsewhere(world.engine, "r1", [("0", "1.1")])
+    assert complete(world.engine, "r1", ended) == ["ok"]
+    assert complete(world.engine, "r1", ended) == ["done"]
     assert world.states() == {"0": "succeeded"}
     assert world.client.hlen(keys.cache("p")) == 1
     assert list(world.client.keys("celesta:flight:*")) == []
@@ -90,7 +90,7 @@ def test_its_end_completes_it_and_is_cached(world: World, elsewhere: Elsewhere) 
 def test_an_end_that_comes_before_the_launch_was_told_counts(world: World) -> None:
     def submit(document: dict[str, Any]) -> None:
         _result(world)
-        complete(world.engine, "r1", [ended for ended in [ended_elsewhere(world.engine, "r1", "0", "1.1")] if ended])
+        complete(world.engine, "r1", ended_elsewhere(world.engine, "r1", [("0", "1.1")]))
 
     world.executor.submit = submit  # type: ignore[method-assign,assignment]
     plan = Planned()
@@ -171,15 +171,39 @@ def test_cancelled_work_is_told_so_and_its_end_is_no_failure(world: World, elsew
     control(world.engine, "r1", "cancel")
     assert world.finished() is None
     assert vouch(world.engine, "r1", [Launched("0", "1.1")], PLACE) == ["cancelled"]
-    ended = ended_elsewhere(world.engine, "r1", "0", "1.1")
-    assert ended is not None
-    complete(world.engine, "r1", [ended])
+    complete(world.engine, "r1", ended_elsewhere(world.engine, "r1", [("0", "1.1")]))
     assert world.finished()["status"] == "cancelled"
     assert world.states() == {"0": "cancelled", "1": "cancelled"}
 
 
-def test_an_end_without_result_is_no_end_unless_it_was_cancelled(world: World, elsewhere: Elsewhere) -> None:
-    assert ended_elsewhere(world.engine, "r1", "0", "1.1") is None
+def test_an_end_without_result_is_asked_of_its_executor(world: World, elsewhere: Elsewhere) -> None:
+    assert ended_elsewhere(world.engine, "r1", [("0", "1.1")]) == []
+    elsewhere.answer = CelestaError("no answer")
+    assert ended_elsewhere(world.engine, "r1", [("0", "1.1")]) == []
+    elsewhere.answer = _lost()
+    assert [ended.state for ended in ended_elsewhere(world.engine, "r1", [("0", "1.1")])] == ["failed"]
+    assert elsewhere.asked == ["one#0"] * 3
+
+
+def test_an_attempt_that_is_no_longer_there_is_asked_of_nobody(world: World, elsewhere: Elsewhere) -> None:
+    assert ended_elsewhere(world.engine, "r1", [("0", "1.0"), ("1", "1.1")]) == []
+    assert elsewhere.asked == []
+
+
+def test_one_end_that_cannot_be_told_keeps_no_other(
+    world: World, elsewhere: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _result(world)
+    found = external.read
+
+    def read(store: Any, view: Any, node: str, token: str) -> Any:
+        if token == "1.0":
+            raise StoreError("no answer")
+        return found(store, view, node, token)
+
+    monkeypatch.setattr(external, "read", read)
+    ended = ended_elsewhere(world.engine, "r1", [("0", "1.0"), ("0", "1.1")])
+    assert [one.token for one in ended] == ["1.1"]
 
 
 def test_a_superseded_attempt_is_told_so(world: World, elsewhere: Elsewhere) -> None:
@@ -197,9 +221,7 @@ def test_a_rebuilt_run_takes_back_what_its_executor_still_knows(world: World, el
     assert vouch(world.engine, "r1", [Launched("0", "1.1")], PLACE) == ["ok"]
     assert _record(world)[:2] == ["external", "1.1"]
     _result(world)
-    ended = ended_elsewhere(world.engine, "r1", "0", "1.1")
-    assert ended is not None
-    assert complete(world.engine, "r1", [ended]) == ["ok"]
+    assert complete(world.engine, "r1", ended_elsewhere(world.engine, "r1", [("0", "1.1")])) == ["ok"]
 
 
 def test_the_script_applied_twice_equals_once(world: World, elsewhere: Elsewhere) -> None:
@@ -208,3 +230,15 @@ def test_the_script_applied_twice_equals_once(world: World, elsewhere: Elsewhere
     assert world.dump() == before
     assert vouch(world.engine, "unknown", [Launched("0", "1.1")], PLACE) == []
     assert world.dump() == before
+
+
+def test_steps_that_are_launched_go_several_to_a_message_once_they_are_known_as_such(world: World) -> None:
+    world.executor.submit = lambda document: time.sleep(0.06)  # type: ignore[method-assign]  # long, were it run here
+    plan = Planned()
+    for _ in range(100):
+        plan.add("one")
+    world.start("r1", world.plan(plan))
+    assert {len(steps) for _, steps in world.queue} == {1}
+    world.work()
+    world.work()
+    assert max(len(steps) for _, steps in world.queue) > 5

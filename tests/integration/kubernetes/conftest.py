@@ -1,7 +1,7 @@
 """An engine whose steps are pods of a test's cluster, a worker that launches them, and a watcher that follows them."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from workers.engine.external import ended_elsewhere
 from workers.executors.chosen import ChosenExecutor
 from workers.executors.kubernetes.cluster import Cluster
 from workers.executors.kubernetes.executor import KubernetesExecutor
+from workers.executors.kubernetes.labels import pod_name
 from workers.watcher import Watcher
 
 PREFIX = step_prefix("r1", "one#0", "1.1")
@@ -47,12 +48,10 @@ class Pods:
         config = replace(self.config.cluster, **changed)
         return Watcher(self.world.engine, config, Cluster(config), self.finish, lambda: (["p"], self.unfinished))
 
-    def finish(self, run: str, node: str, token: str) -> bool:
+    def finish(self, run: str, attempts: Sequence[tuple[str, str]]) -> bool:
         """What the `finish` message does, without its queue."""
-        self.told.append((run, node, token))
-        ended = ended_elsewhere(self.world.engine, run, node, token)
-        if ended is not None:
-            complete(self.world.engine, run, [ended])
+        self.told += [(run, *attempt) for attempt in attempts]
+        complete(self.world.engine, run, ended_elsewhere(self.world.engine, run, attempts))
         return True
 
     def launch(self, *, kind: str = "python", retries: int = 0, **more: Any) -> str:
@@ -67,15 +66,26 @@ class Pods:
         names = self.cluster.names()
         return names[0] if names else ""
 
-    def write_result(self, name: str = "result.json") -> None:
-        """What the runtime in the pod of the first attempt does before it ends."""
-        document = json.loads(self.world.store.get(f"{PREFIX}step.json") or b"{}")
+    def launch_many(self, steps: int) -> list[str]:
+        """Starts a run of so many steps that need nothing, and launches them; their pods in the order of the steps."""
+        planned = Planned()
+        for _ in range(steps):
+            planned.add("one")
+        self.world.start("r1", self.world.plan(planned))
+        self.world.drain()
+        return [pod_name("r1", str(number), "1.1") for number in range(steps)]
+
+    def write_result(self, step: int = 0, name: str = "result.json") -> None:
+        """What the runtime in the pod of a step's first attempt does before it ends."""
+        path = f"one#{step}"
+        prefix = step_prefix("r1", path, "1.1")
+        document = json.loads(self.world.store.get(f"{prefix}step.json") or b"{}")
         result = {
-            "result_document": 1, "run": "r1", "path": "one#0", "node": "0", "token": "1.1", "status": "succeeded",
+            "result_document": 1, "run": "r1", "path": path, "node": str(step), "token": "1.1", "status": "succeeded",
             "outputs": {"result": value(21)["value"]}, "input_digests": {}, "error": None, "metrics": [],
             "report": False, "log_bytes": 0, "timings": {"started_ms": 1, "finished_ms": 2}, "worker": document["run"],
         }  # fmt: skip
-        self.world.store.create(f"{PREFIX}{name}", json.dumps(result).encode())
+        self.world.store.create(f"{prefix}{name}", json.dumps(result).encode())
 
     def state(self, node: str = "0") -> str:
         return (self.world.client.hget(keys.states("r1"), node) or b"").decode().split("|")[0]

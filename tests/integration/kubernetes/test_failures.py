@@ -61,7 +61,7 @@ def test_a_result_that_was_written_counts_whatever_the_pod_says(pods: Pods) -> N
 def test_a_container_task_that_ended_well_has_what_its_sidecar_stored(pods: Pods) -> None:
     name = pods.launch(kind="container", image="busybox")
     pods.watcher.tick()
-    pods.write_result("outputs.json")
+    pods.write_result(name="outputs.json")
     pods.cluster.log(name, b"hello\n")
     pods.cluster.end(name)
     wait_until(lambda: pods.state() == "succeeded")
@@ -71,7 +71,7 @@ def test_a_container_task_that_ended_well_has_what_its_sidecar_stored(pods: Pods
 def test_a_container_task_that_failed_has_not_whatever_its_sidecar_stored(pods: Pods) -> None:
     name = pods.launch(kind="container", image="busybox", retries=0)
     pods.watcher.tick()
-    pods.write_result("outputs.json")
+    pods.write_result(name="outputs.json")
     pods.cluster.end(name, 1)
     wait_until(lambda: pods.state() == "failed")
     assert pods.error()["type"] == "ProcessExited"

@@ -33,6 +33,21 @@ def test_an_end_is_told_once(pods: Pods) -> None:
     assert pods.told == [("r1", "0", "1.1")]
 
 
+def test_ends_that_come_together_are_told_together(pods: Pods, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.watcher.ends.GATHER_SECONDS", 1.0)
+    messages = []
+    pods.watcher._finish = lambda run, attempts: bool(messages.append(list(attempts))) or pods.finish(run, attempts)
+    pods.watcher.stand_down()
+    names = pods.launch_many(12)
+    for number, name in enumerate(names):
+        pods.write_result(number)
+        pods.cluster.end(name)
+    pods.watcher.tick()
+    wait_until(lambda: len(pods.told) == 12)
+    assert len(messages) <= 2
+    assert {pods.state(str(number)) for number in range(12)} == {"succeeded"}
+
+
 def test_what_ended_while_no_watcher_lived_is_told_by_the_next(pods: Pods) -> None:
     name = pods.launch()
     pods.write_result()

@@ -33,6 +33,11 @@ def has_ended(pod: Mapping[str, Any]) -> bool:
     return (pod.get("status") or {}).get("phase") in ENDED
 
 
+def speaks_for_itself(pod: Mapping[str, Any], attempt: Attempt) -> bool:
+    """Whether the attempt's program ended well, and so has left its result itself before it did."""
+    return attempt.kind != "container" and (pod.get("status") or {}).get("phase") == "Succeeded"
+
+
 def conclude(
     cluster: Cluster,
     store: Store,

@@ -73,11 +73,13 @@ class Series(Schema):
     run_id = fields.String()
     path = fields.String()
     points = fields.List(fields.Raw(), metadata={"description": "[step, value] in the order of logging"})
+    points_left_out = fields.Integer(metadata={"description": "of a long series, evenly"})
 
 
 class AllSeries(Schema):
     metric = fields.String()
     series = fields.List(fields.Nested(Series))
+    series_left_out = fields.Integer(metadata={"description": "there are so many more, or even more"})
 
 
 class NewReproduction(Schema):
@@ -128,8 +130,7 @@ def compare(given: Json, project: Project) -> Response:
 def series(given: Json, project: Project) -> Response:
     """One metric over its steps, for every step of these runs that logged it"""
     runs = run_compare.find(db.session, project, given["run"])
-    found = run_compare.series(db.session, runs, given["metric"])
-    return answer_with({"metric": given["metric"], "series": found})
+    return answer_with({"metric": given["metric"]} | run_compare.series(db.session, runs, given["metric"]))
 
 
 @routes.route(

@@ -33,18 +33,18 @@ def usable(project: Project) -> Any:
 def nearest(session: Session, project: Project, step: Step, mine: Document, before: datetime) -> CacheEntry | None:
     """Of the task's entries before a moment the one with the fewest components that differ; of several, the newest."""
     query = (
-        select(CacheEntry)
-        .where(CacheEntry.task == step.task, CacheEntry.created_at < before)
+        select(CacheEntry.project_id, CacheEntry.key, CacheEntry.created_at, CacheEntry.components)
+        .where(CacheEntry.task == step.task, CacheEntry.created_at < before, CacheEntry.components.is_not(None))
         .where((CacheEntry.run_id != step.run_id) | (CacheEntry.node != step.node))
         .order_by(CacheEntry.created_at.desc())
         .limit(LOOKED_AT)
     )
     # Asked one by one, each is the end of an index; asked with "or", all entries of the task would be sorted.
     sides = (CacheEntry.project_id == project.id, CacheEntry.scope == "organisation")
-    found = {(entry.project_id, entry.key): entry for side in sides for entry in session.scalars(query.where(side))}
-    newest = sorted(found.values(), key=lambda entry: entry.created_at, reverse=True)[:LOOKED_AT]
-    known = [entry for entry in newest if entry.components]
-    return min(known, key=lambda entry: len(list(_parts(entry.components or {}, mine))), default=None)
+    found = {row[:2]: row for side in sides for row in session.execute(query.where(side)).all()}
+    newest = sorted(found.values(), key=lambda row: row.created_at, reverse=True)[:LOOKED_AT]
+    best = min(newest, key=lambda row: sum(1 for _ in _parts(row.components, mine)), default=None)
+    return session.get(CacheEntry, (best.project_id, best.key)) if best else None
 
 
 def told(
@@ -87,6 +87,7 @@ class _Sides:
         self._session, self._store = session, store
         self._right: tuple[Run, Step] = run, step
         self._left = _made_by(session, entry) if entry else None
+        self._inputs: dict[tuple[Run, Step], StepInputs] = {}
 
     def told(self, component: str, name: str | None, a: Any, b: Any) -> Document:
         change: Document = {"component": component, "name": name, "from": a, "to": b}
@@ -122,8 +123,9 @@ class _Sides:
         kind, digest = value
         shown: Document = {}
         if side is not None:
-            run, step = side
-            shown = StepInputs(self._session, run, self._plan(run), [step], self._store).of(step).get(str(name), {})
+            if side not in self._inputs:
+                self._inputs[side] = StepInputs(self._session, side[0], self._plan(side[0]), [side[1]], self._store)
+            shown = self._inputs[side].of(side[1]).get(str(name), {})
         return {"type": kind, "digest": digest, "preview": shown.get("preview")}
 
     def _plan(self, run: Run) -> Plan:

@@ -108,7 +108,7 @@ def _measured(session: Any, store: Store, run: Run, artifact: Artifact) -> dict[
     """What the step that made it and the steps after that logged last, as `path.name`."""
     flow = flow_of(load_plan(store, run.version.plan_blob))
     paths = {artifact.path, *_after(flow, artifact)}
-    values = metric_query.last_values(metric_query.of_run(session, run))
+    values = metric_query.last_values(session, run)
     return {
         f"{path}.{name}": value
         for path, metrics in values.items()

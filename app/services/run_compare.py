@@ -17,6 +17,7 @@ from celesta.errors import InputError, Problem
 
 MOST_RUNS = 50
 MOST_COLUMNS = 200
+MOST_SERIES = 200
 SIDES = ("inputs", "metrics", "outputs")
 Document = dict[str, Any]
 
@@ -41,30 +42,37 @@ def compare(session: Session, runs: list[Run], sort: str = "", descending: bool 
     return {"columns": columns, "runs": rows}
 
 
-def series(session: Session, runs: list[Run], metric: str) -> list[Document]:
+def series(session: Session, runs: list[Run], metric: str) -> Document:
     """The values of one metric over its steps: a series for each step of each run that logged it by steps.
 
     `metric` is the name of a metric, or `path.name` for that of one step.
     """
-    found = all_series(session, runs)
-    return [one for name, members in found.items() for one in members if metric in (name, f"{one['path']}.{name}")]
+    parts = metric.split(".")
+    names = tuple(".".join(parts[start:]) for start in range(len(parts)))
+    found = all_series(session, runs, names)
+    fit = [one for name, members in found.items() for one in members if metric in (name, f"{one['path']}.{name}")]
+    return {"series": fit[:MOST_SERIES], "series_left_out": len(fit[MOST_SERIES:])}
 
 
-def all_series(session: Session, runs: list[Run]) -> dict[str, list[Document]]:
-    """The series of every metric that was logged by steps, by its name."""
+def all_series(session: Session, runs: list[Run], names: tuple[str, ...] = ()) -> dict[str, list[Document]]:
+    """The series of every metric that was logged by steps, or of these, by name. Of a long one as much as can be seen;
+    when there are too many, those of the first runs."""
     found: dict[str, list[Document]] = {}
+    count = 0
     for run in runs:
-        points: dict[tuple[str, str], list[tuple[int, float | None]]] = {}
-        for point in metric_query.of_run(session, run):
-            if point.step is not None:
-                points.setdefault((point.name, point.path), []).append((point.step, point.value))
-        for (name, path), measured in points.items():
-            found.setdefault(name, []).append({"run_id": run.id, "path": path, "points": measured})
+        for (name, path), points in metric_query.series(session, run, names).items():
+            told = [(point.step, point.value) for point in points]
+            left_out = points[0].of - len(points)
+            one = {"run_id": run.id, "path": path, "points": told, "points_left_out": left_out}
+            found.setdefault(name, []).append(one)
+            count += 1
+        if count > MOST_SERIES:
+            break
     return found
 
 
 def _row(session: Session, run: Run) -> Document:
-    measured = metric_query.last_values(metric_query.of_run(session, run))
+    measured = metric_query.last_values(session, run)
     return {
         "run_id": run.id,
         "workflow": run.workflow_name,

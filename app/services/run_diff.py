@@ -5,7 +5,7 @@ workflows, can be compared as far as they have anything in common. Called by `ap
 """
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from app.compiler.plan import Plan
@@ -13,7 +13,7 @@ from app.models import Run
 from app.services import metric_query, step_outcomes
 from app.services.moments import iso, seconds_between
 from app.services.session import Session
-from app.services.step_outcomes import Outcome, Refs, changed_outputs, inputs_of, refs_of
+from app.services.step_outcomes import NOTHING, Outcome, Refs, changed_outputs, inputs_of, refs_of
 from app.services.workflow_query import load_plan
 from celesta.codecs import difference, preview
 from celesta.store import Store
@@ -119,9 +119,7 @@ class _Steps:
     def __init__(self, session: Session, before: Run, after: Run, plans: list[Plan], store: Store) -> None:
         self._before, self._after = (step_outcomes.of_run(session, run) for run in (before, after))
         self._session, self._plans, self._store = session, plans, store
-        self._metrics: list[Metrics] = [
-            metric_query.last_values(metric_query.of_run(session, run)) for run in (before, after)
-        ]
+        self._metrics: list[Metrics] = [metric_query.last_values(session, run) for run in (before, after)]
         both = {**self._after, **self._before}
         self.paths = [outcome.path for outcome in step_outcomes.in_order(plans[0], both.values())]
         self.changed = [path for path in self.paths if self._differ(path)]
@@ -165,29 +163,32 @@ class _Steps:
         return {
             "path": path,
             "change": "same" if not changed else "different" if one and other else _only(one),
-            "states": [step.state if step else None for step in pair],
-            "cached": [step.source is not None if step else None for step in pair],
-            "duration_seconds": [step.duration_seconds if step else None for step in pair],
-            "outputs": list(self._outputs(one, other)),
-            "metrics": list(self._metrics_of(path)),
+            "states": [step and step.state for step in pair],
+            "cached": [step and step.hit for step in pair],
+            "duration_seconds": [step and step.duration_seconds for step in pair],
+            "outputs": self._outputs(one, other),
+            "metrics": self._metrics_of(path),
         }
 
-    def _outputs(self, one: Outcome | None, other: Outcome | None) -> Iterator[Document]:
-        mine, theirs = (step.outputs if step else {} for step in (one, other))
-        for name in {**mine, **theirs}:
-            values = mine.get(name), theirs.get(name)
-            how = self._how(one, other, name) if one and other and values[0] != values[1] else ""
-            yield {"name": name, "digests": [value and value[1] for value in values], "how": how}
+    def _outputs(self, one: Outcome | None, other: Outcome | None) -> list[Document]:
+        mine, theirs = (step.outputs if step else NOTHING for step in (one, other))
+        return [
+            {
+                "name": name,
+                "digests": [value and value[1] for value in (mine.get(name), theirs.get(name))],
+                "how": self._how(one, other, name) if one and other and mine.get(name) != theirs.get(name) else "",
+            }
+            for name in _names(mine, theirs)
+        ]
 
     def _how(self, one: Outcome, other: Outcome, name: str) -> str:
         refs: list[Refs] = self._refs
         mine, theirs = refs[0].get((one.node, name)), refs[1].get((other.node, name))
         return difference(mine, theirs, self._store) if mine and theirs else ""
 
-    def _metrics_of(self, path: str) -> Iterator[Document]:
-        mine, theirs = (metrics.get(path, {}) for metrics in self._metrics)
-        for name in {**mine, **theirs}:
-            yield {"name": name, "values": [mine.get(name), theirs.get(name)]}
+    def _metrics_of(self, path: str) -> list[Document]:
+        mine, theirs = (metrics.get(path, NOTHING) for metrics in self._metrics)
+        return [{"name": name, "values": [mine.get(name), theirs.get(name)]} for name in _names(mine, theirs)]
 
     def first_divergence(self) -> Document | None:
         """The first step that differs although all that it depends on came first, and why it may."""
@@ -212,6 +213,11 @@ class _Steps:
         if not (one.made and other.made):
             reasons.append(f"it {one.state} in the first run and {other.state} in the second".replace("_", " "))
         return "; ".join(reasons)
+
+
+def _names(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> Iterable[str]:
+    """The names of both, in the order of the first."""
+    return mine if mine.keys() == theirs.keys() else {**mine, **theirs}
 
 
 def _only(first: Outcome | None) -> str:

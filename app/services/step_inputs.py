@@ -7,7 +7,7 @@ plan, an input of the run, an artifact of the project, or the element of a list 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from app.compiler.plan import Plan
 from app.models import INSIDE, Artifact, Run, Step
@@ -66,8 +66,9 @@ class StepInputs:
 def _artifacts(session: Session, run: Run, digests: set[str]) -> dict[str, tuple[int, Document]]:
     if not digests:
         return {}
-    query = select(Artifact.digest, Artifact.id, Artifact.ref).order_by(Artifact.id.desc())
-    query = query.where(Artifact.project_id == run.project_id, Artifact.digest.in_(digests))
+    wanted = Artifact.project_id == run.project_id, Artifact.digest.in_(digests)
+    first = select(func.min(Artifact.id)).where(*wanted).group_by(Artifact.digest)  # a cached value is in every run
+    query = select(Artifact.digest, Artifact.id, Artifact.ref).where(Artifact.id.in_(first))
     return {digest: (artifact_id, ref) for digest, artifact_id, ref in session.execute(query)}
 
 

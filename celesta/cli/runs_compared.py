@@ -132,7 +132,7 @@ def compare(
     with Client.from_env(project) as client:
         if series:
             found = client.series(runs, series)
-            return print_json({"metric": series, "series": found}) if as_json else _put_series(found, series, as_csv)
+            return print_json(found) if as_json else _put_series(found, as_csv)
         document = client.compare(runs, sort, descending)
     if as_json:
         return print_json(document)
@@ -179,11 +179,20 @@ def _put_csv(titles: Iterable[object], rows: Iterable[Iterable[object]]) -> None
     put(text.getvalue().rstrip("\n"))
 
 
-def _put_series(found: list[Document], metric: str, as_csv: bool) -> None:
-    rows = [(one["run_id"], one["path"], step, value) for one in found for step, value in one["points"]]
+def _put_series(found: Document, as_csv: bool) -> None:
+    metric = found["metric"]
+    rows = [(one["run_id"], one["path"], step, value) for one in found["series"] for step, value in one["points"]]
     if as_csv:
-        return _put_csv(("run", "path", "step", metric), rows)
-    table(["run", "step of the run", "step", metric], rows, empty=f"No step logged {metric} with a step of its own.")
+        _put_csv(("run", "path", "step", metric), rows)
+    else:
+        table(
+            ["run", "step of the run", "step", metric], rows, empty=f"No step logged {metric} with a step of its own."
+        )
+    thinned = sum(one["points_left_out"] > 0 for one in found["series"])
+    if thinned:
+        say(f"\n{thinned} series are long: of these every second point or less is shown.")
+    if found["series_left_out"]:
+        say(f"\nAt least {found['series_left_out']} more series are not shown; compare fewer runs, or name one step.")
 
 
 def _cell(value: object) -> str:

@@ -44,8 +44,8 @@ class Results(Caller):
     def compare(self, run_ids: Iterable[str], sort: str | None = None, descending: bool = False) -> Document:
         return self._get("comparison", run=list(run_ids), sort=sort, descending=descending)
 
-    def series(self, run_ids: Iterable[str], metric: str) -> list[Document]:
-        return list(self._get("comparison", "series", run=list(run_ids), metric=metric)["series"])
+    def series(self, run_ids: Iterable[str], metric: str) -> Document:
+        return self._get("comparison", "series", run=list(run_ids), metric=metric)
 
     def reproduce(self, run_id: str, idempotency_key: str | None = None) -> Document:
         """Start the same version with the same inputs again, without the cache; the document of the new run."""

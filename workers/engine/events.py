@@ -13,7 +13,8 @@ _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 TRACEBACK_CHARACTERS = 4_000
 MESSAGE_CHARACTERS = 2_000
-METRICS = 50
+METRICS = 200
+"""Measurements of a step that go through Redis into the record; the result document in the store has them all."""
 
 
 def outcome_of(result: dict[str, Any]) -> dict[str, Any]:
@@ -24,7 +25,19 @@ def outcome_of(result: dict[str, Any]) -> dict[str, Any]:
             "message": str(error.get("message") or "")[:MESSAGE_CHARACTERS],
             "traceback": str(error.get("traceback") or "")[-TRACEBACK_CHARACTERS:],
         }
-    return result | {"error": error, "metrics": (result.get("metrics") or [])[:METRICS]}
+    return result | {"error": error, "metrics": _thinned(result.get("metrics") or [])}
+
+
+def _thinned(metrics: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of a long training every so many values of each name, and always the last, by which it is judged."""
+    if len(metrics) <= METRICS:
+        return metrics
+    places: dict[str, list[int]] = {}
+    for place, metric in enumerate(metrics):
+        places.setdefault(metric["name"], []).append(place)
+    most = max(1, METRICS // len(places) - 1)
+    kept = {place for own in places.values() for place in [*own[:: -(-len(own) // most)], own[-1]]}
+    return [metrics[place] for place in sorted(kept)][-METRICS:]
 
 
 def run_started(run: str, project: str, known: int) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from app.services import metric_query, run_compare
 from tests.fixtures.playground import Playground
 from tests.unit.app.specs import INT, diamond, spec, step, task, value
 
@@ -141,9 +142,22 @@ def test_a_cache_hit_is_compared_by_the_metrics_of_the_step_that_answered(flow: 
     assert table["runs"][0]["metrics"] == {"a.loss": 2.0}
     series = flow.get(f"comparison/series?run={hit}&run={first}&metric=a.loss")["series"]
     assert series == [
-        {"run_id": hit, "path": "a", "points": [[0, 3.0], [1, 2.0]]},
-        {"run_id": first, "path": "a", "points": [[0, 3.0], [1, 2.0]]},
+        {"run_id": hit, "path": "a", "points": [[0, 3.0], [1, 2.0]], "points_left_out": 0},
+        {"run_id": first, "path": "a", "points": [[0, 3.0], [1, 2.0]], "points_left_out": 0},
     ]
+
+
+def test_of_a_long_series_as_much_is_told_as_can_be_seen_with_its_end(
+    flow: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metric_query, "MOST_POINTS", 5)
+    run = act(flow, flow.launch(inputs={"n": 1}), more=metrics(*(("loss", at, float(at)) for at in range(12))))
+    answer = flow.get(f"comparison/series?run={run}&metric=b.loss")
+    points = [[0, 0.0], [3, 3.0], [6, 6.0], [9, 9.0], [11, 11.0]]
+    assert answer["series"] == [{"run_id": run, "path": "b", "points": points, "points_left_out": 7}]
+    monkeypatch.setattr(run_compare, "MOST_SERIES", 3)
+    answer = flow.get(f"comparison/series?run={run}&metric=loss")
+    assert (len(answer["series"]), answer["series_left_out"]) == (3, 1)
 
 
 def reproduce(flow: Playground, run: str) -> str:

@@ -15,6 +15,7 @@ from workers.engine.views import View
 Call = tuple[str, dict[str, Any]]
 PACE = {"low": 16, "window": 32, "lease": 10_000, "grace": 5_000}
 OUTCOME = {"status": "succeeded", "outputs": {"result": value(1)["value"]}, "error": None, "metrics": []}
+GOING_ON = {"attempt": 1, "owner": "here:1", "e": '{"kind":"c"'}
 ERROR = settling.error_of("no", "ValueError", "user")
 
 
@@ -38,6 +39,7 @@ CASES: dict[str, Callable[[View], Call]] = {
         {"steps": [["0", "1.1"]], "owner": "here:1", "delay_ms": 60_000, **PACE},
     ),
     "complete": lambda v: _advance([_ended(v, "0", OUTCOME)]),
+    "complete, and go on": lambda v: _advance([_ended(v, "0", OUTCOME)], claim={**GOING_ON, "n": "3"}),
     "fail": lambda v: _advance([_ended(v, "0", settling.failure(ERROR))]),
     "fail, to be tried again": lambda v: _advance([_ended(v, "4", settling.failure(ERROR))]),
     "cancel a step": lambda v: _advance([settling.in_place(v, "1", "cancelled")]),
@@ -115,6 +117,15 @@ def test_another_epoch_is_not_written(world: World, view: View, case: str) -> No
     assert world.dump() == before
 
 
+def test_who_goes_on_claims_the_step_and_no_other(world: World, view: View) -> None:
+    reply = _call(world, _advance([_ended(view, "0", OUTCOME)], claim={**GOING_ON, "n": "3"}))
+    assert (reply["claimed"], reply["send"]) == ("1.1", {})
+    assert world.client.hget(keys.states("r1"), "3").decode().startswith("running|1.1|")
+    assert world.client.hget(keys.meta("r1"), "sent") == b"1", "the other one that waits in the queue"
+    reply = _call(world, _advance([_ended(view, "4", OUTCOME)], claim={**GOING_ON, "n": "1"}))
+    assert "claimed" not in reply, "it was sent to somebody else"
+
+
 def test_a_run_is_loaded_once(world: World, view: View) -> None:
     before = world.dump()
     facts = {"project": "q", "plan": "x", "inputs": "{}", "options": "{}", "started": '{"kind":"s"', "control": "run"}
@@ -130,6 +141,8 @@ def test_bad_arguments_are_refused_before_anything_is_written(world: World, view
         _call(world, _advance([good, {**good, "n": 4}]))
     with pytest.raises(ValueError, match="refused its arguments"):
         _call(world, _advance([good, {**good, "s": "finished"}]))
+    with pytest.raises(ValueError, match="refused its arguments"):
+        _call(world, _advance([good], claim={**GOING_ON, "n": 3}))
     with pytest.raises(ValueError, match="refused its arguments"):
         _call(world, ("claim", {"steps": [{"n": "1", "attempt": "1", "e": "{"}], "parents": [], **PACE}))
     assert world.dump() == before

@@ -1,37 +1,54 @@
-"""Checks a result document that a container sent: the engine and the recorder take what it says for granted.
+"""Checks a result document: the engine and the recorder take what it says for granted, and any step may forge its own.
 
-Called by `app.api.step`, and by executors for the claim of a container's outputs. Only the form is checked here: which
-values an attempt made is for the attempt to say.
+Called by the engine for each result that it is given or finds in the store, by executors before they make one durable,
+and by `app.api.step`. Only the form is checked here: which values an attempt made is for the attempt to say.
 """
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from celesta.errors import InputError, Problem
-from celesta.spec.shapes import ref_problems
+from celesta.spec.shapes import is_size, ref_problems
 from celesta.store.base import is_digest
 
 Document = dict[str, Any]
+_encode = json.JSONEncoder(allow_nan=False, check_circular=False).encode
+"""Refuses NaN and infinity, which Python's own parser takes and no other does."""
 KINDS = ("user", "system", "timeout", "out_of_memory")
 TEXTS = ("type", "message", "traceback")
+LISTS = ("bases", "events")
+LAST_MS = 253_402_300_800_000
+"""The end of the year 9999: no date is later."""
 
 
 def check_result(result: Any, step: Document) -> Document:
-    """The document itself, when it can be the result of this step document. Raises `InputError`."""
+    """The document itself, when it can be the result of this step: its `run, path, node, token, kind` and `interface`.
+
+    Raises `InputError`.
+    """
     if not isinstance(result, dict):
-        raise InputError("a result document is an object")
-    outputs = {port["name"]: port["type"] for port in step["interface"]["outputs"]}
-    problems = [
-        *_head(result, step),
-        *_outputs(result, outputs),
-        *_error(result),
-        *_facts(result),
-        *_plan(result, step),
-    ]
+        raise InputError(f"step {step['path']!r} left {result!r:.80}: a result document is an object")
+    try:
+        problems = [*_problems(result, step)]
+    except RecursionError:
+        problems = [Problem("", "it is nested too deeply")]
     if problems:
         raise InputError(f"the result of step {step['path']!r} cannot be taken", problems)
     return result
+
+
+def _problems(result: Document, step: Document) -> Iterator[Problem]:
+    yield from _head(result, step)
+    yield from _outputs(result, {port["name"]: port["type"] for port in step["interface"]["outputs"]})
+    yield from _error(result)
+    yield from _facts(result)
+    yield from _plan(result, step)
+    try:
+        _encode(result)
+    except ValueError as error:
+        yield Problem("", f"it has no JSON form: {error}")
 
 
 def _head(result: Document, step: Document) -> Iterator[Problem]:
@@ -47,7 +64,7 @@ def _outputs(result: Document, wanted: Mapping[str, Document]) -> Iterator[Probl
     given = result.get("outputs")
     if not isinstance(given, dict):
         yield Problem("outputs", "expected an object")
-    elif set(given) != (set(wanted) if result.get("status") == "succeeded" else set()):
+    elif set(given) != (set(wanted) if result.get("status") == "succeeded" and "dynamic" not in result else set()):
         yield Problem("outputs", f"expected all of {', '.join(wanted) or 'none'} on success, and none on failure")
     else:
         for name, ref in given.items():
@@ -62,6 +79,8 @@ def _error(result: Document) -> Iterator[Problem]:
         texts = isinstance(error, dict) and all(isinstance(error.get(name), str) for name in TEXTS)
         if not texts or error.get("kind") not in KINDS:
             yield Problem("error", f"expected type, message and traceback as text, and a kind of {', '.join(KINDS)}")
+        elif not all(_is_texts(error.get(name, [])) for name in LISTS):
+            yield Problem("error", f"expected lists of texts as {' and '.join(LISTS)}")
 
 
 def _plan(result: Document, step: Document) -> Iterator[Problem]:
@@ -75,22 +94,26 @@ def _facts(result: Document) -> Iterator[Problem]:
         yield Problem("input_digests", "expected the digest of each input")
     if not isinstance(result.get("metrics"), list) or not all(map(_is_metric, result["metrics"])):
         yield Problem("metrics", "expected a list of name, value, step and at_ms")
-    if not isinstance(result.get("report"), bool) or not _is_count(result.get("log_bytes")):
+    if not isinstance(result.get("report"), bool) or not is_size(result.get("log_bytes")):
         yield Problem("report", "expected whether there is a report, and log_bytes")
     timings = result.get("timings")
-    if not isinstance(timings, dict) or not all(_is_count(timings.get(n)) for n in ("started_ms", "finished_ms")):
+    if not isinstance(timings, dict) or not all(_is_moment(timings.get(n)) for n in ("started_ms", "finished_ms")):
         yield Problem("timings", "expected started_ms and finished_ms")
     if not isinstance(result.get("worker"), str):
         yield Problem("worker", "expected text")
 
 
 def _is_metric(metric: Any) -> bool:
-    if not isinstance(metric, dict) or not isinstance(metric.get("name"), str) or not _is_count(metric.get("at_ms")):
+    if not isinstance(metric, dict) or not isinstance(metric.get("name"), str) or not _is_moment(metric.get("at_ms")):
         return False
     value, step = metric.get("value"), metric.get("step")
     number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return number and (step is None or (isinstance(step, int) and -(1 << 63) <= step < 1 << 63))
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
+def _is_moment(value: Any) -> bool:
+    return is_size(value) and bool(value < LAST_MS)
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)

@@ -31,11 +31,23 @@ def make_list(refs: Iterable[dict[str, Any]], store: Store | None) -> dict[str, 
 
 
 def items(ref: dict[str, Any], store: Store | None) -> list[dict[str, Any]]:
-    """The references of a list's items."""
+    """The references of a list's items. Raises `CodecError` where a step has left no such list."""
     if ref["type"] != "list":
         raise CodecError(f"a value of type {ref['type']} is not a list; only a list can be mapped over")
     if "items" in ref:
         return list(ref["items"])
     if store is None:
         raise CodecError(f"the items of a list of {ref['length']} need a store")
-    return list(json.loads(store.get_blob(ref["blob"])))
+    try:
+        found = json.loads(store.get_blob(ref["blob"]))
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list) or not all(map(_is_ref, found)):
+        raise CodecError(f"blob {ref['blob'][:12]} holds no list of references, though a step says so")
+    return found
+
+
+def _is_ref(item: Any) -> bool:
+    """As far as a list is made of it."""
+    texts = isinstance(item, dict) and isinstance(item.get("type"), str) and isinstance(item.get("digest"), str)
+    return texts and isinstance(item.get("size"), int)

@@ -9,13 +9,17 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
+from celesta.codecs.lists import items
 from celesta.codecs.reach import blobs_of, nested
+from celesta.errors import CodecError
 from celesta.store.base import Store
 
 K = TypeVar("K")
 Ref = Mapping[str, Any]
 
 ASKED_AT_ONCE = 16
+MALFORMED = (CodecError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
+"""What a listing may come to that a step wrote by itself: it answers nobody."""
 
 
 def gone(store: Store, hits: Mapping[K, Mapping[str, Ref]]) -> set[K]:
@@ -25,10 +29,13 @@ def gone(store: Store, hits: Mapping[K, Mapping[str, Ref]]) -> set[K]:
         return set()
     missing = _missing(store, {blob for blobs in named.values() for blob in blobs})
     lost = {hit for hit, blobs in named.items() if missing.intersection(blobs)}
-    listed = {hit: [*_listed(store, hits[hit].values())] for hit in hits if hit not in lost}
-    if any(listed.values()):
-        lost |= gone(store, {hit: {str(place): ref for place, ref in enumerate(refs)} for hit, refs in listed.items()})
-    return lost
+    listed = {}
+    for hit in hits.keys() - lost:
+        try:
+            listed[hit] = {str(place): ref for place, ref in enumerate(_listed(store, hits[hit].values()))}
+        except MALFORMED:
+            lost.add(hit)
+    return lost | gone(store, listed) if any(listed.values()) else lost
 
 
 def _missing(store: Store, blobs: set[str]) -> set[str]:
@@ -50,7 +57,7 @@ def _listed(store: Store, refs: Iterable[Ref]) -> Iterator[Ref]:
     """What is named in blobs of their own: of long lists, of folders, of large values with references inside."""
     for ref in refs:
         if ref["type"] == "list":
-            yield from _document(ref, store) if "blob" in ref else _listed(store, ref["items"])
+            yield from items(dict(ref), store) if "blob" in ref else _listed(store, ref["items"])
         elif ref["type"] == "directory":
             yield from ({"type": "file", "blob": file["digest"]} for file in _document(ref, store)["files"].values())
         elif "inline" in ref:

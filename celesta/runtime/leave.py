@@ -131,7 +131,7 @@ def read_result(store: Any, key: str) -> Document | None:
     data: bytes | None = store.get(key)
     try:
         found = json.loads(data) if data else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 

@@ -81,10 +81,13 @@ def _kind(value: Any) -> str:
 
 def _scalar(name: str, ref: Ref) -> Any:
     value = ref.get("inline") if ref.get("type") == "json" and "inline" in ref else ...
-    if isinstance(value, dict) and set(value) == {"f"}:
-        return float.fromhex(value["f"])
-    if isinstance(value, dict) and set(value) == {"e"}:
-        return tuple(value["e"])
+    try:
+        if isinstance(value, dict) and set(value) == {"f"}:
+            return float.fromhex(value["f"])
+        if isinstance(value, dict) and set(value) == {"e"}:
+            return tuple(value["e"])
+    except (TypeError, ValueError, OverflowError):
+        raise ConditionError(f"{name} is {value!r:.80}, which is no number and no member of an enum") from None
     if value is ... or isinstance(value, dict | list):
         told = "a large value" if ref.get("type") == "json" and "inline" not in ref else f"a {_type_told(ref)}"
         raise ConditionError(

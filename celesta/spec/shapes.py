@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from celesta.codecs.reach import nested
 from celesta.errors import Problem
 from celesta.options import LIMIT_NAME
 from celesta.pod_template import pod_template_problems
@@ -155,8 +156,7 @@ def option_problems(options: Any, where: str) -> Iterator[Problem]:
 
 def ref_problems(ref: Any, wanted: TypeDoc, where: str) -> Iterator[Problem]:
     """What keeps a value reference from being one, or from fitting a type as far as it shows without its data."""
-    kind = ref.get("type") if isinstance(ref, dict) else None
-    if not isinstance(kind, str) or kind not in _REF_TYPES or not _matches(DIGEST, ref.get("digest")):
+    if not _is_ref(ref):
         yield Problem(where, "is not a value reference")
         return
     given = _type_of_ref(ref)
@@ -166,10 +166,21 @@ def ref_problems(ref: Any, wanted: TypeDoc, where: str) -> Iterator[Problem]:
         yield Problem(where, f"{spell(wanted)} is wanted, {spell(given)} is given")
 
 
+def _is_ref(ref: Any, depth: int = 0) -> bool:
+    """Whether it has the form of a reference, and all that a list names has it too."""
+    if not isinstance(ref, dict) or not _matches(DIGEST, ref.get("digest")) or not is_size(ref.get("size")):
+        return False
+    kind, named = ref.get("type"), ref.get("items", [])
+    if not isinstance(kind, str) or kind not in _REF_TYPES or not isinstance(named, list) or depth > _DEPTH:
+        return False
+    if isinstance(ref.get("inline"), list | dict):
+        named = [*named, *nested(ref["inline"])]
+    return (kind != "list" or is_size(ref.get("length"))) and all(_is_ref(one, depth + 1) for one in named)
+
+
 def _type_of_ref(ref: dict[str, Any]) -> TypeDoc | None:
     if ref["type"] != "json":
-        inside = "items" if ref["type"] == "list" and "items" in ref else "blob"
-        known = isinstance(ref["items"], list) if inside == "items" else _matches(DIGEST, ref.get("blob"))
+        known = (ref["type"] == "list" and "items" in ref) or _matches(DIGEST, ref.get("blob"))
         return {"kind": ref["type"], **({"items": {"kind": "any"}} if ref["type"] == "list" else {})} if known else None
     if "inline" not in ref:
         return {"kind": "any"} if _matches(DIGEST, ref.get("blob")) else None
@@ -191,7 +202,7 @@ def _fits(wanted: TypeDoc, given: TypeDoc, ref: dict[str, Any]) -> bool:
     kinds = (wanted["kind"], given["kind"])
     if wanted["kind"] == "union":
         return any(_fits(one, given, ref) for one in wanted["of"])
-    if wanted["kind"] == "literal":
+    if wanted["kind"] == "literal" and "inline" in ref:
         return any(type(v) is type(ref.get("inline")) and v == ref.get("inline") for v in wanted["values"])
     if "name" in wanted and "name" in given:
         return bool(wanted["name"] == given["name"])
@@ -281,6 +292,11 @@ def _resources(value: Any) -> bool:
         return False
     memory, gpu = value.get("memory_bytes"), value.get("gpu")
     return _number(value.get("cpu"), 0) and (memory is None or _number(memory, 1)) and _number(gpu, 0)
+
+
+def is_size(value: Any) -> bool:
+    """Whether it is a number of bytes, items or milliseconds that a database takes."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
 
 
 def is_count(value: Any) -> bool:

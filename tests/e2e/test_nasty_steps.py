@@ -48,6 +48,12 @@ def test_a_crash_names_its_signal_and_an_exit_its_status(stack: Stack, project: 
     assert "3" in failed(stack, project, "leave")["message"]
 
 
+def test_a_step_that_answers_by_itself_fails_and_its_run_ends(stack: Stack, project: str) -> None:
+    error = failed(stack, project, "forge")
+    assert (error["type"], error["kind"]) == ("InvalidResult", "user")
+    assert "outputs" in error["message"], "it says what is wrong with the result"
+
+
 def test_a_global_and_a_thread_of_one_step_are_invisible_to_the_next(stack: Stack, project: str) -> None:
     assert stack.json("run", NASTY, "leaks", "--project", project)["outputs"] == {"result": 0}
 

@@ -21,7 +21,7 @@ from workers.engine import caching, events, expanding, keys, mapping, settling, 
 from workers.engine.advancing import admission, advance, top_up
 from workers.engine.bindings import Ref, parents_of
 from workers.engine.core import CHUNK, Engine, Kept
-from workers.engine.manifests import read
+from workers.engine.manifests import is_result, read
 from workers.engine.remaining import remaining
 from workers.engine.reusing import reusable
 from workers.engine.settling import Adopted, Entry, Finding
@@ -189,7 +189,7 @@ class Cascade:
 
     def _look_up(self, nodes: list[str]) -> None:
         """Plain steps and items: adopted, answered from the cache, or let through to be sent."""
-        known = {node: self.adopted[node] for node in nodes if node in self.adopted}
+        known = {node: one for node in nodes if (one := self._known(node)) is not None}
         if self.view.root.reuses:
             known = reusable(self.engine, self.view, nodes) | known
         self._fetch(parents_of(self.view, [node for node in nodes if node not in known]))
@@ -239,6 +239,13 @@ class Cascade:
         outputs = hit["outputs"]
         entry = settling.in_place(self.view, node, "cached", outputs=outputs, finding=finding, source=source)
         self.settle(entry, outputs)
+
+    def _known(self, node: str) -> Adopted | None:
+        """What a rebuild takes over for this step."""
+        found = self.adopted.get(node)
+        if found is None or not found.unchecked or is_result(self.view, node, str(found.token), found.outcome):
+            return found
+        return None
 
     def _adopt(self, node: str, found: Adopted) -> None:
         if found.token is not None and self._reopened(node, found.token):
@@ -319,7 +326,7 @@ class Cascade:
     def _park(self, node: str) -> None:
         """A step that waits: adopted, answered already, or put in flight until its time."""
         known = reusable(self.engine, self.view, [node]) if self.view.root.reuses else {}
-        found = self.adopted.get(node) or known.get(node)
+        found = self._known(node) or known.get(node)
         if found is not None:
             self._adopt(node, found)
         elif node in self.waits.answers:

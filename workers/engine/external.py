@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from celesta.errors import CelestaError
-from workers.engine import caching, events, keys
+from workers.engine import caching, keys
 from workers.engine.cascade import Cascade
 from workers.engine.completing import complete, flight_owner
 from workers.engine.core import Document, Engine
-from workers.engine.manifests import read
+from workers.engine.manifests import accepted, read
 from workers.engine.pace import LAUNCHED_MS
 from workers.engine.settling import Ended
 from workers.engine.views import View
@@ -119,7 +119,7 @@ def _outcome(engine: Engine, view: View, node: str, token: str, place: str) -> D
         return found
     address = {"project": view.project, "run": view.run, "node": node, "path": view.path(node), "token": token}
     result = engine.place(place).reconcile(address)
-    return None if result is None else events.outcome_of(result)
+    return None if result is None else accepted(view, node, token, result)
 
 
 def _wait(engine: Engine, view: View, nodes: list[str], ms: int) -> None:

@@ -22,6 +22,7 @@ from workers.engine.completing import flight_owner, wake
 from workers.engine.core import Engine, Kept
 from workers.engine.documents import step_document
 from workers.engine.external import Launched, hand_over
+from workers.engine.manifests import accepted
 from workers.engine.pace import LAUNCHED_MS
 from workers.engine.settling import Ended, Finding
 from workers.engine.views import View
@@ -205,10 +206,11 @@ class Runner:
 
     def _keep(self, batch: Batch, node: str, token: str, result: dict[str, Any] | None, finding: Finding) -> None:
         told = batch.stopped.get(node)
-        if told == "cancelled" and (result is None or result["status"] != "succeeded"):
+        outcome = None if result is None else accepted(batch.view, node, token, result)
+        if told == "cancelled" and (outcome is None or outcome["status"] != "succeeded"):
             batch.keep(Ended(node, token, {}, finding, cancelled=True))
-        elif told != "stale" and result is not None:
-            batch.keep(Ended(node, token, events.outcome_of(result), finding))
+        elif told != "stale" and outcome is not None:
+            batch.keep(Ended(node, token, outcome, finding))
 
     def _may_compute(self, batch: Batch, node: str, token: str, finding: Finding) -> bool:
         """Single-flight: whether this attempt is the one that computes its key."""

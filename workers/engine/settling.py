@@ -55,6 +55,8 @@ class Adopted:
     outcome: dict[str, Any]
     source: dict[str, Any] | None = None
     key: str | None = None
+    unchecked: bool = False
+    """It lay in the store, where any step may write: whether it is a result of this step is still to be seen."""
 
 
 def attempt(view: View, ended: Ended) -> Entry:

@@ -54,5 +54,5 @@ def _manifests(store: Store, source: Source) -> dict[str, Adopted]:
         node, token = str(result["node"]), str(result["token"])
         order = (source.pinned.get(node) == token, order_of(token))
         if node not in best or best[node][0] < order:
-            best[node] = (order, Adopted("succeeded", token, result))
+            best[node] = (order, Adopted("succeeded", token, result, unchecked=True))
     return {node: adopted for node, (_, adopted) in best.items()}

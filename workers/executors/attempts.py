@@ -16,12 +16,14 @@ import threading
 import time
 from collections.abc import Mapping
 
-from celesta.errors import StoreError
+from app.services.step_result import check_result
+from celesta.errors import InputError, StoreError
 from celesta.runtime import checkpoints, leave, live, verdicts
+from celesta.runtime.failures import plain_error
 from celesta.runtime.masking import Mask, Stream, mask_of, without
 from celesta.runtime.zygote.base import IMPORT_SECONDS
 from celesta.runtime.zygote.bundle import KILL_GRACE_SECONDS
-from celesta.runtime.zygote.wire import receive_bytes
+from celesta.runtime.zygote.wire import MessageTooLong, receive_bytes
 from celesta.store import Store
 from workers.executors.base import Document, OnLog, OnMetrics
 from workers.executors.lanes import Child, Lane, LaneEnded
@@ -33,6 +35,9 @@ LIVE_LOG_EVERY_SECONDS = 0.5
 _LOG_CHUNK_BYTES = 65_536
 _OBTAIN_SECONDS = IMPORT_SECONDS + 30
 _ENDING_SECONDS = 5.0
+_ANSWER_SECONDS = 10.0
+"""An answer that has begun comes at once, but for a step that writes there itself."""
+_ANSWER_BYTES = 256 << 20
 
 
 class Attempt:
@@ -148,10 +153,7 @@ class Attempt:
             error = self._follow(lane, child)
             data = _said(child)
             if data is not None:
-                answer = json.loads(data)
-                if answer["result"]["status"] != "succeeded":
-                    self._keep_checkpoint()
-                return leave.keep(answer, self.document, self._store, child.log, self._mask)
+                return self._take(lane, child, data)
             return self.fail(error or verdicts.died(lane.ending(child, _ENDING_SECONDS), child.log))
         except LaneEnded:
             return self.fail(verdicts.lost("the zygote of the step was ended, and the step with it"))
@@ -162,6 +164,17 @@ class Attempt:
         finally:
             self._send_log(child, final=True)
             lane.leave(child)
+
+    def _take(self, lane: Lane, child: Child, data: bytes) -> Document:
+        """Makes the child's answer durable. The step's code can write there too: what is no answer fails the step."""
+        try:
+            answer = _answer(data, self.document)
+        except InputError as error:
+            lane.kill(child)  # It need not be at its end.
+            return self.fail(plain_error("InvalidResult", str(error), "user"))
+        if answer["result"]["status"] != "succeeded":
+            self._keep_checkpoint()
+        return leave.keep(answer, self.document, self._store, child.log, self._mask)
 
     def _keep_checkpoint(self) -> None:
         """For the next attempt, which may be on another host. It comes also without: a checkpoint saves time only."""
@@ -233,12 +246,30 @@ def kill_group(pid: int) -> None:
 
 
 def _said(child: Child) -> bytes | None:
-    """The child's answer, when it gave one. Never waits for a child that is dead: another process may hold its end."""
+    """The child's answer, when it gave one: empty, where it did not come to its end. Never waits for a child that is
+    dead: another process may hold its end."""
     child.talk.setblocking(False)
     try:
         if not child.talk.recv(1, socket.MSG_PEEK):
             return None
     except (BlockingIOError, ConnectionResetError):
         return None
-    child.talk.setblocking(True)
-    return receive_bytes(child.talk)
+    child.talk.settimeout(_ANSWER_SECONDS)
+    try:
+        return receive_bytes(child.talk, _ANSWER_BYTES)
+    except (TimeoutError, MessageTooLong):
+        return b""
+
+
+def _answer(data: bytes, document: Document) -> leave.Answer:
+    """What a child said, when it is an answer to this document. Raises `InputError`."""
+    try:
+        answer = json.loads(data)
+    except (ValueError, RecursionError):
+        raise InputError(f"step {document['path']!r} left a result that is not JSON") from None
+    if not isinstance(answer, dict):
+        raise InputError(f"step {document['path']!r} left a result that is no object")
+    html, checkpoint = answer.get("html"), answer.get("checkpoint")
+    if not isinstance(html, str | None) or not isinstance(checkpoint, str | None):
+        raise InputError(f"step {document['path']!r} left a report or a checkpoint that is none")
+    return {"result": check_result(answer.get("result"), document), "html": html, "checkpoint": checkpoint}

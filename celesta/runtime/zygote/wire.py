@@ -62,11 +62,18 @@ def send_bytes(to: socket.socket, data: bytes) -> None:
     to.sendall(_LENGTH.pack(len(data)) + data)
 
 
-def receive_bytes(of: socket.socket) -> bytes | None:
-    """The next document. None: the other end is gone before it was whole."""
+class MessageTooLong(Exception):
+    """The other end announces more than is taken."""
+
+
+def receive_bytes(of: socket.socket, most_bytes: int = 1 << 32) -> bytes | None:
+    """The next document. None: the other end is gone before it was whole. Raises `MessageTooLong`."""
     try:
         head = _exactly(of, _LENGTH.size)
-        return None if head is None else _exactly(of, _LENGTH.unpack(head)[0])
+        size = 0 if head is None else _LENGTH.unpack(head)[0]
+        if size > most_bytes:
+            raise MessageTooLong
+        return None if head is None else _exactly(of, size)
     except ConnectionResetError:
         return None
 

@@ -1,8 +1,12 @@
 """Steps that misbehave. Each workflow shows one way; the worker has to live through all of them."""
 
+import contextlib
 import ctypes
+import json
 import os
 import signal
+import socket
+import struct
 import sys
 import threading
 import time
@@ -53,6 +57,16 @@ def crash() -> int:
 @task
 def refuse() -> int:
     sys.exit("I refuse")
+
+
+@task
+def forge() -> int:
+    """Answers by itself, to whoever waits for this step, with a result that is none."""
+    answer = json.dumps({"result": {"status": "succeeded", "outputs": {"result": "free money"}}}).encode()
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(number))) as talk:
+            talk.sendall(struct.pack("!I", len(answer)) + answer)
+    return 1
 
 
 @task

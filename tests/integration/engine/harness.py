@@ -161,6 +161,23 @@ def _task(name: str, inputs: list[str], cache: dict[str, Any] | None) -> dict[st
     }
 
 
+def result_of(attempt: Mapping[str, Any], **outputs: Any) -> dict[str, Any]:
+    """The result document of an attempt (`run, path, node, token`) that succeeded, with these references."""
+    return {
+        "result_document": 1,
+        **{name: attempt[name] for name in ("run", "path", "node", "token")},
+        "status": "succeeded",
+        "outputs": outputs,
+        "input_digests": {},
+        "error": None,
+        "metrics": [],
+        "report": False,
+        "log_bytes": 0,
+        "timings": {"started_ms": 1, "finished_ms": 2},
+        "worker": "here:1",
+    }
+
+
 @dataclass(frozen=True)
 class Traced:
     """What a dynamic step returns: the spec of what it called."""
@@ -184,18 +201,7 @@ class TestExecutor:
     def submit(self, document: dict[str, Any]) -> dict[str, Any] | None:
         self.before(document)
         self.ran.append(document["node"])
-        result = {
-            "result_document": 1,
-            "run": document["run"],
-            "path": document["path"],
-            "node": document["node"],
-            "token": document["token"],
-            "status": "succeeded",
-            "outputs": {},
-            "input_digests": {name: ref["digest"] for name, ref in document["inputs"].items()},
-            "error": None,
-            "metrics": [],
-        }
+        result = result_of(document) | {"input_digests": {n: ref["digest"] for n, ref in document["inputs"].items()}}
         try:
             given = {name: to_plain(ref, self.store) for name, ref in document["inputs"].items()}
             answer = self.functions[document["entrypoint"].partition(":")[2]](**given)

@@ -8,7 +8,7 @@ import pytest
 
 from celesta.errors import CelestaError, StoreError
 from celesta.store.base import step_prefix
-from tests.integration.engine.harness import Planned, World, step, value
+from tests.integration.engine.harness import Planned, World, result_of, step, value
 from workers.engine import Ended, complete, control, external, keys, overdue
 from workers.engine.external import Launched, ended_elsewhere, vouch
 from workers.engine.leases import Leases
@@ -59,16 +59,15 @@ def _sweep(world: World) -> None:
 
 
 def _result(world: World, token: str = "1.1") -> None:
-    outcome = {
-        "node": "0", "path": "one#0", "token": token, "status": "succeeded", "error": None, "metrics": [],
-        "outputs": {"result": value(1)["value"]}, "input_digests": {},
-    }  # fmt: skip
+    attempt = {"run": "r1", "path": "one#0", "node": "0", "token": token}
+    outcome = result_of(attempt, result=value(1)["value"])
     world.store.create(f"{step_prefix('r1', 'one#0', token)}result.json", json.dumps(outcome).encode())
 
 
 def _lost() -> dict[str, Any]:
     error = {"type": "Lost", "message": "gone", "traceback": "", "kind": "system"}
-    return {"status": "failed", "outputs": {}, "error": error, "metrics": []}
+    attempt = {"run": "r1", "path": "one#0", "node": "0", "token": "1.1"}
+    return result_of(attempt) | {"status": "failed", "error": error}
 
 
 def test_a_launched_step_belongs_to_its_executor_and_no_worker_waits(world: World, elsewhere: Elsewhere) -> None:

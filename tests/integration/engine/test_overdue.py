@@ -10,7 +10,7 @@ from redis.exceptions import ResponseError
 
 from celesta.errors import StoreError
 from celesta.store.base import step_prefix
-from tests.integration.engine.harness import Planned, World, step, value
+from tests.integration.engine.harness import Planned, World, result_of, step, value
 from workers.engine import Ended, complete, keys, overdue, start
 from workers.engine.running import expire
 from workers.engine.starting import rebuild
@@ -38,10 +38,8 @@ def _two(world: World) -> None:
 
 
 def _manifest(world: World, node: str, path: str, token: str, number: int) -> None:
-    result = {
-        "node": node, "path": path, "token": token, "status": "succeeded", "error": None, "metrics": [],
-        "outputs": {"result": value(number)["value"]}, "input_digests": {},
-    }  # fmt: skip
+    attempt = {"run": "r1", "path": path, "node": node, "token": token}
+    result = result_of(attempt, result=value(number)["value"])
     world.store.create(f"{step_prefix('r1', path, token)}result.json", json.dumps(result).encode())
 
 

@@ -9,6 +9,8 @@ import contextlib
 import ctypes
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -303,3 +305,16 @@ def random_number():
 
         return [random.random(), float(numpy.random.random())]
     return [random.random(), random.random()]
+
+
+def forge(answer, whole=True, started=""):
+    """Writes an answer of its own to whoever waits for the step's."""
+    data = answer.encode()
+    head = struct.pack("!I", len(data) if whole else len(data) + 10)
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(number))) as talk:
+            if talk.type == socket.SOCK_STREAM:
+                talk.sendall(head + data)
+    if started:
+        sleep_for_ever(started)
+    return 1

@@ -107,7 +107,7 @@ def put(path: str, new: Any) -> Any:
         ("steps.0.inputs.n", {"inputs": "n"}, "steps.load.inputs.n", "not a binding"),
         ("steps.0.inputs.n", value("3"), "steps.load.inputs.n", "int is wanted, str is given"),
         ("steps.0.inputs.n", value(True), "steps.load.inputs.n", "int is wanted, bool is given"),
-        ("steps.0.inputs.n", {"value": {"type": "json", "digest": D}}, "steps.load.inputs.n", "neither its value"),
+        ("steps.0.inputs.n", {"value": {"type": "json", "digest": D, "size": 1}}, "steps.load.inputs.n", "neither"),
         ("steps.2.inputs.x", out("loaad"), "steps.fit#2.inputs.x", 'there is no step "loaad"'),
         ("steps.2.inputs.x", out("load", "rows"), "steps.fit#2.inputs.x", "outputs are: result"),
         ("steps.2.inputs.x", out("load"), "steps.fit#2.inputs.x", "int is wanted, list[int] is given by output"),

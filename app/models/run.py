@@ -65,10 +65,7 @@ class Run(Base):
 
     @property
     def workflow_name(self) -> str:
-        """The workflow as the run's project calls it: one that another project shares is `project/name`."""
-        if self.workflow.project_id == self.project_id:
-            return self.workflow.name
-        return f"{self.workflow.project.name}/{self.workflow.name}"
+        return self.workflow.name_in(self.project_id)
 
 
 class RunInput(Base):

@@ -29,6 +29,10 @@ class Schedule(Base):
     workflow: Mapped[Workflow] = relationship()
     version: Mapped[Version | None] = relationship()
 
+    @property
+    def workflow_name(self) -> str:
+        return self.workflow.name_in(self.project_id)
+
 
 class ScheduleFire(Base):
     """That a schedule fired for one moment; the key is what makes two beats fire once."""

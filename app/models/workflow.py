@@ -26,6 +26,10 @@ class Workflow(Base):
     project: Mapped[Project] = relationship()
     active_version: Mapped["Version | None"] = relationship(foreign_keys=[active_version_id], post_update=True)
 
+    def name_in(self, project_id: int) -> str:
+        """What a project calls it: one that another project shares is `project/name`."""
+        return self.name if self.project_id == project_id else f"{self.project.name}/{self.name}"
+
 
 class Version(Base):
     """A spec, its plan and its bundle, known in the project by the digest of the spec."""

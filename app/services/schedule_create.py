@@ -11,7 +11,7 @@ from app.models import Project, Schedule
 from app.services.audit import record
 from app.services.cron import cron_problems
 from app.services.run_inputs import bind_inputs
-from app.services.version_find import find_version
+from app.services.share_find import usable_version
 from celesta.errors import ConflictError, InputError, Problem
 from celesta.store import Store
 
@@ -31,13 +31,14 @@ def create_schedule(
     version: str | None = None,
     inputs: dict[str, Any] | None = None,
 ) -> Schedule:
-    """Without a version it launches whichever is active at each fire. Its runs are its maker's.
+    """Without a version it launches whichever is active at each fire. Its runs are its maker's, in this project, also
+    when the workflow is `owner/name` of a project that shares it.
 
     Raises `InputError` with all problems, `NotFoundError` for an unknown workflow or version, `ConflictError` for a
     taken name. `inputs` are plain JSON; they are checked now, and bound anew at each fire.
     """
     require(principal, "editor", project)
-    chosen = find_version(session, project, workflow, version)
+    chosen = usable_version(session, project, workflow, version)
     problems = [] if NAME.match(name) else [Problem("name", f"{name!r} wants letters, digits and . _ - inside")]
     problems += cron_problems(cron, timezone)
     try:

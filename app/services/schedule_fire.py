@@ -3,7 +3,8 @@
 Beat calls `fire_due` again and again. A fire is claimed by its row in `schedule_fire`, whose key is the schedule and
 the moment; its run is launched under an idempotency key made of the same. A beat that dies between the two leaves a
 claim without a run, which the next call launches. After an outage only the latest missed fire is made up for: ten
-missed nights are not ten runs in the morning.
+missed nights are not ten runs in the morning. A workflow of another project is asked for at each fire: when it is not
+shared any more, the fire says so and launches nothing.
 """
 
 import logging
@@ -74,7 +75,7 @@ def _launch(session: Any, config: Config, schedule: Schedule, fire_at: datetime)
         store_of(config),
         Principal(schedule.created_by, roles={project.id: "editor"}),
         project,
-        workflow=schedule.workflow.name,
+        workflow=schedule.workflow_name,
         version=schedule.version.digest if schedule.version else None,
         inputs=schedule.inputs,
         idempotency_key=f"schedule:{schedule.id}:{fire_at.astimezone(UTC).isoformat()}",

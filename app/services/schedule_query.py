@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import aliased, joinedload
 
-from app.models import Project, Schedule, ScheduleFire, Version
+from app.models import Project, Schedule, ScheduleFire, Version, Workflow
 from app.services.cron import next_fire
 from app.services.moments import iso
 from app.services.paging import Page, decode, page_of
@@ -41,7 +41,10 @@ def _of(project: Project) -> Any:
     return (
         select(Schedule)
         .where(Schedule.project_id == project.id)
-        .options(joinedload(Schedule.workflow), joinedload(Schedule.version).load_only(Version.digest))
+        .options(
+            joinedload(Schedule.workflow).joinedload(Workflow.project),
+            joinedload(Schedule.version).load_only(Version.digest),
+        )
     )
 
 
@@ -56,7 +59,7 @@ def _document(schedule: Schedule, fire: ScheduleFire | None) -> Document:
     upcoming = None if schedule.paused else next_fire(schedule.cron, schedule.timezone, datetime.now(UTC))
     return {
         "name": schedule.name,
-        "workflow": schedule.workflow.name,
+        "workflow": schedule.workflow_name,
         "version": schedule.version.digest if schedule.version else None,
         "cron": schedule.cron,
         "timezone": schedule.timezone,

@@ -109,8 +109,9 @@ def _before(session: Any, link: Activation | None) -> Activation | None:
 
 
 def _schedules(session: Any, workflow: Workflow, left: Version) -> list[Schedule]:
-    """Those that would launch the version that is left."""
-    query = select(Schedule).where(Schedule.workflow_id == workflow.id).order_by(Schedule.name)
+    """Those of its project that would launch the version that is left. What others pinned is theirs."""
+    query = select(Schedule).where(Schedule.workflow_id == workflow.id, Schedule.project_id == workflow.project_id)
+    query = query.order_by(Schedule.name)
     return [one for one in session.scalars(query) if one.version_id in (None, left.id)]
 
 

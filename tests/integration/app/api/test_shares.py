@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from app.api.shares import SharedDocument, ShareDocument
 from app.api.workflows import WholeWorkflow
 from app.db import db
 from app.models import Audit
+from app.services.schedule_fire import fire_due
 from tests.fixtures.playground import Answer, Playground
 from tests.integration.app.web.test_pages import browse
 from tests.unit.app.specs import diamond
@@ -127,3 +129,37 @@ def test_only_an_owner_shares_and_only_what_there_is(two: Two) -> None:
     two.share(**body)
     launch = {"workflow": "default/flow", "inputs": {"n": 1}}
     assert two.playground.call("POST", "/api/v1/projects/other/runs", launch, **viewer).status == 403
+
+
+def test_a_shared_workflow_runs_by_the_clock_until_it_is_shared_no_more(two: Two) -> None:
+    nightly = {"name": "nightly", "workflow": "default/flow", "cron": "0 3 * * *", "inputs": {"n": 1}}
+    assert two.other("POST", "schedules", nightly).status == 404
+    two.share(**{"with": "other", "workflow": "flow"})
+    made = two.other("POST", "schedules", nightly)
+    assert (made.status, made.json["workflow"]) == (201, "default/flow"), made.text
+    fire(two, days=1)
+    (run,) = two.other("GET", "runs").json["items"]
+    assert (run["project"], run["workflow"]) == ("other", "default/flow")
+    two.share("DELETE", **{"with": "other", "workflow": "flow"})
+    fire(two, days=2)
+    shown = two.other("GET", "schedules/nightly").json
+    assert 'is shared with project "other"' in shown["last_error"]
+    assert len(two.other("GET", "runs").json["items"]) == 1
+
+
+def test_a_rollback_leaves_the_schedules_of_others_alone_and_does_not_name_them(two: Two) -> None:
+    two.share(**{"with": "other", "workflow": "flow"})
+    changed = diamond()
+    changed["tasks"]["b"] |= {"code_digest": "f" * 64}
+    second = two.playground.register(changed)
+    pinned = {"name": "theirs", "workflow": "default/flow", "version": second, "cron": "0 3 * * *", "inputs": {"n": 1}}
+    assert two.other("POST", "schedules", pinned).status == 201
+    done = two.playground.call("POST", "workflows/flow/rollback", {})
+    assert (done.status, done.json["schedules"]) == (200, [])
+    assert two.other("GET", "schedules/theirs").json["version"] == second
+
+
+def fire(two: Two, days: int) -> None:
+    with two.playground.app.app_context():
+        fire_due(db.session, two.playground.config, datetime.now(UTC) + timedelta(days=days))
+        db.session.remove()

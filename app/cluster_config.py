@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from app.pod_security import STANDARDS
+
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 RESOURCE = re.compile(r"([a-z0-9.-]+/)?[A-Za-z0-9._-]+")
 
@@ -27,6 +29,11 @@ class ClusterConfig:
     """Context of the kubeconfig; its current one otherwise. Inside a cluster none is needed."""
     pod_templates: Path | None = None
     """Folder of pod templates: `<project>.yaml`, else `default.yaml`; `spot.yaml` for interruptible steps."""
+    pod_security: str = STANDARDS[0]
+    """The Pod Security Standard that a task's own template must keep to: `restricted`, `baseline` or `privileged`."""
+    pod_objects: tuple[str, ...] | None = None
+    """Patterns of the service accounts, Secrets, ConfigMaps and volume claims that a task's own template may name, with
+    `{project}` for the project. None: all of a namespace that is the project's own, and none of a shared one."""
     secrets_name: str = "celesta-secrets"
     """The Secret in a project's namespace that holds the secrets of its tasks, each under its name."""
     gpu_resource: str = "nvidia.com/gpu"
@@ -45,6 +52,12 @@ class ClusterConfig:
     def namespace_of(self, project: str) -> str:
         return self.namespace.replace("{project}", project)
 
+    def objects_of(self, project: str) -> tuple[str, ...]:
+        """Patterns of the objects that a template of this project's tasks may name."""
+        if self.pod_objects is None:
+            return ("*",) if "{project}" in self.namespace else ()
+        return tuple(pattern.replace("{project}", project) for pattern in self.pod_objects)
+
 
 def read_cluster(read: Callable[[str, Any, Callable[[str], Any]], Any], at_least: Any) -> ClusterConfig:
     """The cluster's part, by the reader of `app.config`, which keeps what is wrong."""
@@ -55,6 +68,8 @@ def read_cluster(read: Callable[[str, Any, Callable[[str], Any]], Any], at_least
         kubeconfig=read("KUBECONFIG", None, str),
         context=read("CELESTA_KUBE_CONTEXT", None, str),
         pod_templates=read("CELESTA_POD_TEMPLATES", None, _folder),
+        pod_security=read("CELESTA_POD_SECURITY", fallback.pod_security, _standard),
+        pod_objects=read("CELESTA_POD_OBJECTS", None, _patterns),
         secrets_name=read("CELESTA_SECRETS_NAME", fallback.secrets_name, _label),
         gpu_resource=read("CELESTA_GPU_RESOURCE", fallback.gpu_resource, _resource),
         requests_per_second=read("CELESTA_KUBE_RATE", fallback.requests_per_second, at_least(float, 1.0)),
@@ -82,6 +97,16 @@ def _folder(text: str) -> Path:
     if not path.is_dir():
         raise ValueError(f"wants a folder; there is none at {text}")
     return path
+
+
+def _standard(text: str) -> str:
+    if text not in STANDARDS:
+        raise ValueError(f"wants one of {', '.join(STANDARDS)}, not {text!r}")
+    return text
+
+
+def _patterns(text: str) -> tuple[str, ...]:
+    return tuple(pattern for part in text.split(",") if (pattern := part.strip()))
 
 
 def _resource(text: str) -> str:

@@ -1,7 +1,8 @@
 """Pod templates: what a task, a project or a deployment wants of the pods of its steps. Their form is checked here.
 
 The option `pod_template` is checked where the task is declared, a file of the operator where it is read; both by
-`pod_template_problems`. What its fields mean is for the cluster to say. Standard library only.
+`pod_template_problems`. What its fields mean is for the cluster to say, and what they may ask for is for the operator
+(`app.services.pod_check`). Templates are merged as `kubectl patch` does (`merge`). Standard library only.
 """
 
 from __future__ import annotations
@@ -29,6 +30,36 @@ MERGE_KEYS = {
 _PARTS = frozenset(("apiVersion", "kind", "metadata", "spec"))
 _METADATA = frozenset(("labels", "annotations"))
 _QUANTITY = re.compile(r"(\d+(\.\d*)?|\.\d+)([eE]\d+|[numkMGTPE]|[KMGTPE]i)?")
+
+
+def merge(under: Any, over: Any) -> Any:
+    """`over` patched onto `under`; neither is changed.
+
+    Maps key by key, the lists of `MERGE_KEYS` item by item, all others as a whole; null takes away.
+    """
+    if not (isinstance(under, Mapping) and isinstance(over, Mapping)):
+        return over
+    merged = dict(under)
+    for name, value in over.items():
+        if value is None:
+            merged.pop(name, None)
+        elif name in MERGE_KEYS and isinstance(value, list) and isinstance(merged.get(name), list):
+            merged[name] = _merge_lists(merged[name], value, MERGE_KEYS[name])
+        elif isinstance(value, Mapping):
+            merged[name] = merge(merged.get(name) if isinstance(merged.get(name), Mapping) else {}, value)
+        else:
+            merged[name] = value
+    return merged
+
+
+def _merge_lists(under: list[Any], over: list[Any], key: str) -> list[Any]:
+    merged = {item[key]: item for item in under}
+    for item in over:
+        if item.get("$patch") == "delete":
+            merged.pop(item[key], None)
+        else:
+            merged[item[key]] = merge(merged.get(item[key], {}), item)
+    return list(merged.values())
 
 
 def pod_template_problems(template: Any) -> Iterator[Problem]:

@@ -5,7 +5,7 @@ from marshmallow import Schema, fields, validate
 
 from app.api.noun import Noun
 from app.api.schemas import Json, PageArguments, answer_with, moment, page_answer, page_schema
-from app.db import db
+from app.db import current_config, db
 from app.guard import principal
 from app.models import Project
 from app.models.workflow import KINDS
@@ -134,7 +134,7 @@ class Graph(Schema):
 @routes.route("POST", "/projects/<project>/versions", "editor", body=NewVersion, answer=Registered, status=201)
 def register(given: Json, project: Project) -> Response:
     """Register a version; 409 `missing_blobs` names the bytes that have to be put first"""
-    made = register_version(db.session, store(), principal(), project, **given)
+    made = register_version(db.session, store(), principal(), project, **given, config=current_config())
     answer = {
         "version": made.version.digest,
         "workflow": made.workflow.name,

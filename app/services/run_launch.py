@@ -14,6 +14,7 @@ from app.models.columns import now
 from app.services.audit import record
 from app.services.executor_check import require_executors
 from app.services.limit_set import require_limits
+from app.services.pod_check import require_templates
 from app.services.refs import is_telling
 from app.services.run_inputs import bind_inputs, require_steps
 from app.services.secret_check import require_secrets
@@ -60,6 +61,7 @@ def launch_run(
         plan = load_plan(store, chosen.plan_blob)
         require_executors(plan, config)
         require_secrets(plan, config, project.name)
+        require_templates(plan, config, project.name)
         refs = bind_inputs(chosen.interface, inputs or {}, input_refs or {}, options or {}, store)
         require_steps(options or {}, plan.paths)
         require_limits(project, plan.limits)

@@ -14,10 +14,12 @@ from sqlalchemy.exc import IntegrityError
 from app.access import Principal, require
 from app.compiler import compile_plan
 from app.compiler.schema import load_spec
+from app.config import Config
 from app.db import writing
 from app.models import Project, Version, Workflow
 from app.services.audit import record
 from app.services.executor_check import require_known_executors
+from app.services.pod_check import require_templates_of_spec
 from app.services.refs import values_in
 from app.services.version_activate import is_chosen, mark_active
 from app.services.version_link import link_references
@@ -64,9 +66,11 @@ def register_version(
     spec: Document,
     label: str | None = None,
     activate: bool = True,
+    config: Config | None = None,
 ) -> Registered:
     """Idempotent: the same spec is the same version. Without `activate` it becomes the active one only while nobody
-    has chosen another by activating it or rolling back to it.
+    has chosen another by activating it or rolling back to it. With `config`, what could not be launched in this
+    deployment is refused here already.
 
     Raises `SpecError` with all problems, or `MissingBlobsError`.
     """
@@ -76,6 +80,8 @@ def register_version(
     linked = link_references(session, store, principal, project, spec)
     if linked is not spec:
         spec = load_spec(linked)
+    if config is not None:
+        require_templates_of_spec(spec, config, project.name)
     digest = spec_digest(spec)
     known = session.scalars(_of_digest(project, digest)).one_or_none()
     if known is None:

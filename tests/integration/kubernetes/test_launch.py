@@ -91,6 +91,22 @@ def test_a_template_that_is_no_pod_fails_before_anything_is_launched(pods: Pods,
     assert pods.cluster.names() == []
 
 
+def test_a_template_that_asks_for_too_much_fails_before_anything_is_launched(pods: Pods, tmp_path: Path) -> None:
+    template = {"spec": {"hostPID": True, "containers": [{"name": "step", "securityContext": {"privileged": True}}]}}
+    pods.launch(pod_template=template)
+    assert pods.error()["kind"] == "user"
+    for place in ("spec.hostPID", "spec.containers[step].securityContext.privileged"):
+        assert f"pod_template.{place}" in pods.error()["message"]
+    assert pods.cluster.names() == []
+
+
+def test_what_the_operator_gives_a_project_is_not_looked_at(pods: Pods, tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("spec: {volumes: [{name: data, hostPath: {path: /data}}]}")
+    pods.executor.config = replace(pods.config, cluster=replace(pods.config.cluster, pod_templates=tmp_path))
+    pod = pods.cluster.pod(pods.launch(pod_template={"spec": {"nodeSelector": {"disk": "ssd"}}}))
+    assert {"name": "data", "hostPath": {"path": "/data"}} in pod["spec"]["volumes"]
+
+
 def test_an_interruptible_attempt_goes_where_the_operator_says(pods: Pods, tmp_path: Path) -> None:
     (tmp_path / "spot.yaml").write_text("spec: {nodeSelector: {spot: 'yes'}}")
     (tmp_path / "p.yaml").write_text("spec: {priorityClassName: low}")

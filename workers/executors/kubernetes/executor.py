@@ -14,6 +14,7 @@ from collections import OrderedDict
 from typing import ClassVar, TypeVar
 
 from app.config import Config
+from app.services.pod_check import require_template
 from celesta.errors import CelestaError
 from celesta.runtime import verdicts
 from celesta.runtime.call import blank_result
@@ -82,7 +83,9 @@ class KubernetesExecutor(Executor):
         if document.get("interruptible"):
             templates.append(spot_template(cluster.pod_templates))
         if document.get("pod_template"):
-            templates.append(check(document["pod_template"], f"pod_template of step {document['path']!r}"))
+            theirs = check(document["pod_template"], f"pod_template of step {document['path']!r}")
+            require_template(theirs, cluster, document["project"], "pod_template")
+            templates.append(theirs)
         return pod_manifest(document, containers_of(document, self.config, self._store), cluster, templates)
 
     def cancel(self, run: str, node: str, token: str) -> bool:

@@ -13,15 +13,15 @@ from functools import reduce
 from typing import Any
 
 from app.cluster_config import ClusterConfig
+from app.pod_security import CONTAINER_CONTEXT, POD_CONTEXT, hardened
 from celesta.command import FOLDER
+from celesta.pod_template import merge
 from workers.executors.containers import Container
 from workers.executors.kubernetes.labels import metadata, pod_name
-from workers.executors.kubernetes.templates import merge
 
 Document = dict[str, Any]
 
 VOLUME = "celesta"
-USER = 1000
 START_SECONDS = 60
 """A Python task measures its time-out itself, and says more about it; the cluster's deadline is a little later."""
 HELPER_RESOURCES = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}}
@@ -36,8 +36,8 @@ def pod_manifest(
 ) -> Document:
     """The manifest under which the attempt is created; the same for the same arguments."""
     made = list(containers)
-    layers = [_chosen(document, made, config), *templates, _essential(document, made, config)]
-    return dict(reduce(merge, layers))
+    wanted = reduce(merge, [_chosen(document, made, config), *templates])
+    return dict(merge(hardened(wanted), _essential(document, made, config)))
 
 
 def _chosen(document: Mapping[str, Any], containers: list[Container], config: ClusterConfig) -> Document:
@@ -49,19 +49,13 @@ def _chosen(document: Mapping[str, Any], containers: list[Container], config: Cl
             "automountServiceAccountToken": False,
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": config.grace_seconds,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": USER,
-                "runAsGroup": USER,
-                "fsGroup": USER,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
+            "securityContext": POD_CONTEXT,
             **_by_role(
                 containers,
                 lambda container: {
                     "name": container.name,
                     "resources": resources[container.name],
-                    "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+                    "securityContext": CONTAINER_CONTEXT,
                 },
             ),
         },

@@ -1,48 +1,20 @@
-"""Pod templates of the operator's files, and how templates are merged: as `kubectl patch` does.
+"""Pod templates of the operator's files: what is wanted of the pods of a project, and of those that may be taken away.
 
-The merge is the strategic one: maps key by key, the lists that Kubernetes merges by the key that names their items, all
-others as a whole; null takes away. Files are read where they are used, so that a changed one counts for the next pod.
+Files are read where they are used, so that a changed one counts for the next pod. What they ask for is the operator's
+business; only a task's own template is held against what the operator allows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from celesta.errors import ConfigError
-from celesta.pod_template import MERGE_KEYS, pod_template_problems
+from celesta.pod_template import pod_template_problems
 
 Document = dict[str, Any]
-
-
-def merge(under: Any, over: Any) -> Any:
-    """`over` patched onto `under`; neither is changed."""
-    if not (isinstance(under, Mapping) and isinstance(over, Mapping)):
-        return over
-    merged = dict(under)
-    for name, value in over.items():
-        if value is None:
-            merged.pop(name, None)
-        elif name in MERGE_KEYS and isinstance(value, list) and isinstance(merged.get(name), list):
-            merged[name] = _merge_lists(merged[name], value, MERGE_KEYS[name])
-        elif isinstance(value, Mapping):
-            merged[name] = merge(merged.get(name) if isinstance(merged.get(name), Mapping) else {}, value)
-        else:
-            merged[name] = value
-    return merged
-
-
-def _merge_lists(under: list[Any], over: list[Any], key: str) -> list[Any]:
-    merged = {item[key]: item for item in under}
-    for item in over:
-        if item.get("$patch") == "delete":
-            merged.pop(item[key], None)
-        else:
-            merged[item[key]] = merge(merged.get(item[key], {}), item)
-    return list(merged.values())
 
 
 def check(template: Any, where: str) -> Document:

@@ -55,6 +55,18 @@ def test_a_version_records_commit_environment_and_who(playground: Playground) ->
     assert shown["created_by"] == "operator"
 
 
+def test_a_pod_template_that_asks_for_too_much_is_refused_with_all_that_it_asks_for(playground: Playground) -> None:
+    asked = {"hostNetwork": True, "volumes": [{"name": "root", "hostPath": {"path": "/"}}]}
+    steps = [step("train", options={"executor": "kubernetes", "pod_template": {"spec": asked}})]
+    answer = playground.call("POST", "versions", {"spec": spec([task("train", ())], steps)})
+    assert answer.status == 422
+    assert "CELESTA_POD_SECURITY" in answer.json["message"]
+    places = ["spec.hostNetwork", "spec.volumes[root].hostPath"]
+    assert [problem["where"] for problem in answer.json["errors"]] == [
+        f"steps.train.options.pod_template.{place}" for place in places
+    ]
+
+
 def test_the_environment_of_the_author_is_no_part_of_a_versions_identity(playground: Playground) -> None:
     first = playground.register(diamond(environment=LOCK))
     assert playground.register(diamond(environment=LOCK | {"packages": {"numpy": "2.2.0"}})) == first

@@ -6,11 +6,13 @@ import kubernetes_validate
 import pytest
 
 from app.cluster_config import ClusterConfig
+from app.pod_security import breaches
 from celesta.errors import ConfigError
+from celesta.pod_template import merge
 from workers.executors.containers import Container
 from workers.executors.kubernetes.labels import attempt_of, pod_name, selector
 from workers.executors.kubernetes.manifest import pod_manifest
-from workers.executors.kubernetes.templates import check, merge, project_template
+from workers.executors.kubernetes.templates import check, project_template
 
 OLDEST, NEWEST = "1.30.0", "1.36.0"
 INIT = Container("celesta-runtime", "celesta:1", ["python3", "-c", "pass"], {"CELESTA_STEP_TOKEN": "t"}, "init")
@@ -68,6 +70,7 @@ def test_a_field_that_the_oldest_does_not_know_would_be_noticed() -> None:
 def test_it_passes_the_restricted_standard(kind: int) -> None:
     pod = every_kind_of_pod()[kind]
     spec = pod["spec"]
+    assert list(breaches(pod, "restricted")) == []
     assert spec["securityContext"]["runAsNonRoot"] is True
     assert spec["securityContext"]["runAsUser"] > 0
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -75,6 +78,14 @@ def test_it_passes_the_restricted_standard(kind: int) -> None:
     assert {key for volume in spec["volumes"] for key in volume} <= {"name", "emptyDir", "persistentVolumeClaim"}
     for one in spec["containers"] + spec["initContainers"]:
         assert one["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+
+
+def test_a_container_that_a_template_adds_passes_it_too_and_none_loses_it() -> None:
+    theirs = {"containers": [{"name": "proxy", "image": "i"}, {"name": "step", "securityContext": None}]}
+    pod = made(({"spec": {"securityContext": None, **theirs}},))
+    assert [one["name"] for one in pod["spec"]["containers"]] == ["step", "proxy"]
+    assert list(breaches(pod, "restricted")) == []
+    kubernetes_validate.validate(pod, OLDEST, strict=True)
 
 
 def test_it_runs_once_with_no_token_of_the_cluster_until_its_deadline() -> None:

@@ -1,5 +1,7 @@
 """Says of each step that has not begun why it waits, for the REST API, the command and the pages.
 
+A step that was launched counts as running, and begins when its executor has room for it: that says why, too.
+
 What is recorded tells of upstream steps, questions and pauses; the rest is asked of Redis, whose keys are those of the
 contracts (sections 9 and 11), in two round trips for a page of any size. Where Redis does not answer nothing is said.
 """
@@ -41,12 +43,14 @@ def reasons(
     if run.status in RUN_TERMINAL:
         return {}
     waiting = [step for step in steps if step.state in ("waiting", "backoff", "parked")]
+    launched = [step for step in steps if step.state == "running"]
     try:
         live = _Live(redis, project.name, run.id, [step.node for step in waiting])
+        pending = _pending(redis, run.id, launched)
     except RedisError:
         return {}
     settled = _settled(session, run, plan, waiting)
-    found = {step.node: _reason(run, plan, step, live, settled) for step in waiting}
+    found = {step.node: _reason(run, plan, step, live, settled) for step in waiting} | pending
     return {node: reason for node, reason in found.items() if reason is not None}
 
 
@@ -67,6 +71,23 @@ class _Live:
         self.deadlines = dict(zip(nodes, told[1::2], strict=True))
         ready = [node for node in nodes if self.states[node] == "ready"]
         self.full = _full(redis, project, run, ready, places) if limited and ready else {}
+
+
+def _pending(redis: Redis, run: str, steps: Sequence[Step]) -> dict[str, Reason | None]:
+    """Why what counts as running has not begun: what its executor says, or that its claim was given back."""
+    pipe = redis.pipeline(transaction=False)
+    for step in steps:
+        pipe.hget(f"{SHARD}:{run}:st", step.node)
+        pipe.get(f"celesta:pending:{run}:{step.node}:{step.token}")
+    told = pipe.execute() if steps else []
+    found: dict[str, Reason | None] = {}
+    for step, record, text in zip(steps, told[::2], told[1::2], strict=True):
+        state = (record or b"").split(b"|")[0].decode()
+        if text is not None and state in ("external", "flight_wait"):
+            found[step.node] = _told("pod", text.decode(errors="replace"))
+        elif state in BY_STATE:
+            found[step.node] = _told(*BY_STATE[state])
+    return found
 
 
 def _full(

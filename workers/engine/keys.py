@@ -87,3 +87,8 @@ def live_log(run: str, node: str, token: str) -> str:
 def live_metrics(run: str, node: str, token: str) -> str:
     """List of what a running attempt has measured so far, as JSON."""
     return f"celesta:metrics:{run}:{node}:{token}"
+
+
+def pending(run: str, node: str, token: str) -> str:
+    """Why an attempt that was launched has not begun, in words."""
+    return f"celesta:pending:{run}:{node}:{token}"

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from celesta.codecs import gone
 from celesta.errors import CelestaError
-from workers.engine import caching, events, keys, scripts, settling
+from workers.engine import caching, events, keys, pending, scripts, settling
 from workers.engine.advancing import top_up
 from workers.engine.bindings import Ref, parents_of
 from workers.engine.completing import flight_owner, wake
@@ -189,7 +189,7 @@ class Runner:
         try:
             result = self.executor.submit(document)
         except Later as later:
-            self._put_off(batch, node, token, finding, later.seconds)
+            self._put_off(batch, node, token, finding, later)
             return
         if result is None and node not in batch.stopped:
             self._launched(batch, document)
@@ -233,9 +233,10 @@ class Runner:
         self.give_back(view, [(node, token)], FLIGHT_RETRY_MS)
         return False
 
-    def _put_off(self, batch: Batch, node: str, token: str, finding: Finding, seconds: float) -> None:
+    def _put_off(self, batch: Batch, node: str, token: str, finding: Finding, later: Later) -> None:
         """Nothing was launched: the step is asked again later, and its key is free for others meanwhile."""
-        self.give_back(batch.view, [(node, token)], int(seconds * 1000))
+        self.give_back(batch.view, [(node, token)], int(later.seconds * 1000))
+        pending.tell(self.engine.client, {(batch.view.run, node, token): str(later)}, 2 * later.seconds)
         slot = caching.slot_of(batch.view, node, str(finding.key))
         with batch.lock:
             owner = batch.flights.pop(slot, None)

@@ -19,6 +19,7 @@ from workers.executors.kubernetes.cluster import Cluster
 from workers.executors.kubernetes.endings import has_ended
 from workers.executors.kubernetes.labels import PLACE, Attempt, attempt_of
 from workers.watcher.ends import Ends
+from workers.watcher.waits import Waits
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,7 @@ Document = dict[str, Any]
 Living = tuple[Document, Attempt]
 
 VOUCH_EVERY_SECONDS = 10.0
-STUCK_EVERY_SECONDS = 5.0
+LOOK_EVERY_SECONDS = 2.0
 AT_ONCE = 500
 REMOVE_AGAIN_SECONDS = 60.0
 ORPHANED_AFTER_SECONDS = 60.0
@@ -41,8 +42,9 @@ class Keeping:
         self._cluster = cluster
         self._ends = ends
         self._config = config
-        self._vouched_at = self._stuck_at = -VOUCH_EVERY_SECONDS
+        self._vouched_at = self._looked_at = -VOUCH_EVERY_SECONDS
         self._removed: dict[str, float] = {}
+        self._waits = Waits(engine.client)
         self.unknown: dict[str, float] = {}
         """Runs of living pods that Redis does not know, and since when."""
 
@@ -60,9 +62,11 @@ class Keeping:
         for run in due:
             self._vouch(run, living[run])
         self.unknown = {run: since for run, since in self.unknown.items() if run in living}
-        if now - self._stuck_at >= STUCK_EVERY_SECONDS:
-            self._stuck_at = now
-            self._give_up(one for group in living.values() for one in group)
+        if now - self._looked_at >= LOOK_EVERY_SECONDS:
+            self._looked_at = now
+            every = [one for group in living.values() for one in group]
+            self._waits.tell(every)
+            self._give_up(every)
 
     def remove_orphans(self, pods: Iterable[Document], unfinished: Iterable[str]) -> None:
         """Removes the pods of runs that are over, by what the database says of those that Redis does not know."""

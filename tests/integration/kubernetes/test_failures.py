@@ -95,7 +95,7 @@ def test_an_image_that_cannot_be_pulled_is_given_up_and_its_pod_removed(
     waiting = {"waiting": {"reason": "InvalidImageName", "message": "couldn't parse image name"}}
     status = [{"name": "step", "image": "a b", "state": waiting}]
     pods.cluster.status(name, containerStatuses=status, startTime="2026-01-01T00:00:00Z")
-    monkeypatch.setattr("workers.watcher.keeping.STUCK_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("workers.watcher.keeping.LOOK_EVERY_SECONDS", 0.0)
     pods.until(lambda: pods.state() == "failed")
     assert pods.error()["type"] == "ImagePull"
     assert "couldn't parse image name" in pods.error()["message"]
@@ -122,7 +122,7 @@ def test_a_store_that_is_away_loses_no_end(pods: Pods, monkeypatch: pytest.Monke
 def test_a_pod_whose_node_is_gone_is_waited_for_no_longer_than_it_may_stay(
     pods: Pods, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.watcher.keeping.STUCK_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("workers.watcher.keeping.LOOK_EVERY_SECONDS", 0.0)
     name = pods.launch()
     pods.watcher.tick()
     change = {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}, "status": {"phase": "Running"}}

@@ -9,6 +9,7 @@ import pytest
 
 from tests.fixtures.cluster import NAMESPACE
 from tests.integration.kubernetes.conftest import PREFIX, Pods
+from workers.engine import keys
 from workers.executors.kubernetes import cluster as cluster_module
 
 
@@ -57,6 +58,7 @@ def test_a_quota_that_is_used_up_is_waited_for(pods: Pods) -> None:
     pods.cluster.fail("POST", 403, full)
     assert pods.launch() == ""
     assert pods.state() == "flight_wait"
+    assert full in (pods.world.client.get(keys.pending("r1", "0", "1.1")) or b"").decode()
     pods.silence()
     pods.world.drain()
     assert pods.state() == "external"

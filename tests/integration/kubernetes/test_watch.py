@@ -140,3 +140,15 @@ def test_the_pods_of_a_run_that_is_forgotten_are_looked_at_once(pods: Pods, monk
     pods.until(lambda: pods.watcher.ends._known[uid].settled)
     assert pods.told == []
     assert pods.world.store.get(f"{PREFIX}result.json") is not None
+
+
+def test_a_pod_that_waits_says_why_as_long_as_it_does(pods: Pods, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.watcher.keeping.LOOK_EVERY_SECONDS", 0.0)
+    name, key = pods.launch(), keys.pending("r1", "0", "1.1")
+    words = "0/3 nodes are available: 3 Insufficient nvidia.com/gpu."
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": words}
+    pods.cluster.status(name, phase="Pending", conditions=[condition])
+    pods.until(lambda: pods.world.client.get(key) == f"a node: {words}".encode())
+    assert 0 < pods.world.client.pttl(key) <= 60_000
+    pods.cluster.status(name, phase="Running")
+    pods.until(lambda: pods.world.client.get(key) is None)

@@ -1,8 +1,8 @@
 """Why a pod ended, or will never start: told apart from what the cluster says of it, in words and kinds. Pure.
 
-`cause_of` is for a pod that ended, `stuck` for one that waits, `refusal` for one that was not taken at all. Kinds are
-those of the contracts: what its author can change is of kind `user` (or `timeout`, `out_of_memory`), what befell the
-pod from outside is of kind `system`, and counts on another budget.
+`cause_of` is for a pod that ended, `waits_for` and `stuck` for one that waits, `refusal` for one that was not taken.
+Kinds are those of the contracts: what its author can change is of kind `user` (or `timeout`, `out_of_memory`), what
+befell the pod from outside is of kind `system`, and counts on another budget.
 """
 
 from __future__ import annotations
@@ -107,6 +107,29 @@ def stuck(pod: Mapping[str, Any], config: ClusterConfig, now: datetime | None = 
         if reason in CONFIGURATION_REASONS and placed >= CONFIGURATION_SECONDS:
             return plain_error("Configuration", f"container {container['name']!r} cannot be made: {words}", "user")
     return None
+
+
+def waits_for(pod: Mapping[str, Any]) -> str | None:
+    """What a pod that has not started waits for, in the cluster's own words; None when it has."""
+    status = pod.get("status") or {}
+    if (status.get("phase") or "Pending") != "Pending":
+        return None
+    conditions = {one.get("type"): one for one in status.get("conditions") or ()}
+    scheduled, node = conditions.get("PodScheduled", {}), (pod.get("spec") or {}).get("nodeName")
+    if scheduled.get("status") == "False" or not (node or status.get("startTime")):
+        words = scheduled.get("message") or ""
+        return f"a node: {words}" if words else "a node, which the scheduler looks for"
+    containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+    for container in containers:
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        reason, words = waiting.get("reason"), waiting.get("message") or waiting.get("reason")
+        if reason in IMAGE_REASONS:
+            return f"the image {container.get('image')!r}, which cannot be pulled yet: {words}"
+        if reason in CONFIGURATION_REASONS:
+            return f"container {container['name']!r}, which cannot be made yet: {words}"
+    if any("running" in (container.get("state") or {}) for container in containers):
+        return "its inputs, which are being laid"
+    return f"its containers: node {node or '(unknown)'} pulls images and mounts volumes"
 
 
 def overstays(pod: Mapping[str, Any], now: datetime | None = None) -> bool:

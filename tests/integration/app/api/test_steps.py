@@ -224,3 +224,34 @@ def test_steps_of_a_plan_that_was_opened_come_behind_the_step_that_opened_it(flo
         row = db.session.get_one(Run, run)
         assert step_query.states(db.session, row) == {"3": {"state": "running"}}
         assert set(step_query.states_inside(db.session, row, "3")) == {"0", "1", "2"}
+
+
+PENDING = b"a node: 0/3 nodes are available: 3 Insufficient <gpu>."
+
+
+@pytest.mark.parametrize(
+    ("state", "told", "kind"),
+    [
+        (b"external|1.1", PENDING, "pod"),
+        (b"flight_wait|1.1", b"the quota is used up", "pod"),
+        (b"flight_wait|1.1", None, "flight"),
+        (b"external|1.1", None, None),
+        (b"running|1.1", PENDING, None),
+    ],
+)
+def test_a_launched_step_says_why_it_has_not_begun(
+    flow: Playground, run: str, state: bytes, told: bytes | None, kind: str | None
+) -> None:
+    flow.redis.hset(f"celesta:{{p0}}:{run}:st", "1", state)
+    if told is not None:
+        flow.redis.set(f"celesta:pending:{run}:1:1.1", told)
+    reason = flow.get(f"runs/{run}/steps/1")["waiting_for"]
+    assert (reason and reason["kind"]) == kind
+    assert reason is None or told is None or reason["text"] == told.decode()
+
+
+def test_the_page_of_a_step_says_what_its_pod_waits_for(flow: Playground, run: str) -> None:
+    flow.redis.hset(f"celesta:{{p0}}:{run}:st", "1", b"external|1.1")
+    flow.redis.set(f"celesta:pending:{run}:1:1.1", PENDING)
+    for page in (f"/projects/default/runs/{run}/steps/1", f"/projects/default/runs/{run}"):
+        assert "3 Insufficient &lt;gpu&gt;." in flow.call("GET", page).text

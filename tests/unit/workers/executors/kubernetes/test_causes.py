@@ -6,7 +6,15 @@ from typing import Any
 import pytest
 
 from app.cluster_config import ClusterConfig
-from workers.executors.kubernetes.causes import cause_of, event_lines, may_fit_later, overstays, refusal, stuck
+from workers.executors.kubernetes.causes import (
+    cause_of,
+    event_lines,
+    may_fit_later,
+    overstays,
+    refusal,
+    stuck,
+    waits_for,
+)
 from workers.executors.kubernetes.cluster import Refused
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -115,6 +123,29 @@ def test_an_unschedulable_pod_is_given_up_with_the_schedulers_own_words() -> Non
 )
 def test_what_may_still_start_is_waited_for(patient: dict[str, Any]) -> None:
     assert stuck(patient, ClusterConfig(), NOW) is None
+
+
+RUNNING_INIT = {"initContainerStatuses": [{"name": "celesta-runtime", "state": {"running": {}}}]}
+
+
+@pytest.mark.parametrize(
+    ("patient", "words"),
+    [
+        (unscheduled(1), "a node: 0/3 nodes are available: 3 Insufficient nvidia.com/gpu."),
+        (pod(phase="Pending"), "the scheduler"),
+        (waiting("ImagePullBackOff", 1), "the image 'i:1', which cannot be pulled yet: the registry's words"),
+        (waiting("CreateContainerConfigError", 1), "container 'step', which cannot be made yet: the registry's words"),
+        (waiting("ContainerCreating", 1), "pulls images and mounts volumes"),
+        (pod(phase="Pending", startTime=ago(1), **RUNNING_INIT), "its inputs"),
+    ],
+)
+def test_a_pod_that_waits_says_for_what_in_the_clusters_own_words(patient: dict[str, Any], words: str) -> None:
+    assert words in str(waits_for(patient))
+
+
+@pytest.mark.parametrize("phase", ["Running", "Succeeded", "Failed", "Unknown"])
+def test_a_pod_that_has_started_waits_for_nothing(phase: str) -> None:
+    assert waits_for(pod(phase=phase)) is None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,37 @@
+"""Pods that have not started, and why: told in Redis as long as it is so, for those who look at their steps."""
+
+from collections.abc import Iterable, Mapping
+from time import monotonic
+from typing import Any
+
+from redis import Redis
+
+from workers.engine import pending
+from workers.executors.kubernetes.causes import waits_for
+from workers.executors.kubernetes.labels import Attempt
+
+KEPT_SECONDS = 60.0
+TELL_AGAIN_SECONDS = 20.0
+
+
+class Waits:
+    """What one watcher has told."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+        self._told: dict[pending.Attempt, tuple[str, float]] = {}
+
+    def tell(self, living: Iterable[tuple[Mapping[str, Any], Attempt]]) -> None:
+        """Looks at all pods that have not ended. Writes only what is new, or about to be forgotten."""
+        now = monotonic()
+        found = {(one.run, one.node, one.token): text for pod, one in living if (text := waits_for(pod))}
+        due = {
+            attempt: text
+            for attempt, text in found.items()
+            if (told := self._told.get(attempt)) is None or told[0] != text or now - told[1] >= TELL_AGAIN_SECONDS
+        }
+        begun = self._told.keys() - found.keys()
+        if due or begun:
+            pending.tell(self._client, due, KEPT_SECONDS, begun)
+        kept = {attempt: told for attempt, told in self._told.items() if attempt in found}
+        self._told = kept | {attempt: (text, now) for attempt, text in due.items()}

@@ -6,7 +6,7 @@ What is recorded tells of upstream steps, questions and pauses; the rest is aske
 contracts (sections 9 and 11), in two round trips for a page of any size. Where Redis does not answer nothing is said.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -71,6 +71,7 @@ class _Live:
         self.deadlines = dict(zip(nodes, told[1::2], strict=True))
         ready = [node for node in nodes if self.states[node] == "ready"]
         self.full = _full(redis, project, run, ready, places) if limited and ready else {}
+        self.limits = {name.decode() for name in places}
 
 
 def _pending(redis: Redis, run: str, steps: Sequence[Step]) -> dict[str, Reason | None]:
@@ -109,7 +110,8 @@ def _full(
 
     found = {}
     for node in nodes:
-        lane = lanes.get(node.partition(".")[0], lanes.get("*", "0"))
+        above, slash, local = node.rpartition("/")  # An item waits in the lane of its map.
+        lane = lanes.get(f"{above}{slash}{local.partition('.')[0]}", lanes.get("*", "0"))
         found[node] = [limit for limit in lanes.get(f"#{lane}", "").split(",") if limit and is_full(limit)]
     return found
 
@@ -125,7 +127,7 @@ def _reason(run: Run, plan: Plan, step: Step, live: _Live, settled: set[int]) ->
         return _told("pause", "the run, which is paused")
     if state == "ready":
         full = live.full.get(step.node)
-        return _told("limit", _of_limits(full)) if full else _told("queue", "its turn: others go first")
+        return _told("limit", _of_limits(full, live.limits)) if full else _told("queue", "its turn: others go first")
     if state in BY_STATE:
         return _told(*BY_STATE[state])
     if run.started_at is None:
@@ -137,8 +139,13 @@ def _reason(run: Run, plan: Plan, step: Step, live: _Live, settled: set[int]) ->
     return _told("upstream", f"{', '.join(above[:NAMED])}{more}") | {"steps": above[:NAMED]}
 
 
-def _of_limits(limits: list[str]) -> str:
-    named = [limit[1:] for limit in limits if limit.startswith("@")]
+def _of_limits(full: list[str], known: Collection[str]) -> str:
+    named = [limit[1:] for limit in full if limit.startswith("@")]
+    missing = [name for name in named if name not in known]
+    if missing:
+        return (
+            f"the limit {missing[0]}, which the project does not have: celesta projects limits set {missing[0]} PLACES"
+        )
     if named:
         return f"a place of the limit {' and '.join(named)}"
     return "its run or map, which has as many steps at work as it may"

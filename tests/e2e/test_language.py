@@ -1,5 +1,7 @@
 """The language on a real stack: branches, dynamic steps, maps in maps, workflows in workflows, references."""
 
+from pathlib import Path
+
 from celesta.client import Client
 from tests.e2e.conftest import WORKFLOWS
 from tests.fixtures.stack import Stack
@@ -55,3 +57,12 @@ def test_a_dynamic_step_that_calls_itself_without_end_says_so(stack: Stack, proj
     ran = stack.json("run", FLOW, "without_end", "--project", project, status=1)
     with Client(stack.url, project=project) as client:
         assert "32 deep" in client.run(ran["run_id"])["error"]["message"]
+
+
+def test_real_workers_never_have_more_at_work_than_limits_allow_inside_dynamic_steps_too(
+    stack: Stack, project: str, tmp_path: Path
+) -> None:
+    stack.cli("projects", "limits", "set", "press", "1", "--project", project)
+    ran = stack.json("run", FLOW, "crowded", "--place", tmp_path, "--project", project)
+    assert ran["outputs"]["result"] == 6 + 3 * (4 + 3), "each fails while another of its kind is at work"
+    assert ran["steps"]["failed"] == 0

@@ -19,7 +19,7 @@ from celesta.hashing import canonical
 from celesta.store.base import is_digest
 from workers.engine import events, keys, settling
 from workers.engine.core import CHUNK, Engine
-from workers.engine.limits import refuse_inside
+from workers.engine.limits import MOST_LANES, limits_inside
 from workers.engine.manifests import read
 from workers.engine.settling import Ended
 from workers.engine.views import View
@@ -43,7 +43,8 @@ def expand(cascade: "Cascade", ended: Ended) -> str:
         if isinstance(error, StoreError) and error.retryable:
             raise
         return _refuse(cascade, ended, error)
-    view.put_frame(node, view.root.inside(view, node, plan, {}))
+    frame = view.root.inside(view, node, plan, {})
+    view.put_frame(node, frame)
     opening = {
         "n": node,
         "t": ended.token,
@@ -52,6 +53,7 @@ def expand(cascade: "Cascade", ended: Ended) -> str:
         "width": len(plan),
         "e": events.dynamic_opened(view, node, ended.token, len(plan), digest),
         "frame": json.dumps({"plan": digest, "inputs": {}}),
+        "limits": limits_inside(frame),
     }
     cascade.flush(open={name: value for name, value in opening.items() if value is not None})
     if cascade.status != "ok" or not cascade.opened:
@@ -123,8 +125,14 @@ def _compiled(engine: Engine, view: View, ended: Ended) -> tuple[str, Plan]:
     bundle = task["bundle"] if "bundle" in task else view.frame(node).plan.bundle
     plan = compile_plan(spec | {"bundle": bundle})  # its code is the producer's, whatever the spec says
     opened = Plan(plan)
-    refuse_inside(opened)
+    _require_lanes(engine, view, name, opened)
     return engine.store.put_blob(canonical(plan)), opened
+
+
+def _require_lanes(engine: Engine, view: View, name: str, plan: Plan) -> None:
+    maps = sum(1 for step in plan.steps if step.get("concurrency"))
+    if maps and maps + int(engine.client.hget(keys.limits(view.run), "#") or 0) > MOST_LANES:
+        raise SpecError(f'"{name}" maps with a concurrency of its own: a run may have {MOST_LANES} such maps in all')
 
 
 def _refuse(cascade: "Cascade", ended: Ended, error: CelestaError) -> str:

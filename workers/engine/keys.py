@@ -60,6 +60,11 @@ def counts(run: str) -> str:
     return f"celesta:{SHARD}:{run}:cnt"
 
 
+def limits(run: str) -> str:
+    """Hash of the run's lanes: steps that have the same limits."""
+    return f"celesta:{SHARD}:{run}:lim"
+
+
 def cache(space: str) -> str:
     """Hash of key to entry: what the runs of a project share, or those of all of them (`ORGANISATION`)."""
     return index_key(space)

@@ -63,8 +63,8 @@ def successes(store: Store, prefix: str) -> Iterator[dict[str, Any]]:
     """
     for key in store.list(prefix):
         result = read_result(store, key) if key.endswith("/result.json") else None
-        if result is not None and result.get("status") == "succeeded" and key == _key_in(result):
-            with contextlib.suppress(TypeError, LookupError, AttributeError):
+        with contextlib.suppress(ValueError, TypeError, LookupError, AttributeError):
+            if result is not None and result["status"] == "succeeded" and key == _key_in(result):
                 yield outcome_of(result)
 
 

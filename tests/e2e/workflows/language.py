@@ -1,8 +1,10 @@
 """Branches, dynamic steps, nested maps, sub-workflows and references, for the tests of a real stack."""
 
+import time
+from pathlib import Path
 from typing import NamedTuple
 
-from celesta import dynamic, reference, task, when, workflow
+from celesta import dynamic, reference, task, unmapped, when, workflow
 
 
 class Fit(NamedTuple):
@@ -80,3 +82,30 @@ def joined(texts: list[str]) -> str:
 @workflow
 def without_end() -> int:
     return endless(n=0)
+
+
+@task
+def press(place: str, name: str) -> int:
+    """Fails while another one of this name is at work."""
+    busy = Path(place) / name
+    busy.touch(exist_ok=False)
+    time.sleep(0.2)
+    busy.unlink()
+    return 1
+
+
+@dynamic
+def presses(place: str, name: str) -> int:
+    """A map of one item at a time, beside steps on a limit of the project."""
+    places = [place] * 4
+    one_by_one = press.with_options(concurrency=1).map(place=places, name=unmapped(name))
+    limited = [press.with_options(limits=["press"])(place=place, name="limited") for _ in range(3)]
+    return total(xs=[total(xs=one_by_one), *limited])
+
+
+@workflow
+def crowded(place: str) -> int:
+    """Four ways to want what only one may have: a map, and three maps in a map that share a limit."""
+    mapped = press.with_options(concurrency=1).map(place=[place] * 6, name=unmapped("mapped"))
+    inside = presses.map(place=unmapped(place), name=["a", "b", "c"])
+    return total(xs=[total(xs=mapped), total(xs=inside)])

@@ -6,13 +6,11 @@ from typing import Any
 
 import pytest
 
-from app.compiler.plan import Plan
-from celesta.errors import SpecError
-from tests.integration.engine.harness import Planned, World, value
+from tests.integration.engine.harness import Planned, World, step, value
+from tests.integration.engine.traced import FUNCTIONS
 from workers.admission import Admission
-from workers.engine import control, keys, overdue
+from workers.engine import control, expanding, keys, overdue
 from workers.engine.advancing import top_up
-from workers.engine.limits import refuse_inside
 from workers.engine.starting import rebuild
 
 GPU = f"{keys.LIMITS}:p:@gpu"
@@ -144,15 +142,67 @@ def test_a_rebuilt_run_counts_what_may_still_be_at_work(world: World) -> None:
     assert "r1|0" in _users(world)
 
 
-@pytest.mark.parametrize("option", [{"limits": ("gpu",)}, {"concurrency": 2, "map_over": ["x"]}])
-def test_a_plan_that_is_opened_later_may_have_no_limits(option: dict[str, Any]) -> None:
+def _dynamic(world: World, given: Any, **more: Any) -> tuple[Planned, int]:
+    world.functions.update(FUNCTIONS)
     plan = Planned()
-    plan.add("double", x=value([1]), **option)
-    with pytest.raises(SpecError, match="give them to the dynamic task"):
-        refuse_inside(Plan(plan.document()))
-    plain = Planned()
-    plain.add("one")
-    refuse_inside(Plan(plain.document()))
+    return plan, plan.add("limited", dynamic=True, xs=value(given), **more)
+
+
+@pytest.mark.parametrize("options", [{}, {"max_parallel": 3}])
+def test_what_a_dynamic_step_opens_has_limits_as_all_others(world: World, options: dict[str, Any]) -> None:
+    plan, made = _dynamic(world, [1, 2, 3, 4, 5])
+    for number in range(3):
+        plan.add("double", x=value(number), limits=("gpu",))
+    world.start("r1", world.plan(plan, result=step(made)), options=options)
+    most = {"gpu": 0, "map": 0, "run": 0}
+    while world.queue:
+        world.work()
+        counts = world.client.hgetall(keys.counts("r1"))
+        now = {"gpu": len(_users(world)), "map": int(counts.get(b"^0/5", 0)), "run": int(counts.get(b"^run", 0))}
+        most = {name: max(most[name], now[name]) for name in most}
+    assert world.output() == 4 * 15
+    assert (most["gpu"], most["map"], most["run"]) == (2, 2, options.get("max_parallel", 0))
+    assert (_users(world), _line(world)) == (set(), [])
+    assert {int(count) for name, count in world.client.hgetall(keys.counts("r1")).items() if name[:1] == b"^"} == {0}
+
+
+def test_each_item_of_a_mapped_dynamic_step_has_the_concurrency_of_its_own_map(world: World) -> None:
+    plan, made = _dynamic(world, [[1, 2, 3], [4], [5, 6, 7]], map_over=["xs"])
+    world.start("r1", world.plan(plan, result=step(made)))
+    world.drain()
+    assert world.output() == [24, 16, 72]
+    maps = {name for name in world.client.hgetall(keys.limits("r1")) if name.startswith(b"=0.")}
+    assert maps == {b"=0.0/3:2", b"=0.1/1:2", b"=0.2/3:2"}
+
+
+def test_a_rebuilt_run_has_the_limits_of_what_it_opens_again(world: World) -> None:
+    plan, made = _dynamic(world, [1, 2, 3, 4, 5])
+    digest = world.plan(plan, result=step(made))
+    world.start("r1", digest)
+    world.work()
+    world.client.flushall()
+    world.queue.clear()
+    world.client.hset(f"{keys.LIMITS}:p", "gpu", 2)
+    world.engine = world.new_engine()
+    world.worker = world.new_worker("here:2")
+    rebuild(world.engine, world.source("r1", digest, status="running"))
+    for name in world.client.zrange(keys.INFLIGHT, 0, -1):
+        world.client.zadd(keys.INFLIGHT, {name: 1})
+    overdue.sweep(world.engine, lambda: 0, lambda run: None, lambda run, nodes: {})
+    for _ in _watched(world, 2):
+        pass
+    assert world.output() == 60
+    assert world.executor.ran.count("0") == 1
+
+
+def test_more_maps_with_a_concurrency_than_there_is_room_for_fail_the_step_and_say_so(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expanding, "MOST_LANES", 1)
+    plan, _ = _dynamic(world, [[1], [2], [3]], map_over=["xs"])
+    world.start("r1", world.plan(plan))
+    world.drain()
+    assert "1 such maps in all" in world.finished()["error"]["message"]
 
 
 def test_a_run_has_no_more_steps_at_work_than_it_may(world: World) -> None:

@@ -31,6 +31,17 @@ def doubled(xs: list[int]) -> Traced:
     return traced([known("double", "x"), known("total", "items")], [*steps, join], "total")
 
 
+def limited(xs: list[int]) -> Traced:
+    """Each doubled, on a limit of the project; then all of them once more, two at a time."""
+    steps = [
+        step(f"double#{i}", "double", inputs={"x": value(x)}, options={"limits": ["gpu"]}) for i, x in enumerate(xs)
+    ]
+    gathered = {"list": [of(one["path"]) for one in steps]}
+    again = step("again", "double", inputs={"x": gathered}, map=["x"], options={"concurrency": 2})
+    join = step("total", inputs={"items": of("again")})
+    return traced([known("double", "x"), known("total", "items")], [*steps, again, join], "total")
+
+
 def countdown(n: int) -> Any:
     """One more than itself, n times over."""
     if n == 0:
@@ -69,6 +80,7 @@ def burst(x: int) -> Any:
 
 FUNCTIONS = {
     "doubled": doubled,
+    "limited": limited,
     "countdown": countdown,
     "endless": endless,
     "broken": broken,

@@ -5,7 +5,8 @@
 --           x error, stop (a failure ends the run), soft (fails nothing but itself), kids {child, need, asks, join|off},
 --           retry {kind, max, delay_ms, factor, longest_ms, e}
 --   admit:  {node, need | map's node, hold, park {e, ms, until, ends}}
---   open: {n, need, width, e, t token of the attempt that opens a plan, due, frame what is kept of that plan}
+--   open: {n, need, width, e, t token of the attempt that opens a plan, due, frame what is kept of that plan, limits of its
+--          steps that have any}
 --   opened: node   roots: 1 when all are opened
 --   handle: how many steps run on failure, failure: what they are told of it
 --   claim: {n, attempt, owner, e}: the caller takes this step at once, should it be among those to send
@@ -121,6 +122,27 @@ local function park(node, r, wait)
   emit(wait.e, string.format(',"until_ms":%s', wait.ends and string.format('%.0f', now + ms) or 'null'))
 end
 
+-- Steps of a plan that is opened get lanes as those of the run's own plan have; the run's own limit holds for them too.
+local function add_lanes(limits)
+  limited = '1'
+  redis.call('HSET', meta, 'limited', 1)
+  local of_run = redis.call('HGET', lim, '#' .. (redis.call('HGET', lim, '*') or 0)) or ''
+  for node, own in pairs(limits) do
+    local set = of_run == '' and own or own .. ',' .. of_run
+    local lane = redis.call('HGET', lim, '=' .. set)
+    if not lane then
+      lane = redis.call('HINCRBY', lim, '#', 1)
+      redis.call('HSET', lim, '#' .. lane, set, '=' .. set, lane)
+    end
+    redis.call('HSET', lim, node, lane)
+    local named = redis.call('HGET', lim, '@') or ''
+    for limit in string.gmatch(own, '@[^,]+') do
+      if not string.find(named .. ',', limit .. ',', 1, true) then named = named .. ',' .. limit end
+    end
+    if named ~= '' then redis.call('HSET', lim, '@', named) end
+  end
+end
+
 -- The run has failed and is over: the steps that run on failure are known from now on, once.
 if a.handle and over == '1' and redis.call('HSETNX', meta, 'handled', 1) == 1 then
   over, known = '0', known + a.handle
@@ -140,6 +162,7 @@ if a.open then
     r.token = a.open.t or r.token
     put(a.open.n, r)
     if a.open.frame then redis.call('HSET', out, a.open.n .. '/', a.open.frame) end
+    if a.open.limits then add_lanes(a.open.limits) end
     known = known + a.open.width
     redis.call('HSET', cnt, a.open.n .. '#w', a.open.width)
     emit(a.open.e, string.format(',"known":%d', known))

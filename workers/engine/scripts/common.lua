@@ -114,34 +114,37 @@ local function next_in_lines(wake)
   end
 end
 
--- The next ready steps, at most so many, as far as their limits leave places; and the run's place in the lines.
+-- The next ready steps, at most so many, as far as their limits leave places; and the run's place in the lines. Only lanes
+-- in which steps wait are looked at: a run may have thousands.
 local function within_limits(most)
-  local nodes, taken, wanted = {}, {}, {}
-  for lane = tonumber(redis.call('HGET', lim, '#')), 0, -1 do
+  local nodes, taken, wanted, top = {}, {}, {}, '+inf'
+  while control == 'run' do
+    local last = redis.call('ZREVRANGEBYSCORE', ready, top, '-inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
+    if not last then break end
+    local lane = math.floor(tonumber(last) / LANE)
     local from, to = string.format('%.0f', lane * LANE), string.format('(%.0f', (lane + 1) * LANE)
-    local room = control == 'run' and most - #nodes or 0
+    local room = most - #nodes
     for limit in limits_in(lane) do room = math.min(room, free(limit) - (taken[limit] or 0)) end
     local found = room > 0 and redis.call('ZRANGEBYSCORE', ready, from, to, 'LIMIT', 0, room) or {}
     for _, node in ipairs(found) do
       redis.call('ZREM', ready, node)
       nodes[#nodes + 1] = node
     end
-    local left = control == 'run' and redis.call('ZCOUNT', ready, from, to) > 0
+    local left = redis.call('ZCOUNT', ready, from, to) > 0
     for limit in limits_in(lane) do
       taken[limit] = (taken[limit] or 0) + #found
       wanted[limit] = wanted[limit] or left
     end
+    top = '(' .. from
   end
-  for limit, waits in pairs(wanted) do
-    if not string.find(limit, ':') then
-      local line = limit_key(limit) .. ':line'
-      if not waits then
-        if redis.call('ZREM', line, run) == 1 then touched[limit] = true end
-      elseif taken[limit] > 0 then
-        redis.call('ZADD', line, string.format('%.0f', now), run)
-      else
-        redis.call('ZADD', line, 'NX', string.format('%.0f', now), run)
-      end
+  for limit in string.gmatch(redis.call('HGET', lim, '@') or '', '[^,]+') do
+    local line = limit_key(limit) .. ':line'
+    if not wanted[limit] then
+      if redis.call('ZREM', line, run) == 1 then touched[limit] = true end
+    elseif taken[limit] > 0 then
+      redis.call('ZADD', line, string.format('%.0f', now), run)
+    else
+      redis.call('ZADD', line, 'NX', string.format('%.0f', now), run)
     end
   end
   return nodes

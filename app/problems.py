@@ -40,7 +40,14 @@ STATUSES: tuple[tuple[type[CelestaError], int], ...] = (
     (CodecError, 422),
     (StoreError, 503),
 )
-CODES = {400: "bad_request", 413: "too_large", 415: "unsupported_media_type", 422: "invalid_input", 500: "internal"}
+CODES = {
+    400: "bad_request",
+    404: "unknown_path",
+    413: "too_large",
+    415: "unsupported_media_type",
+    422: "invalid_input",
+    500: "internal",
+}
 RETRY_SECONDS = 2
 log = logging.getLogger(__name__)
 
@@ -117,6 +124,8 @@ def _http_error(error: HTTPException) -> Response:
     found = list(_flat(getattr(error, "data", {}).get("messages", {})))
     code = CODES.get(status) or error.name.lower().replace(" ", "_")
     message = "; ".join(str(Problem(**item)) for item in found) or str(error.description)
+    if status == 404:
+        message = f"there is nothing at {request.path}; the API is described at /api/v1/openapi.json"
     if status == 413 and request.max_content_length:
         message = f"the body has more than {request.max_content_length:,} bytes, the most that this server takes"
     response = answer(status, code, message, found)
@@ -131,7 +140,8 @@ def _flat(messages: Any, where: str = "") -> Iterator[dict[str, str]]:
     if isinstance(messages, dict):
         for name, inner in messages.items():
             top = not where and name in ("json", "query", "form", "files", "headers", "path")
-            yield from _flat(inner, "" if top else f"{where}.{name}".lstrip("."))
+            inside = where if top or name == "_schema" else f"{where}.{name}".lstrip(".")
+            yield from _flat(inner, inside)
     elif isinstance(messages, list | tuple):
         for inner in messages:
             yield from _flat(inner, where)

@@ -10,13 +10,15 @@ import fcntl
 import json
 import os
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from celesta.errors import ConfigError, Problem, ServerUnreachable
+from celesta.errors import ConfigError, Problem, ServerUnreachable, StackError
 
 DEFAULT_PROJECT = "default"
 
@@ -37,10 +39,9 @@ class Settings:
         """Raises `ConfigError` when a variable cannot be used."""
         environ = os.environ if environ is None else environ
         url = environ.get("CELESTA_URL", "").strip().rstrip("/") or None
-        if url and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
-            raise ConfigError(
-                [Problem("CELESTA_URL", f"wants a URL that starts with http:// or https://, not {url!r}")]
-            )
+        if url and not _is_address(url):
+            wanted = "wants the address of a server, such as http://localhost:8420"
+            raise ConfigError([Problem("CELESTA_URL", f"{wanted}, not {url!r}")])
         return cls(
             home=Path(environ.get("CELESTA_HOME", "").strip() or "~/.celesta").expanduser().absolute(),
             url=url,
@@ -59,6 +60,41 @@ class Settings:
                 "or run in this process, without a server, with `celesta run … --local`."
             )
         return str(stack["url"])
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
+
+
+def make_home(home: Path, *folders: str) -> list[Path]:
+    """Makes a home with these folders; those that were not there before. Raises `StackError` where it cannot be."""
+    made: list[Path] = []
+    try:
+        for folder in (home, *(home / name for name in folders)):
+            if not folder.is_dir():
+                folder.mkdir(mode=0o700 if folder == home else 0o777, parents=True)
+                made.append(folder)
+        for folder in (home, *(home / name for name in folders)):
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+    except OSError as error:
+        remove_empty(made)
+        reason = f"{error.strerror}: {error.filename}" if error.filename else str(error)
+        raise StackError(
+            f"cannot use {home} as home ({reason}). Set CELESTA_HOME to a folder you can write to."
+        ) from error
+    return made
+
+
+def remove_empty(folders: Iterable[Path]) -> None:
+    """Removes what `make_home` has made, as far as nothing was put in."""
+    for folder in sorted(folders, reverse=True):
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def run_folder(home: Path) -> Path:

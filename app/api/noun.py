@@ -10,20 +10,24 @@ from typing import Any, TypeVar
 from flask import Request
 from flask_smorest import Blueprint
 from marshmallow import Schema
+from webargs import missing
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import BadRequest
 
 from app.access import authenticate
 from app.guard import Authenticate, allow
+from celesta.errors import InputError
 
 View = TypeVar("View", bound=Callable[..., Any])
 Answer = type[Schema] | str | None
+_SPELLED = {list: "an array", str: "a text", int: "a number", float: "a number", bool: "a boolean", type(None): "null"}
 
 
 class Parser(FlaskParser):
     """Reads bodies; what Python's own parser breaks on is the sender's mistake too."""
 
     def load_json(self, req: Request, schema: Schema) -> Any:
+        _require_whole(req)
         try:
             document = super().load_json(req, schema)
             if b"\\ud" in req.get_data(cache=True).lower():
@@ -34,7 +38,16 @@ class Parser(FlaskParser):
             raise BadRequest("the JSON body holds half a surrogate pair, which is no text") from None
         except ValueError as error:  # a number of more digits than Python reads
             raise BadRequest(f"the JSON body cannot be read: {error}") from None
+        if document is not missing and not isinstance(document, dict):
+            raise InputError(f"the JSON body is {_SPELLED[type(document)]}, and has to be an object")
         return document
+
+
+def _require_whole(req: Request) -> None:
+    """A chunked body that reaches the limit is cut there without a word; who reads on is told so (413)."""
+    req.get_data(cache=True)
+    if req.content_length is None:
+        req.stream.read(1)
 
 
 class Noun:

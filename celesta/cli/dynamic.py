@@ -30,6 +30,12 @@ class Target:
         self.subject = subject
         """Whatever the command needs to run it: a traced workflow, a version."""
 
+    @property
+    def inputs(self) -> str:
+        """A sentence that names the inputs as they are typed."""
+        typed = [flag.option or f"--input {flag.name}=…" for flag in flags_of(self.interface)]
+        return f"The inputs of {self.name} are {', '.join(typed)}." if typed else f"{self.name} takes no inputs."
+
 
 class DynamicCommand(click.RichCommand):
     """A command with one or more leading arguments that name its target."""
@@ -43,7 +49,11 @@ class DynamicCommand(click.RichCommand):
         wanted = [param for param in self.params if isinstance(param, click.Argument)]
         if len(names) == len(wanted):
             ctx.meta[TARGET] = self.target(names, options)
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            target: Target | None = ctx.meta.get(TARGET)
+            raise click.UsageError(f"{error.format_message()} {target.inputs}", ctx) if target else error from None
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         params = super().get_params(ctx)

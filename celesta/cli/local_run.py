@@ -17,9 +17,10 @@ def run_here(traced: Traced, values: Document, options: Document) -> None:
     from celesta.cli.launch import steps_of
     from celesta.cli.result import finish, tell_traceback
     from celesta.local import local_store, run_local
-    from celesta.settings import Settings
+    from celesta.settings import Settings, make_home
 
     (spec, blobs), home = traced, Settings.from_env().home
+    make_home(home, "local")
     store = local_store(home)
     store.sweep()
     for data in blobs.values():

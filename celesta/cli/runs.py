@@ -31,6 +31,7 @@ from celesta.errors import InputError, Problem, RunFailed
 if TYPE_CHECKING:
     from celesta.client import Client
 
+SHOWN_STEPS = 200
 STATUSES = ("queued", "running", "succeeded", "failed", "cancelled")
 
 
@@ -74,15 +75,16 @@ def list_runs(workflow: str | None, status: str | None, limit: int, project: str
 
 @runs.command()
 @click.argument("run")
+@click.option("--all", "show_all", is_flag=True, help=f"Show every step, not the first {SHOWN_STEPS:,}.")
 @project_option
 @json_option
-def show(run: str, project: str | None, as_json: bool) -> None:
-    """Show a run with its steps."""
+def show(run: str, show_all: bool, project: str | None, as_json: bool) -> None:
+    """Show a run with its steps; with --json, with all of them."""
     from celesta.client import Client
 
     with Client.from_env(project) as client:
         document = client.run(run)
-        steps = list(client.steps(run))
+        steps = list(client.steps(run, limit=None if show_all or as_json else SHOWN_STEPS))
     if as_json:
         return print_json(document | {"step_list": steps})
     fields(
@@ -103,6 +105,8 @@ def show(run: str, project: str | None, as_json: bool) -> None:
     )
     put()
     table(["step", "state", "attempt", "duration", "waits for"], [_row(step) for step in steps], empty="No steps yet.")
+    if not show_all and len(steps) == SHOWN_STEPS and (more := document["steps"]["total"] - len(steps)) > 0:
+        say(f"… and {more:,} more; --all shows them.")
 
 
 def _row(step: dict[str, Any]) -> tuple[object, ...]:

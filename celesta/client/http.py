@@ -32,6 +32,9 @@ from celesta.errors import (
 TIMEOUT_SECONDS = 60.0
 """Longer than the longest answer that the server holds back (a `wait_seconds` of 30)."""
 
+UNKNOWN_PATH = "unknown_path"
+"""The code of a server's answer where no route of its own is."""
+
 Body = bytes | BinaryIO | None
 
 
@@ -72,7 +75,10 @@ class Connection:
         body = None if document is None else json.dumps(document).encode()
         with self.stream(method, path, body, headers) as response:
             data = response.read()
-        return json.loads(data) if data else None
+        try:
+            return json.loads(data) if data else None
+        except ValueError:
+            raise self._not_ours(f"it answered {method} {path} with something else than JSON") from None
 
     def exists(self, path: str) -> bool:
         try:
@@ -89,7 +95,10 @@ class Connection:
         response = self._send(method, path, body, {**self._headers, **(headers or {})})
         try:
             if response.status >= 400:
-                raise error_of(response.status, response.read(), f"{method} {self.url}{path}")
+                body = response.read()
+                if response.status == 404 and method != "HEAD" and self._is_astray(_payload(body).get("code")):
+                    raise self._not_ours(f"there is nothing at {self._parts.path}{urlsplit(path).path}")
+                raise error_of(response.status, body, f"{method} {self.url}{path}")
             yield response
         except (OSError, http.client.HTTPException) as error:
             self.close()
@@ -135,6 +144,15 @@ class Connection:
             self._http, self._prefix = connect(self._parts)
         self._http.request(method, self._prefix + path, body=body, headers=headers)
         return self._http.getresponse()
+
+    def _is_astray(self, code: object) -> bool:
+        """Whether this answer to a path that is not there comes from elsewhere, or from below another path."""
+        return code is None or (code == UNKNOWN_PATH and bool(self._parts.path))
+
+    def _not_ours(self, why: str) -> NotFoundError:
+        """Something answers that is no Celesta server, or one of another version, or below another path."""
+        hint = "give its address without a path" if self._parts.path else "is it a Celesta server of this version?"
+        return NotFoundError(f"{self.url} does not answer as a Celesta server: {why}; {hint}")
 
     def _unreachable(self, error: Exception) -> ServerUnreachable:
         return ServerUnreachable(f"no Celesta server answers at {self.url} ({error or type(error).__name__})")

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from celesta.client.caller import Caller, Document
 from celesta.client.transfer import CHUNK_BYTES, save
+from celesta.errors import NotFoundError
 
 
 class Results(Caller):
@@ -20,11 +21,11 @@ class Results(Caller):
         return self._list(limit, "artifacts", run=run, digest=digest)
 
     def artifact(self, artifact_id: str) -> Document:
-        return self._get("artifacts", artifact_id)
+        return self._get("artifacts", _number(artifact_id))
 
     def lineage(self, artifact_id: str, direction: str = "up", depth: int | None = None) -> Document:
         """Where an artifact came from (`up`) or what became of it (`down`)."""
-        return self._get("artifacts", artifact_id, "lineage", direction=direction, depth=depth)
+        return self._get("artifacts", _number(artifact_id), "lineage", direction=direction, depth=depth)
 
     def find(self, digest: str) -> list[Document]:
         """The artifacts that are, or hold, a file of this SHA-256: the one that was made first comes first."""
@@ -35,7 +36,7 @@ class Results(Caller):
 
         With `digest`, content that is not what was stored is refused with `StoreError`.
         """
-        with self.http.stream("GET", self._path("artifacts", artifact_id, "content")) as response:
+        with self.http.stream("GET", self._path("artifacts", _number(artifact_id), "content")) as response:
             return save(iter(lambda: response.read(CHUNK_BYTES), b""), target, digest)
 
     def diff(self, run_id: str, other: str) -> Document:
@@ -68,3 +69,11 @@ class Results(Caller):
             self.http.stream("POST", self._path("runs", "import"), file, headers) as response,
         ):
             return dict(json.loads(response.read()))
+
+
+def _number(artifact_id: str) -> str:
+    if not (artifact_id.isascii() and artifact_id.isdecimal()):
+        raise NotFoundError(
+            f'there is no artifact "{artifact_id}": ids of artifacts are numbers; see: celesta artifacts list'
+        )
+    return artifact_id

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from celesta.errors import StackError
-from celesta.settings import alive, pid_file, run_folder, stack_file
+from celesta.settings import alive, make_home, pid_file, remove_empty, run_folder, stack_file
 
 SOCKET_PATH_BYTES = 100
 """A Unix socket's address holds 107 bytes; the rest is for the temporary names of its owner."""
@@ -34,27 +34,19 @@ class Home:
     path: Path
     lock: int
     """Descriptor of the lock. Roles inherit it, so that no second stack starts before the last of them is gone."""
+    made: list[Path]
+    """Folders that were not there before."""
     temporary: Path | None = None
     """A short folder for the socket, when the home's own path is too long for one."""
 
     @classmethod
     def open(cls, path: Path) -> "Home":
         """Raises `StackError` when the folder cannot be used or another stack has it."""
-        try:
-            path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for folder in FOLDERS:
-                (path / folder).mkdir(exist_ok=True)
-            with tempfile.TemporaryFile(dir=run_folder(path)):
-                pass
-            lock = os.open(pid_file(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            reason = f"{error.strerror}: {error.filename}" if error.filename else str(error)
-            raise StackError(
-                f"cannot use {path} as home of the stack ({reason}). Set CELESTA_HOME to a folder you can write to."
-            ) from error
+        made = make_home(path, *FOLDERS)
+        lock = os.open(pid_file(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         _acquire(lock, path)
         stack_file(path).unlink(missing_ok=True)
-        return cls(path, lock)
+        return cls(path, lock, made)
 
     def socket(self) -> Path:
         """Where the broker listens; under the system's temporary folder when the home's own path is too long."""
@@ -96,12 +88,14 @@ class Home:
         self._write(stack_file(self.path), {"url": url, "pids": pids, "started_at": started_at})
 
     def close(self) -> None:
-        """Tell clients that the stack is gone, and let the next one in."""
+        """Tell clients that the stack is gone, and let the next one in. A home that was made for a stack that never
+        was is gone too."""
         if self.is_ours:
             stack_file(self.path).unlink(missing_ok=True)
             pid_file(self.path).unlink(missing_ok=True)
         if self.temporary:
             shutil.rmtree(self.temporary, ignore_errors=True)
+        remove_empty(self.made)
         os.close(self.lock)
 
     def _write(self, path: Path, document: dict[str, Any]) -> None:

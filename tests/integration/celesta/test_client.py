@@ -41,7 +41,9 @@ class Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         self.server.connections.add(self.client_address)
         self.server.seen.append((f"{self.command} {self.path}", self.rfile.read(length), dict(self.headers)))
-        answers = self.server.answers.get(f"{self.command} {self.path}", [(404, {"message": "no such thing"})])
+        answers = self.server.answers.get(
+            f"{self.command} {self.path}", [(404, {"code": "not_found", "message": "no such thing"})]
+        )
         status, body = answers.pop(0) if len(answers) > 1 else answers[0]
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
@@ -86,6 +88,28 @@ def test_the_connection_survives_an_error(server: Server, client: Client) -> Non
         client.run("unknown")
     client.me()
     assert len(server.connections) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [(404, b"<h1>Not here</h1>"), (404, {"detail": "Not Found"}), (200, b"<h1>Welcome</h1>")],
+    ids=["a page", "another API", "a page for everything"],
+)
+def test_what_is_no_celesta_server_is_told_from_one(server: Server, client: Client, answer: tuple[int, object]) -> None:
+    server.on(f"GET {BASE}/runs/r", answer)
+    with pytest.raises(NotFoundError, match=r"does not answer as a Celesta server: .* is it a Celesta server"):
+        client.run("r")
+
+
+def test_an_address_with_a_path_too_many_is_told_so(server: Server) -> None:
+    with Client(f"http://127.0.0.1:{server.server_port}/foo", project="team") as client:
+        server.on(
+            f"GET /foo{BASE}/runs/r", (404, {"code": "unknown_path"}), (404, {"code": "not_found", "message": "no"})
+        )
+        with pytest.raises(NotFoundError, match=rf"nothing at /foo{BASE}/runs/r; give its address without a path"):
+            client.run("r")
+        with pytest.raises(NotFoundError, match=r"^no$"):
+            client.run("r")
 
 
 def test_an_idle_connection_that_the_server_closed_is_opened_again(server: Server, client: Client) -> None:

@@ -84,6 +84,20 @@ def test_a_home_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
         Home.open(tmp_path / "file" / "home")
 
 
+def test_a_home_that_was_made_for_nothing_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for path in (tmp_path / "new", tmp_path / "there"):
+        Home.open(path).close()
+    assert list(tmp_path.rglob("*")) == [tmp_path / "there"]
+
+
+def test_a_home_keeps_what_is_in_it(tmp_path: Path) -> None:
+    home = Home.open(tmp_path / "home")
+    home.log("web").write_text("a line")
+    home.close()
+    assert [path.name for path in home.path.rglob("*")] == ["logs", "web.log"]
+
+
 def test_a_long_home_gets_a_short_socket(tmp_path: Path) -> None:
     home = Home.open(tmp_path / ("long" * 30))
     socket = home.socket()

@@ -26,7 +26,8 @@ def is_problem(answer: Answer, status: int, code: str) -> dict[str, object]:
 
 
 def test_an_unknown_path_is_a_404(playground: Playground) -> None:
-    is_problem(playground.call("GET", "/api/v1/nothing"), 404, "not_found")
+    document = is_problem(playground.call("GET", "/api/v1/nothing"), 404, "unknown_path")
+    assert document["message"] == "there is nothing at /api/v1/nothing; the API is described at /api/v1/openapi.json"
 
 
 def test_a_wrong_method_is_a_405_that_names_the_right_ones(playground: Playground) -> None:
@@ -72,7 +73,10 @@ def test_all_problems_of_a_body_come_at_once_with_their_places(playground: Playg
 
 
 def test_a_json_array_where_an_object_is_wanted_is_refused(playground: Playground) -> None:
-    is_problem(playground.call("POST", "runs", [1, 2]), 422, "invalid_input")
+    document = is_problem(playground.call("POST", "runs", [1, 2]), 422, "invalid_input")
+    assert document["message"] == "the JSON body is an array, and has to be an object"
+    inside = is_problem(playground.call("POST", "runs", {"workflow": "w", "options": []}), 422, "invalid_input")
+    assert inside["errors"] == [{"where": "options", "message": "Invalid input type."}]
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=501", "limit=x", "cursor=!!", "cursor=WzFd", "status=lost"])
@@ -128,6 +132,20 @@ def test_a_json_body_past_its_limit_is_a_413(small: Playground) -> None:
     is_problem(small.call("POST", "runs", {"workflow": "x" * 3_000}), 413, "too_large")
 
 
+def test_a_body_in_chunks_past_its_limit_is_a_413_too(small: Playground) -> None:
+    sent = {"Content-Type": "application/json", "Transfer-Encoding": "chunked"}
+    for path, text, status in (("runs", "x" * 3_000, 413), ("runs", "x" * 1_000, 404)):
+        connection = small.connect()
+        body = (json.dumps({"workflow": text}).encode(),)
+        connection.request("POST", small.path(path), body=iter(body), headers=sent, encode_chunked=True)
+        answer = connection.getresponse()
+        assert (answer.status, json.loads(answer.read())["code"]) == (
+            status,
+            "too_large" if status == 413 else "not_found",
+        )
+        connection.close()
+
+
 def test_a_blob_past_its_limit_is_a_413_and_one_below_passes(small: Playground) -> None:
     is_problem(small.call("PUT", f"blobs/{'0' * 64}", data=b"x" * 20_000), 413, "too_large")
     is_problem(small.call("PUT", f"blobs/{'0' * 64}", data=b"x" * 9_000), 422, "invalid_input")
@@ -160,7 +178,7 @@ def cursor(*parts: object) -> str:
 @pytest.mark.parametrize(
     ("path", "status", "code"),
     [
-        (f"artifacts/{'9' * 30}", 404, "not_found"),
+        (f"artifacts/{'9' * 30}", 404, "unknown_path"),
         (f"artifacts?cursor={cursor(10**30)}", 422, "invalid_input"),
         (f"artifacts?cursor={base64.urlsafe_b64encode(b'[' * 3000).decode()}", 422, "invalid_input"),
         (f"workflows?cursor={cursor(chr(0))}", 422, "invalid_input"),

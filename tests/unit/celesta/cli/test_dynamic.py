@@ -45,6 +45,14 @@ def call(*args: str) -> None:
     command.main(list(args), standalone_mode=False)
 
 
+def test_an_unknown_option_is_refused_with_the_inputs_that_there_are() -> None:
+    with pytest.raises(click.UsageError) as refused:
+        call("f.py", "w", "--n-item", "3")
+    said = refused.value.format_message()
+    assert said.startswith("No such option '--n-item'.")
+    assert said.endswith(" The inputs of w are --n-items, --rate, --shuffle, --input wait=….")
+
+
 @pytest.mark.parametrize(
     "args",
     [

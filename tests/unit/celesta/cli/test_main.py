@@ -61,10 +61,32 @@ def test_the_stack_that_does_not_run_is_3(command: str, capsys: pytest.CaptureFi
     assert "celesta up" in capsys.readouterr().err
 
 
-def test_a_wrong_url_is_2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("CELESTA_URL", "celesta.example")
+@pytest.mark.parametrize("url", ["celesta.example", "http://", "http://here:port", "http://[::1", "http://here:99999"])
+def test_a_wrong_url_is_2(url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("CELESTA_URL", url)
     assert main(["runs", "list"]) == 2
-    assert "CELESTA_URL" in capsys.readouterr().err
+    assert "CELESTA_URL: wants the address of a server" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("artifact", ["abc", "-1", "../1", "1.5"])
+def test_an_artifact_whose_id_is_no_number_is_2(
+    artifact: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CELESTA_URL", "http://127.0.0.1:9")
+    for verb in ("show", "get", "lineage"):
+        assert main(["artifacts", verb, "--", artifact]) == 2
+        assert f'there is no artifact "{artifact}": ids of artifacts are numbers' in capsys.readouterr().err
+
+
+def test_a_home_that_cannot_be_written_is_2_as_for_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("from celesta import task\n\n@task\ndef one() -> int:\n    return 1\n")
+    (tmp_path / "file").rename(tmp_path / "one.py")
+    home = tmp_path / "one.py" / "home"
+    monkeypatch.setenv("CELESTA_HOME", str(home))
+    assert main(["run", str(tmp_path / "one.py"), "one", "--local"]) == 2
+    assert f"cannot use {home} as home (Not a directory: {home})" in capsys.readouterr().err
 
 
 def test_the_overview_loads_nothing_heavy() -> None:

@@ -1,0 +1,60 @@
+"""What `celesta runs` asks for and shows, without a server."""
+
+import json
+from collections.abc import Iterator
+from typing import Any, Self
+
+import pytest
+
+from celesta.cli.main import run_command
+from celesta.cli.runs import SHOWN_STEPS
+
+
+class Huge:
+    """A client of a server whose only run has very many steps."""
+
+    total = 5_000
+    asked = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        return {
+            "run_id": run_id, "workflow": "wide", "version": "0" * 64, "status": "running", "duration_seconds": None,
+            "steps": {"total": self.total, "succeeded": 0}, "created_at": None, "created_by": "me", "inputs": {},
+            "outputs": None, "error": None, "paused_at": None, "url": "http://here",
+        }  # fmt: skip
+
+    def steps(self, run_id: str, limit: int | None = None) -> Iterator[dict[str, Any]]:
+        for number in range(self.total if limit is None else min(limit, self.total)):
+            self.asked += 1
+            yield {"path": f"one[{number}]", "state": "waiting", "attempt": 0, "duration_seconds": None}
+
+
+@pytest.fixture
+def client(monkeypatch: pytest.MonkeyPatch) -> Huge:
+    made = Huge()
+    monkeypatch.setattr("celesta.client.Client.from_env", lambda _project: made)
+    return made
+
+
+def test_a_huge_run_is_shown_in_part_with_how_many_there_are_more(
+    client: Huge, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(["runs", "show", "r"]) == 0
+    told = capsys.readouterr()
+    assert told.out.count("one[") == client.asked == SHOWN_STEPS
+    assert told.err == "… and 4,800 more; --all shows them.\n"
+
+
+@pytest.mark.parametrize("option", ["--all", "--json"])
+def test_all_of_a_huge_run_is_there_for_who_asks(client: Huge, option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["runs", "show", "r", option]) == 0
+    told = capsys.readouterr()
+    assert told.err == ""
+    shown = json.loads(told.out)["step_list"] if option == "--json" else told.out.splitlines()
+    assert sum("one[" in str(line) for line in shown) == client.total

@@ -85,6 +85,12 @@ class EventStreams:
             found[self.shards[stream]] = [Entry(id.decode(), fields.get(b"e", b"")) for id, fields in entries]
         return found
 
+    def read_again(self, shard: str, after: str, count: int) -> list[Entry]:
+        """The first entries behind a stream id, of those that were read."""
+        stream = stream_name(shard)
+        found = self.client.xrange(stream, f"({after}", self.positions[stream], count=count)
+        return [Entry(id.decode(), fields.get(b"e", b"")) for id, fields in found]
+
     def announce(self, shard: str, events: Sequence[dict[str, Any]]) -> None:
         pipe = self.client.pipeline(transaction=False)
         for event in events:

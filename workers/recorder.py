@@ -3,8 +3,9 @@ The results that a batch tells of are flushed first, so that what is recorded as
 
 `celesta server recorder` and the supervisor run it; one is enough, and a second one does no harm (each commit is
 conditional on the offset that it began from). It is the only writer of steps, attempts, artifacts, lineage, metrics,
-cache entries, and of runs after their start. After the commit of a run's end it says so on the stream (`run.recorded`)
-and lets the engine forget the run. Refuses to let one unreadable event stop the others: it is logged and left out.
+cache entries, and of runs after their start. A huge run waits behind all others (`workers.backlog`). After the commit
+of a run's end it says so on the stream (`run.recorded`) and lets the engine forget the run. Refuses to let one
+unreadable event stop the others: it is logged and left out.
 """
 
 import json
@@ -31,14 +32,17 @@ from app.stores import store_of
 from celesta.errors import StoreError
 from celesta.store import Store
 from celesta.store.base import result_key
-from workers import alive
+from workers import alive, event_stream
+from workers.backlog import Backlog
 from workers.engine import Engine, forget
-from workers.event_stream import BLOCK_MS, Entry, EventStreams, Offset, connect
+from workers.event_stream import BLOCK_MS, START, Entry, EventStreams, Offset, connect
 
 log = logging.getLogger(__name__)
 
 BATCH_EVENTS = 500
 """Events in one commit: on SQLite a launch waits for it, some 50 ms."""
+PAGES_AHEAD = 20
+"""What is read past a huge run before the next batch of it is recorded: a second's worth, so neither waits long."""
 GATHER_SECONDS = 0.2
 """How long events wait for company, since commits cost more than rows; the end of a run does not wait."""
 PAUSE_SECONDS = 0.016
@@ -88,17 +92,23 @@ class Recorder:
         self.stored: dict[str, Offset] = {}
         self.ended: list[tuple[str, Ended]] = []
         """Committed ends, by shard, that are still to be announced."""
+        self.backlogs: dict[str, Backlog] = {}
         self.is_open = False
         self.upkeep_at = 0.0
 
     def turn(self, stop: Event) -> None:
-        """Wait for events, gather what comes with them, record all of it."""
+        """Wait for events, gather what comes with them, record all of it, of a huge run the next batch."""
         if not self.is_open:
             self._open()
-        for shard, entries in self._gather(stop).items():
-            for start in range(0, len(entries), BATCH_EVENTS):
-                self._record(shard, entries[start : start + BATCH_EVENTS])
-                self._tell()
+        for _ in range(PAGES_AHEAD):
+            found = self._gather(stop)
+            for shard, entries in found.items():
+                self._take(shard, entries)
+            if not self._is_behind or not any(map(_is_full, found.values())):
+                break
+        for shard, backlog in self.backlogs.items():
+            if backlog:
+                self._catch_up(shard, backlog)
         if monotonic() > self.upkeep_at:
             self._upkeep()
 
@@ -117,12 +127,41 @@ class Recorder:
         recent = list(_recent_ends())
         db.session.rollback()
         self.streams.open(self.stored)
+        self.backlogs = {shard: Backlog() for shard in self.streams.shards.values()}
         self.is_open = True
         shard = next(iter(self.streams.shards.values()))
         self.ended = [*self.ended, *((shard, end) for end in recent)]
         self._tell()
 
+    @property
+    def _is_behind(self) -> bool:
+        return any(self.backlogs.values())
+
+    def _take(self, shard: str, entries: Sequence[Entry]) -> None:
+        """Record what was read; the offset moves with it unless something before it is left."""
+        backlog = self.backlogs[shard]
+        others = backlog.others(entries, _is_full(entries))
+        for start in range(0, len(others), BATCH_EVENTS):
+            batch = others[start : start + BATCH_EVENTS]
+            self._record(shard, batch, self._reached(shard) if backlog else batch[-1].id)
+            self._tell()
+
+    def _catch_up(self, shard: str, backlog: Backlog) -> None:
+        """Record a batch of what was left, from the offset on."""
+        entries = self.streams.read_again(shard, self._reached(shard), BATCH_EVENTS)
+        if entries:
+            self._record(shard, backlog.left(entries), entries[-1].id)
+            self._tell()
+        if len(entries) < BATCH_EVENTS:
+            backlog.clear()
+
+    def _reached(self, shard: str) -> str:
+        stored = self.stored.get(shard)
+        return stored.stream_id if stored and stored.gen == self.streams.gen else START
+
     def _gather(self, stop: Event) -> dict[str, list[Entry]]:
+        if self._is_behind:
+            return self.streams.read(None)
         gathered = self.streams.read(BLOCK_MS)
         until = monotonic() + GATHER_SECONDS
         while gathered and not _is_urgent(gathered) and monotonic() < until and not stop.wait(PAUSE_SECONDS):
@@ -130,31 +169,36 @@ class Recorder:
                 gathered.setdefault(shard, []).extend(entries)
         return gathered
 
-    def _record(self, shard: str, entries: Sequence[Entry]) -> None:
-        """Commit a batch; one that the database refuses is halved until the event that it refuses is alone."""
+    def _record(self, shard: str, entries: Sequence[Entry], reached: str) -> None:
+        """Commit a batch and how far that reaches; one that the database refuses is halved until the event that it
+        refuses is alone."""
         try:
-            ended = self._commit(shard, entries)
+            ended = self._commit(shard, entries, reached)
         except (OtherRecorderError, OperationalError, InterfaceError, StoreError):
             raise
         except (DBAPIError, OverflowError, ValueError, TypeError):
             db.session.rollback()
             if len(entries) > 1:
-                self._record(shard, entries[: len(entries) // 2])
-                self._record(shard, entries[len(entries) // 2 :])
+                half = len(entries) // 2
+                stays = reached == self._reached(shard)
+                self._record(shard, entries[:half], reached if stays else entries[half - 1].id)
+                self._record(shard, entries[half:], reached)
                 return
+            if not entries:
+                raise
             log.exception("the database refuses an event, which is left out: %.500r", entries[0].text)
-            ended = self._commit(shard, [Entry(entries[0].id, b"")])
+            ended = self._commit(shard, [], reached)
         self.ended += [(shard, end) for end in ended]
 
-    def _commit(self, shard: str, entries: Sequence[Entry]) -> list[Ended]:
+    def _commit(self, shard: str, entries: Sequence[Entry], reached: str) -> list[Ended]:
         events = list(_events(entries))
-        reached = Offset(self.streams.gen, entries[-1].id)
+        offset = Offset(self.streams.gen, reached)
         self.store.flush(_results(events))
         with writing(db.session) as session:
-            if not _advance(session, shard, self.stored.get(shard), reached):
+            if not _advance(session, shard, self.stored.get(shard), offset):
                 raise OtherRecorderError
             ended = record_events(session, events, self.tasks)
-        self.stored[shard] = reached
+        self.stored[shard] = offset
         return ended
 
     def _tell(self) -> None:
@@ -218,6 +262,11 @@ def _results(events: Iterable[dict[str, Any]]) -> Iterator[str]:
     for event in events:
         if event.get("state") in OF_AN_ATTEMPT and event.get("token"):
             yield result_key(event["run"], event["path"], event["token"])
+
+
+def _is_full(entries: Sequence[Entry]) -> bool:
+    """Whether there was more to read than is read at once."""
+    return len(entries) >= event_stream.READ_EVENTS
 
 
 def _is_urgent(gathered: dict[str, list[Entry]]) -> bool:

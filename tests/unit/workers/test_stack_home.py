@@ -30,7 +30,7 @@ def test_a_second_stack_is_refused_at_once(tmp_path: Path) -> None:
 
 
 def test_a_stale_pidfile_is_put_away(tmp_path: Path) -> None:
-    Home.open(tmp_path).close()
+    pid_file(tmp_path).parent.mkdir()
     pid_file(tmp_path).write_text("1")  # a living process, but not one of ours: nobody holds the lock
     stack_file(tmp_path).write_text("{}")
     home = Home.open(tmp_path)
@@ -40,7 +40,7 @@ def test_a_stale_pidfile_is_put_away(tmp_path: Path) -> None:
 
 
 def test_the_processes_of_a_killed_supervisor_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Home.open(tmp_path).close()
+    pid_file(tmp_path).parent.mkdir()
     pid_file(tmp_path).write_text("999999999")
     lingering = pid_file(tmp_path).open("r+")
     fcntl.flock(lingering, fcntl.LOCK_EX)

@@ -83,7 +83,8 @@ def test_an_object_that_waits_is_flushed_with_its_folder_when_asked(store: Local
     store.create("a/k", b"x", flush=False)
     assert flushed == []
     store.flush(["a/k", "a/lost"])
-    assert flushed == [f"{store.root}/a/k", f"{store.root}/a"]
+    ours = [path for path in flushed if path.startswith(store.root)]  # a flusher of another test may still be at it
+    assert ours == [f"{store.root}/a/k", f"{store.root}/a"]
 
 
 def files_below(folder: Path) -> list[Path]:

@@ -58,14 +58,16 @@ class Cascade:
         self.answers: list[str] = []
         self.status = "ok"
         self.opened: bool | None = None
-        """Whether the last call left open what it was to open."""
+        """Whether what the last call was to open is open, by it or before it."""
+        self.began: bool | None = None
+        """Whether it was by it."""
         self.control = ""
         self.over = False
 
     def add(self, asks: Iterable[Ask]) -> "Cascade":
         """Takes steps up; each once for each thing asked of it."""
         for ask in asks:
-            mark = f"{ask[0]} {'map' if ask[1] in ('gather', 'reopen') else ''}"
+            mark = f"{ask[0]} {ask[1] if ask[1] in ('gather', 'reopen') else ''}"
             if mark not in self.seen:
                 self.seen.add(mark)
                 self.asks.append(ask)
@@ -112,7 +114,8 @@ class Cascade:
         reply = advance(self.engine, self.view, settles, admits, claim=claim, **more)
         self.status = reply["status"]
         self.answers += reply.get("ok") or []
-        self.opened, self.control = reply.get("opened"), reply.get("control", "")
+        self.opened, self.began = reply.get("opened"), reply.get("began")
+        self.control = reply.get("control", "")
         self.over = self.over or bool(reply.get("over"))
         if claim and reply.get("claimed"):
             self._keep(claim["n"], reply["claimed"])
@@ -275,14 +278,15 @@ class Cascade:
         return finding
 
     def _reopened(self, node: str, token: str) -> bool:
-        """Whether an earlier attempt at a dynamic step opened a plan, which is opened again."""
+        """Whether an earlier attempt at a dynamic step traced a plan, which is opened again if it still may be."""
         if not self.view.is_dynamic(node):
             return False
         outcome = read(self.engine.store, self.view, node, token)
         if outcome is None or "dynamic" not in outcome:
             return False
         self.flush_all()
-        return expanding.expand(self, settling.Ended(node, token, outcome)) != "stale"
+        expanding.expand(self, settling.Ended(node, token, outcome))
+        return True
 
     def finding(self, node: str) -> Finding | None:
         """What is known of one step's inputs; None where they cannot be bound. Raises `StoreError`."""

@@ -31,7 +31,8 @@ Document = dict[str, Any]
 
 
 def expand(cascade: "Cascade", ended: Ended) -> str:
-    """Opens what a dynamic step traced. `ok`, `stale` when the attempt is not the accepted one, or `failed`.
+    """Opens what a dynamic step traced. `ok`, `stale` when the attempt is not the accepted one, `done` when its plan is
+    open already, or `failed`.
 
     Raises `StoreError` while the store does not answer: then nothing has changed, and the attempt's lease brings it
     back.
@@ -44,7 +45,6 @@ def expand(cascade: "Cascade", ended: Ended) -> str:
             raise
         return _refuse(cascade, ended, error)
     frame = view.root.inside(view, node, plan, {})
-    view.put_frame(node, frame)
     opening = {
         "n": node,
         "t": ended.token,
@@ -58,6 +58,9 @@ def expand(cascade: "Cascade", ended: Ended) -> str:
     cascade.flush(open={name: value for name, value in opening.items() if value is not None})
     if cascade.status != "ok" or not cascade.opened:
         return "stale"
+    if not cascade.began and not cascade.hold:  # Who opened it asks its steps, or a rebuild that knows what they made.
+        return "done"
+    view.put_frame(node, frame)
     open_roots(cascade, node)
     return "ok"
 

@@ -97,9 +97,20 @@ def _sweep_run(
         _recover(engine, view, node)
     if "external" in by_state:
         ask(engine, view, by_state["external"])
-    again = [node for state in ASK_AGAIN for node, *_ in by_state[state]]
+    again = _to_ask(engine, view, by_state)
     if again:
         promote(engine, run, again)
+
+
+def _to_ask(engine: Engine, view: View, by_state: Mapping[str, list[tuple[str, str, str]]]) -> list[str]:
+    """What is asked again now. Until a rebuild is through, steps that were not decided and what is open are left to who
+    resumes it: asked without the results of earlier epochs, they would run again."""
+    is_rebuilt = view.rebuilt and engine.client.hget(keys.meta(view.run), "opening") == b"1"
+    left = ("asking", "open") if is_rebuilt else ()
+    later = [[node, state, engine.lease_ms, True] for state in left for node, *_ in by_state[state]]
+    if later:
+        engine.call("bump", view.run, epoch=view.epoch, steps=later)
+    return [node for state in ASK_AGAIN if state not in left for node, *_ in by_state[state]]
 
 
 def _look_after(engine: Engine, view: View, begin: Callable[[str], None]) -> None:

@@ -24,6 +24,8 @@ from workers.engine.waiting import Waits
 
 log = logging.getLogger(__name__)
 
+UNDECIDED = (b"asking", b"open")
+
 
 def start(engine: Engine, source: Source) -> None:
     """Begins a run that was committed; one that left traces in the store or the database is rebuilt.
@@ -57,9 +59,12 @@ def rebuild(engine: Engine, source: Source) -> None:
 def resume(engine: Engine, source: Source) -> None:
     """Opens the roots again of a run whose opening was cut short; steps that were opened are left alone."""
     view = engine.views.of(source.run)
-    if view is not None:
-        adopted, waits = (recover(engine.store, source), source.waits()) if view.rebuilt else ({}, Waits())
-        _open_roots(engine, view, adopted, waits)
+    if view is None:
+        return
+    adopted, waits = (recover(engine.store, source), source.waits()) if view.rebuilt else ({}, Waits())
+    if view.rebuilt:
+        _ask_what_was_left(engine, view, adopted, waits)
+    _open_roots(engine, view, adopted, waits)
 
 
 def _open(engine: Engine, source: Source, epoch: int, adopted: Mapping[str, Adopted], waits: Waits) -> None:
@@ -98,6 +103,16 @@ def _timeout_ms(engine: Engine, plan: Plan, source: Source) -> float | None:
         return None
     passed = 0 if source.started_ms is None else max(0, now_ms(engine.client) - source.started_ms)
     return max(0.0, plan.timeout_seconds * 1000 - passed)
+
+
+def _ask_what_was_left(engine: Engine, view: View, adopted: Mapping[str, Adopted], waits: Waits) -> None:
+    """Steps that a rebuild had come to and not decided, and what it left open: its roots alone may not lead to them."""
+    records = engine.client.hgetall(keys.states(view.run))
+    nodes = [node.decode() for node, record in records.items() if record.split(b"|", 1)[0] in UNDECIDED]
+    for start_at in range(0, len(nodes), CHUNK):
+        part = nodes[start_at : start_at + CHUNK]
+        reply = engine.call("promote", view.run, epoch=view.epoch, steps=part, lease=engine.lease_ms, force=True)
+        Cascade(engine, view, adopted, waits, hold=True).add(reply.get("asks") or []).run()
 
 
 def _open_roots(engine: Engine, view: View, adopted: Mapping[str, Adopted], waits: Waits) -> None:

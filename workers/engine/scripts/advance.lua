@@ -157,7 +157,8 @@ if a.open then
   if not r and may_begin(a.open.need) then r = fresh('asking') end
   local due = not a.open.due or tonumber(redis.call('ZSCORE', inflight, member(a.open.n)) or now + 1) <= now
   local held = r and a.open.t and due and (r.state == 'recovering' or (r.state == 'running' and r.token == a.open.t))
-  if r and (r.state == 'asking' or held) and control ~= 'cancel' then
+  reply.began = (r and (r.state == 'asking' or held) and control ~= 'cancel') or false
+  if reply.began then
     r.state, r.owner = 'open', ''
     r.token = a.open.t or r.token
     put(a.open.n, r)
@@ -167,8 +168,9 @@ if a.open then
     redis.call('HSET', cnt, a.open.n .. '#w', a.open.width)
     emit(a.open.e, string.format(',"known":%d', known))
   end
-  if r and r.state == 'open' then deadline(a.open.n, a.lease) end
-  reply.opened = r ~= nil and r.state == 'open'
+  -- A plan is that of one attempt; another has nothing to open.
+  reply.opened = r ~= nil and r.state == 'open' and (not a.open.t or r.token == a.open.t)
+  if reply.opened then deadline(a.open.n, a.lease) end
 end
 
 for i, s in ipairs(a.settle) do reply.ok[i] = settle(s) end
@@ -200,7 +202,8 @@ if a.opened then
 end
 if a.roots == 1 then
   redis.call('HSET', meta, 'opening', 0)
-  if control ~= 'cancel' then redis.call('ZREM', inflight, member('')) end
+  -- A run that is cancelled, or over and not said to be, is still watched.
+  if control ~= 'cancel' and over == '0' then redis.call('ZREM', inflight, member('')) end
 end
 admit(reply)
 for i, s in ipairs(a.claim and not too_many() and reply.send or {}) do

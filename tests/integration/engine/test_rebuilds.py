@@ -1,0 +1,130 @@
+"""A rebuild that dies on its way, or meets late news of an earlier epoch: what has a result is never done again."""
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from tests.integration.engine.harness import Planned, World, step, value
+from tests.integration.engine.traced import doubled
+from workers.engine import Ended, complete, keys, overdue, rebuild, start
+from workers.engine.manifests import read
+
+ITEMS = 5
+
+
+class Death(BaseException):
+    """What a killed process feels."""
+
+
+@pytest.fixture(autouse=True)
+def one_item_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a process can die between any two items."""
+    for module in ("cascade", "mapping", "expanding", "starting"):
+        monkeypatch.setattr(f"workers.engine.{module}.CHUNK", 1)
+
+
+def _mapped(world: World) -> str:
+    plan = Planned()
+    made = plan.add("count", n=value(ITEMS))
+    items = plan.add("double", map_over=["x"], x=step(made))
+    total = plan.add("total", items=step(items))
+    last = plan.add("double", x=step(total))
+    return world.plan(plan, result=step(last))
+
+
+def _planned(world: World) -> str:
+    world.functions["doubled"] = doubled
+    plan = Planned()
+    made = plan.add("doubled", dynamic=True, xs=value(list(range(ITEMS))))
+    last = plan.add("double", x=step(made))
+    return world.plan(plan, result=step(last))
+
+
+def _lose(world: World) -> None:
+    world.client.flushall()
+    world.queue.clear()
+    world.engine = world.new_engine()
+    world.worker = world.new_worker("here:1")
+
+
+def _dying(world: World, after: int) -> Callable[..., Any]:
+    """The engine's calls, of which the process survives so many."""
+    left, real = [after], world.engine.call
+
+    def call(name: str, run: str, **arguments: Any) -> Any:
+        left[0] -= 1
+        if left[0] < 0:
+            raise Death
+        return real(name, run, **arguments)
+
+    return call
+
+
+def _rebuild_and_die(world: World, digest: str, after: int) -> None:
+    with pytest.MonkeyPatch.context() as patch, suppress(Death):
+        patch.setattr(world.engine, "call", _dying(world, after))
+        rebuild(world.engine, world.source("r1", digest, status="running"))
+    world.engine = world.new_engine()
+    world.worker = world.new_worker("here:2")
+
+
+def _all_deadlines_pass(world: World, digest: str) -> None:
+    for name in world.client.zrange(keys.INFLIGHT, 0, -1):
+        world.client.zadd(keys.INFLIGHT, {name: 1})
+    source = world.source("r1", digest, status="running")
+    overdue.sweep(world.engine, lambda: 0, lambda run: start(world.engine, source), lambda run, nodes: {})
+
+
+@pytest.mark.parametrize("make", [_mapped, _planned])
+@pytest.mark.parametrize("calls", range(1, 14))
+def test_whoever_goes_on_with_a_rebuild_knows_the_results_too(
+    world: World, make: Callable[[World], str], calls: int
+) -> None:
+    digest = make(world)
+    world.start("r1", digest)
+    world.drain()
+    ran, output = list(world.executor.ran), world.output()
+    _lose(world)
+    _rebuild_and_die(world, digest, calls)
+    for _ in range(20):
+        world.drain()
+        if world.finished() is None:
+            _all_deadlines_pass(world, digest)
+    assert world.output() == output
+    assert world.executor.ran == ran, "nothing ran again"
+
+
+def test_a_plan_is_opened_by_the_attempt_that_was_accepted_alone(world: World) -> None:
+    world.functions["traced"] = lambda xs: doubled(xs)
+    plan = Planned()
+    made = plan.add("traced", dynamic=True, xs=value([1]))
+    digest = world.plan(plan, result=step(made))
+    world.start("r1", digest)
+    assert world.new_worker("there:2").claim(*world.queue.popleft(), lambda ended: None) is not None
+    _all_deadlines_pass(world, digest)
+    world.work()
+    other = world.store.put_blob(json.dumps(doubled([1, 2, 3, 4]).spec).encode())
+    outcome = {"status": "succeeded", "outputs": {}, "error": None, "metrics": [], "dynamic": other}
+    assert complete(world.engine, "r1", [Ended("0", "1.1", outcome)]) == ["stale"]
+    world.drain()
+    assert world.output() == 2
+    assert world.executor.ran == ["0", "0/0", "0/1"]
+
+
+def test_an_attempt_whose_plan_a_rebuild_has_opened_asks_none_of_its_steps(world: World) -> None:
+    digest = _planned(world)
+    world.start("r1", digest)
+    world.drain()
+    ran = list(world.executor.ran)
+    _lose(world)
+    _rebuild_and_die(world, digest, 2)
+    view = world.new_engine().views.of("r1")
+    assert view is not None
+    outcome = read(world.store, view, "0", "1.1")
+    assert outcome is not None
+    assert complete(world.engine, "r1", [Ended("0", "1.1", outcome)]) == ["done"]
+    assert not world.queue
+    assert world.executor.ran == ran

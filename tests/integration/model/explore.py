@@ -1,12 +1,14 @@
 """Every state that a protocol can reach: looked at once, held against the invariants, and asked whether it can end."""
 
+import gc
 from collections import deque
 from dataclasses import dataclass, field
 
 from tests.integration.model.protocol import Protocol
-from tests.integration.model.states import TERMINAL, ProtocolError, State
+from tests.integration.model.script import Script
+from tests.integration.model.states import TERMINAL, ProtocolError, State, alike
 
-ACTIVE = frozenset({"ready", "sent", "running", "backoff", "asking", "flight_wait", "recovering"})
+ACTIVE = frozenset({"ready", "sent", "running", "backoff", "asking", "flight_wait", "recovering", "open"})
 
 
 @dataclass
@@ -21,6 +23,14 @@ class Found:
 
 def explore(protocol: Protocol, most: int = 2_000_000) -> Found:
     """Breadth first, so that the path to a violation is a shortest one. Raises above `most` states."""
+    gc.disable()  # Nothing here is garbage before the end, and looking for it takes a third of the time.
+    try:
+        return _explore(protocol, most)
+    finally:
+        gc.enable()
+
+
+def _explore(protocol: Protocol, most: int) -> Found:
     came: dict[State, tuple[State | None, str]] = {protocol.first: (None, "open")}
     back: dict[State, list[State]] = {}
     queue, found = deque([protocol.first]), Found()
@@ -28,7 +38,8 @@ def explore(protocol: Protocol, most: int = 2_000_000) -> Found:
         state = queue.popleft()
         try:
             check(protocol, state)
-            for name, is_fault, after in protocol.moves(state):
+            for name, is_fault, made in protocol.moves(state):
+                after = alike(made)
                 if after not in came:
                     came[after] = (state, name)
                     queue.append(after)
@@ -58,14 +69,32 @@ def check(protocol: Protocol, s: State) -> None:
             raise ProtocolError(
                 f"{step} counts {redis.counts[protocol.shape.at(step)]} parents, {settled} have settled"
             )
-    if redis.over != all(record.state in TERMINAL for record in redis.steps):
+    records = dict(zip(protocol.shape.steps, redis.steps, strict=True))
+    known = [step for step in records if protocol.shape.whole(step) in (None, *redis.opened)]
+    if redis.over != all(records[step].state in TERMINAL for step in known):
         raise ProtocolError("the run is over before all its steps are, or is not although they are")
-    if not redis.over and not any(record.state in ACTIVE for record in redis.steps):
+    watched = redis.opening or redis.control == "cancel"  # by the run's own deadline
+    if not redis.over and not watched and not any(record.state in ACTIVE for record in redis.steps):
         raise ProtocolError("nothing is in flight, and the run is not over")
+    check_wholes(protocol, s)
     for step, record in zip(protocol.shape.steps, redis.steps, strict=True):
         held = [hand for hand in s.hands if hand and hand[:2] == (step, record.token) and hand.phase != "told"]
         if record.state == "running" and len(held) > 1:
             raise ProtocolError(f"two workers hold {step} {record.token}")
+
+
+def check_wholes(protocol: Protocol, s: State) -> None:
+    """What has parts ends after them, by what they came to; and none of them begins before it is open."""
+    script = Script(protocol.shape, protocol.rules, s)
+    for whole, parts in protocol.shape.parts.items():
+        state, states = script.get(whole).state, [script.get(part).state for part in parts]
+        if whole not in script.redis.opened:
+            if any(one != "waiting" for one in states) or (parts and state == "succeeded"):
+                raise ProtocolError(f"{whole} is {state} and has not opened, its parts are {states}")
+        elif state in TERMINAL and not all(one in TERMINAL for one in states):
+            raise ProtocolError(f"{whole} has {state} before its parts: {states}")
+        elif state in ("succeeded", "failed") and state != script.verdict(whole):
+            raise ProtocolError(f"{whole} has {state}, and its parts are {states}")
 
 
 def _cannot_end(

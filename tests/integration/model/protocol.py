@@ -2,17 +2,18 @@
 
 One run of a few steps, two workers, and whatever may happen to them. A move is what one call of a script, one look at
 the store, or one crash does; between any two moves anything else may happen. The names are those of `workers/engine`:
-`claim`, `settle`, `admit`, `release`, `renew`, `resend`, `promote`, `rebuild`. What is left out is time (a lease may
-run out whenever its holder is dead, or, once, while it sleeps) and the admission window.
+`claim`, `settle`, `admit`, `release`, `renew`, `resend`, `promote`. Maps and plans are in `wholes`, and in `rebuilding`
+what follows the loss of Redis. What is left out is time (a lease may run out whenever its holder is dead, or, once,
+while it sleeps), the admission window, and steps that wait for a person or an hour.
 
 `Rules` switches single safeguards off, so that the tests can show that each of them is needed.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
+from tests.integration.model.rebuilding import Rebuilding, adopt_or_hold
 from tests.integration.model.script import Script
 from tests.integration.model.states import (
-    GOOD,
     TERMINAL,
     Faults,
     Hand,
@@ -29,9 +30,7 @@ from tests.integration.model.states import (
     less,
     without_flight,
 )
-
-Move = tuple[str, bool, State]
-"""Name, whether it is a fault, and what comes of it."""
+from tests.integration.model.wholes import Move, Wholes
 
 
 class Protocol:
@@ -40,6 +39,8 @@ class Protocol:
     def __init__(self, shape: Shape, faults: Faults, rules: Rules | None = None) -> None:
         self.shape = shape
         self.rules = rules or Rules()
+        self.wholes = Wholes(shape, self.rules, adopt_or_hold)
+        self.rebuilding = Rebuilding(shape, self.rules, self.wholes)
         self.first = self._opened(faults)
 
     def moves(self, s: State) -> Iterator[Move]:
@@ -47,10 +48,10 @@ class Protocol:
         for number, hand in enumerate(s.hands):
             if hand is not None:
                 yield from self._worker(s, number, hand)
+        yield from self.wholes.moves(s)
+        yield from self.rebuilding.moves(s)
         yield from self._reconciler(s)
         yield from self._people(s)
-
-    # Opening and rebuilding
 
     def _opened(self, faults: Faults) -> State:
         nothing = tuple(None for _ in self.shape.steps)
@@ -60,47 +61,12 @@ class Protocol:
         )
         opening = Script(self.shape, self.rules, blank)
         for step, parents in self.shape.parents.items():
-            if not parents:
-                opening.ready(step)
+            if not parents and self.shape.whole(step) is None:
+                if opening.is_map(step):
+                    opening.put(step, Record("asking"))
+                else:
+                    opening.ready(step)
         return opening.published()
-
-    def _rebuilt(self, s: State) -> State:
-        """A new epoch: what is recorded, else the success of the highest token, is adopted; the rest is held."""
-        epoch = s.epoch + 1
-        found: dict[Step, tuple[str, Token]] = {}
-        for step in self.shape.steps:
-            recorded = s.recorded[self.shape.at(step)]
-            made = [token for name, token, outcome in s.manifests if name == step and outcome == "ok"]
-            if recorded is not None and recorded[0] in GOOD:
-                found[step] = recorded
-            elif made:
-                found[step] = ("succeeded", max(made) if self.rules.record_winners else min(made))
-        recorded_too = s.recorded
-        if self.rules.record_winners:
-            recorded_too = tuple(found.get(step) or old for step, old in zip(self.shape.steps, s.recorded, strict=True))
-        blank = Redis(
-            epoch, s.control, tuple(Record(token=(epoch, 1)) for _ in s.recorded), tuple(0 for _ in s.recorded)
-        )
-        script = Script(self.shape, self.rules, s._replace(redis=blank, epoch=epoch, recorded=recorded_too))
-        if s.control == "cancel":
-            script.cancel_rest()
-        else:
-            self._walk(script, found)
-        return script.published()
-
-    def _walk(self, script: Script, found: Mapping[Step, tuple[str, Token]]) -> None:
-        for step, parents in self.shape.parents.items():
-            if any(script.get(parent).state not in GOOD for parent in parents):
-                continue
-            if step in found:
-                self._adopt(script, step, *found[step])
-            else:
-                script.put(step, Record("recovering", (script.redis.epoch, 0)))
-
-    def _adopt(self, script: Script, step: Step, state: str, token: Token) -> None:
-        if key := self.shape.keys.get(step):
-            script.state = script.state._replace(cache=script.state.cache | {key})
-        script.end(step, state, token)
 
     # Messages and workers
 
@@ -146,6 +112,9 @@ class Protocol:
         accepted = {name for name, _ in s.accepted}
         if missing := set(self.shape.parents[step]) - accepted:
             raise ProtocolError(f"{step} is claimed before {missing}")
+        whole = self.shape.whole(step)
+        if whole is not None and s.redis.steps[self.shape.at(whole)].state != "open":
+            raise ProtocolError(f"{step} is claimed although {whole} is not open")
         if step in accepted:
             raise ProtocolError(f"{step} is claimed again after its result counted")
 
@@ -172,8 +141,7 @@ class Protocol:
         elif hand.phase == "ended":
             yield f"complete {who}", False, self._completed(s, number, hand)
         else:
-            messages = tuple(sorted((*s.messages, *hand.send)))
-            yield f"publish {who}", False, hold(self._landed(s, hand), number, None)._replace(messages=messages)
+            yield f"publish {who}", False, self.wholes.gathered(hold(self._landed(s, hand), number, None), hand)
         if hand.phase in ("claimed", "begun") and s.redis is not None:
             yield from self._heartbeat(s, number, hand, who)
         if s.left.crash:
@@ -192,6 +160,8 @@ class Protocol:
     def _completed(self, s: State, number: int, hand: Hand) -> State:
         if s.redis is None:
             return hold(s, number, None)
+        if hand.outcome == "ok" and hand.step in self.shape.dynamic:
+            return self.wholes.completed(s, number, hand)
         script = Script(self.shape, self.rules, s)
         accepted = script.settle(hand.step, hand.token, hand.outcome)
         told = hand._replace(phase="told", outcome=hand.outcome if accepted else "stale", send=tuple(script.sent))
@@ -224,8 +194,6 @@ class Protocol:
 
     def _reconciler(self, s: State) -> Iterator[Move]:
         if s.redis is None:
-            if not s.finished and not s.forgotten:
-                yield "rebuild", False, self._rebuilt(s)
             return
         for step in self.shape.steps:
             yield from self._overdue(s, step)
@@ -246,28 +214,37 @@ class Protocol:
             if not alive or s.left.sleep:
                 left = less(s.left, "sleep") if alive else s.left
                 script.state = script.state._replace(left=left)
-                self._lease_ran_out(script, step, record)
-                yield f"lease of {step}", alive, script.published()
+                yield f"lease of {step}", alive, self._lease_ran_out(script, step, record)
         elif record.state == "recovering":
-            self._nobody_said(script, step)
-            yield f"recover {step}", False, script.published()
+            yield f"recover {step}", False, self._nobody_said(script, step)
+        elif record.state in ("asking", "open") and script.redis.opening and self.rules.rebuild_by_results:
+            return
+        elif record.state == "open" or (record.state == "asking" and script.is_map(step)):
+            yield from self.wholes.reopened(s, step)
         elif record.state in ("backoff", "flight_wait", "asking") and script.redis.control != "cancel":
             script.ask(step, record)
             yield f"promote {step}", False, script.published()
 
-    def _lease_ran_out(self, script: Script, step: Step, record: Record) -> None:
+    def _lease_ran_out(self, script: Script, step: Step, record: Record) -> State:
         found = [outcome for name, token, outcome in script.state.manifests if (name, token) == (step, record.token)]
         if found and self.rules.look_for_manifests:
-            script.settle(step, record.token, found[0])
-        else:
-            script.settle(step, record.token, "lost")
+            return self._taken(script, step, record.token, found[0])
+        return self._taken(script, step, record.token, "lost")
 
-    def _nobody_said(self, script: Script, step: Step) -> None:
+    def _nobody_said(self, script: Script, step: Step) -> State:
         made = [token for name, token, outcome in script.state.manifests if name == step and outcome == "ok"]
         if made:
-            script.settle(step, max(made), "ok")
-        else:
-            script.ask(step, Record("recovering", (script.redis.epoch, 1)))
+            return self._taken(script, step, max(made), "ok")
+        script.ask(step, Record("recovering", (script.redis.epoch, 1)))
+        return script.published()
+
+    def _taken(self, script: Script, step: Step, token: Token, outcome: str) -> State:
+        """The reconciler says what became of an attempt."""
+        if outcome == "ok" and step in self.shape.dynamic:
+            opener = self.wholes.expanded(script, step, token)
+            return script.published() if opener is None else self.wholes.with_opener(script.published(), opener)
+        script.settle(step, token, outcome)
+        return script.published()
 
     def _flights_run_out(self, s: State) -> Iterator[Move]:
         live = {(hand.step, hand.token) for hand in s.hands if hand}
@@ -279,7 +256,7 @@ class Protocol:
         """The recorder writes down what has ended; after the end of the run Redis forgets it."""
         assert s.redis is not None
         rows = tuple(
-            old or ((record.state, record.token) if record.state in TERMINAL else None)
+            (record.state, record.token) if record.state in TERMINAL and (old is None or old[0] == "pinned") else old
             for old, record in zip(s.recorded, s.redis.steps, strict=True)
         )
         if s.redis.over:
@@ -298,10 +275,12 @@ class Protocol:
             yield "lose redis, and no message", True, lost._replace(messages=s.messages)
         if s.left.cancel and not s.redis.over and s.redis.control != "cancel":
             decided = s._replace(control="cancel", left=less(s.left, "cancel"))
-            script = Script(self.shape, self.rules, decided)
-            script.redis = script.redis._replace(control="cancel")
+            yield "cancel", True, decided._replace(redis=s.redis._replace(control="cancel"))
+        if s.redis.control == "cancel":
+            script = Script(self.shape, self.rules, s)
             script.cancel_rest()
-            yield "cancel", True, script.published()
+            if script.published() != s:
+                yield "cancel the rest", False, script.published()
         if s.left.pause and s.redis.control == "run" and not s.redis.over:
             paused = s._replace(control="pause", left=less(s.left, "pause"), redis=s.redis._replace(control="pause"))
             yield "pause", True, paused

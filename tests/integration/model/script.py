@@ -1,5 +1,7 @@
 """One atomic call of a script of the engine, on a state of the explored protocol."""
 
+from collections.abc import Sequence
+
 from tests.integration.model.states import (
     BAD,
     CANCELLABLE,
@@ -21,10 +23,12 @@ from tests.integration.model.states import (
 class Script:
     """One atomic call: the records as it changes them, and what it answers."""
 
-    def __init__(self, shape: Shape, rules: Rules, state: State) -> None:
+    def __init__(self, shape: Shape, rules: Rules, state: State, walks: bool = False) -> None:
+        """`walks`: a rebuild, which asks what becomes ready itself."""
         assert state.redis is not None
         self.shape, self.rules, self.state, self.redis = shape, rules, state, state.redis
         self.sent: list[tuple[Step, int]] = []
+        self.walks = walks
 
     def get(self, step: Step) -> Record:
         return self.redis.steps[self.shape.at(step)]
@@ -50,7 +54,7 @@ class Script:
             if self.rules.fence_tokens:
                 return False
             raise ProtocolError(f"{step} {record.token} takes the result of {token}")
-        if outcome == "lost" and self._made(step, record.token):
+        if outcome == "lost" and self.made(step, record.token):
             raise ProtocolError(f"{step} is tried again although {record.token} has left its result")
         if outcome != "ok" and self._try_again(step, record, outcome):
             return True
@@ -64,16 +68,24 @@ class Script:
         """The one end of a step: it counts into its children, and those that became ready go on their way."""
         self.put(step, self.get(step)._replace(state=state, token=token, owner=None))
         if state in GOOD:
-            self._accept(step, self.shape.keys.get(step) or token)
+            gathered = step in self.shape.parts and step not in self.shape.dynamic
+            self._accept(step, "gathered" if gathered else self.shape.keys.get(step) or token)
         for kid in self.shape.children(step):
             at = self.shape.at(kid)
             counts = (*self.redis.counts[:at], self.redis.counts[at] + 1, *self.redis.counts[at + 1 :])
             self.redis = self.redis._replace(counts=counts)
             self._count(kid)
+        whole = self.shape.whole(step)
+        if whole is not None and self.is_gathered(whole):
+            self.sent.append((whole, -self.redis.epoch))
+        known = self.redis.opened if self.rules.know_when_opening else self.redis.asked
+        settled = sum(record.state in TERMINAL for record in self.redis.steps)
+        self.redis = self.redis._replace(over=self.redis.over or settled == len(self.known(known)))
         self.state = self.state._replace(redis=self.redis)
-        if all(record.state in TERMINAL for record in self.redis.steps):
-            self.redis = self.redis._replace(over=True)
-            self.state = self.state._replace(redis=self.redis)
+
+    def known(self, opened: frozenset[Step]) -> list[Step]:
+        """The steps of the plan, and of all that is opened."""
+        return [step for step in self.shape.steps if self.shape.whole(step) in (None, *opened)]
 
     def ask(self, step: Step, record: Record) -> None:
         """What was waited for is over: the cache is looked up, and the step is sent when it has no answer."""
@@ -100,12 +112,56 @@ class Script:
 
     def cancel_rest(self) -> None:
         for step in self.shape.steps:
-            if self.get(step).state in CANCELLABLE:
+            if self._is_to_cancel(step):
                 self.end(step, "cancelled", self.get(step).token)
 
     def published(self) -> State:
         """For callers that publish at once: their crash in between is that of a lost message."""
-        return self.state._replace(redis=self.redis, messages=tuple(sorted((*self.state.messages, *self.sent))))
+        return told(self.state._replace(redis=self.redis), self.sent)
+
+    def made(self, step: Step, token: Token) -> bool:
+        """Whether an attempt has left a good result."""
+        return any((name, made, outcome) == (step, token, "ok") for name, made, outcome in self.state.manifests)
+
+    # Maps and plans
+
+    def is_map(self, step: Step) -> bool:
+        return step in self.shape.parts and step not in self.shape.dynamic
+
+    def open(self, whole: Step, token: Token) -> None:
+        """Its parts are known from now on. Only one plan of a step is ever opened."""
+        if whole in self.shape.dynamic:
+            self._accept(f"{whole}/", token)
+        self.put(whole, self.get(whole)._replace(state="open", token=token, owner=None))
+        self.redis = self.redis._replace(opened=self.redis.opened | {whole})
+        self.state = self.state._replace(redis=self.redis)
+
+    def mark(self, whole: Step) -> None:
+        """All its parts were asked."""
+        self.redis = self.redis._replace(asked=self.redis.asked | {whole})
+        self.state = self.state._replace(redis=self.redis)
+
+    def is_gathered(self, whole: Step) -> bool:
+        parts = [self.get(part).state for part in self.shape.parts[whole]]
+        return self.get(whole).state == "open" and all(state in TERMINAL for state in parts)
+
+    def gather(self, whole: Step) -> None:
+        """The end of a whole, by what its parts came to."""
+        if self.is_gathered(whole):
+            state = "cancelled" if self.redis.control == "cancel" else self.verdict(whole)
+            self.end(whole, state, self.get(whole).token)
+
+    def verdict(self, whole: Step) -> str:
+        states = [self.get(part).state for part in self.shape.parts[whole]]
+        wanted = self.shape.enough.get(whole, len(states))
+        return "succeeded" if len(states) - sum(state in BAD for state in states) >= wanted else "failed"
+
+    def _is_to_cancel(self, step: Step) -> bool:
+        state, whole = self.get(step).state, self.shape.whole(step)
+        if whole is not None and self.get(whole).state != "open":
+            return False
+        asked = state != "waiting" or whole is None or self.rules.cancel_what_was_not_asked
+        return state in CANCELLABLE and asked
 
     def _count(self, kid: Step) -> None:
         record, parents = self.get(kid), self.shape.parents[kid]
@@ -119,7 +175,7 @@ class Script:
             self.end(kid, "upstream_failed", record.token)
         elif "skipped" in states or self.shape.skips.get(kid) in parents:
             self.end(kid, "skipped", record.token)
-        elif kid in self.shape.keys:
+        elif kid in self.shape.keys or self.walks or self.is_map(kid):
             self.put(kid, Record("asking", (self.redis.epoch, 1)))
         else:
             self.ready(kid)
@@ -137,12 +193,15 @@ class Script:
             self.put(step, following)
         return True
 
-    def _made(self, step: Step, token: Token) -> bool:
-        return any((name, made, outcome) == (step, token, "ok") for name, made, outcome in self.state.manifests)
-
     def _accept(self, step: Step, made: Result) -> None:
         before = dict(self.state.accepted).get(step)
         if before is not None and before != made:
             raise ProtocolError(f"the result of {step} changed from {before} to {made}")
         accepted = tuple(sorted({*self.state.accepted, (step, made)}))
         self.state = self.state._replace(accepted=accepted)
+
+
+def told(state: State, sent: Sequence[tuple[Step, int]]) -> State:
+    """Messages on their way. Who says that something can be gathered and does not do so leaves it to others."""
+    messages = [message for message in sent if message[1] > 0]
+    return state._replace(messages=tuple(sorted((*state.messages, *messages))))

@@ -1,8 +1,9 @@
 """What a run, its workers, Redis, the store and the database are at one moment of the explored protocol."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
 
 Step = str
 Token = tuple[int, int]
@@ -32,23 +33,40 @@ class Shape:
     """Cache keys. Two steps with one key share a flight."""
     skips: Mapping[Step, Step] = field(default_factory=dict)
     """A step that is skipped when this parent ended by `skip`."""
+    parts: Mapping[Step, tuple[Step, ...]] = field(default_factory=dict)
+    """The items of a map, or the steps of the plan that a dynamic step opens. They are among `parents`, too."""
+    dynamic: frozenset[Step] = frozenset()
+    """Which of these are run first, by a worker, and then opened."""
+    enough: Mapping[Step, int] = field(default_factory=dict)
+    """How many items of a map have to succeed; all where nothing is said."""
     retries: int = 0
     losses: int = 2
 
-    @property
+    @cached_property
     def steps(self) -> tuple[Step, ...]:
         return tuple(self.parents)
 
+    @cached_property
+    def _places(self) -> Mapping[Step, int]:
+        return {step: place for place, step in enumerate(self.parents)}
+
+    @cached_property
+    def _wholes(self) -> Mapping[Step, Step]:
+        return {part: whole for whole, parts in self.parts.items() for part in parts}
+
     def at(self, step: Step) -> int:
         """Its place in the plan, and in every tuple that has something of each step."""
-        return self.steps.index(step)
+        return self._places[step]
 
     def children(self, step: Step) -> list[Step]:
         return [kid for kid, parents in self.parents.items() if step in parents]
 
+    def whole(self, part: Step) -> Step | None:
+        """What a step is a part of."""
+        return self._wholes.get(part)
 
-@dataclass(frozen=True)
-class Faults:
+
+class Faults(NamedTuple):
     """How often each may happen in one history."""
 
     crash: int = 0
@@ -70,6 +88,19 @@ class Rules:
     guard_missing_runs: bool = True
     compare_and_set: bool = True
     stop_when_paused: bool = True
+    know_when_opening: bool = True
+    """A run knows the parts of what opens from the same moment on."""
+    ask_each_once: bool = True
+    mark_when_all_are_asked: bool = True
+    fence_openers: bool = True
+    """Who opens does so in one epoch."""
+    open_once: bool = True
+    """A plan is opened by the attempt that is accepted, in the call that accepts it."""
+    gather_again: bool = True
+    """Somebody looks whether the last part has ended and nobody said so."""
+    cancel_what_was_not_asked: bool = True
+    rebuild_by_results: bool = True
+    """Until a rebuild is through, only who knows the earlier results asks steps."""
 
 
 class Record(NamedTuple):
@@ -91,6 +122,11 @@ class Redis(NamedTuple):
     counts: tuple[int, ...]
     """Settled parents of each step, as the scripts count them."""
     over: bool = False
+    opening: bool = False
+    """A rebuild has not come to all steps yet."""
+    opened: frozenset[Step] = frozenset()
+    asked: frozenset[Step] = frozenset()
+    """Which of the opened have asked all their parts."""
 
 
 class Hand(NamedTuple):
@@ -102,6 +138,19 @@ class Hand(NamedTuple):
     """`claimed`, `begun` (the body runs), `ended` (its result is there), `told` (it counts; messages go out next)."""
     outcome: str = ""
     send: tuple[tuple[Step, int], ...] = ()
+    """Messages; a whole with an epoch below 0 is to be gathered in that epoch."""
+
+
+class Opener(NamedTuple):
+    """A process that asks the parts of a whole, one call for each."""
+
+    whole: Step
+    epoch: int
+    token: Token
+    """Of the attempt whose plan it opens; of a map, (epoch, 0)."""
+    knows: bool
+    """It rebuilds the run, and takes over the results that are there."""
+    at: int = 0
 
 
 class State(NamedTuple):
@@ -119,12 +168,26 @@ class State(NamedTuple):
     flights: tuple[tuple[str, Step, Token], ...]
     starts: tuple[tuple[Step, Token], ...]
     accepted: tuple[tuple[Step, Result], ...]
-    """Ghost: which result was ever accepted for each step."""
+    """Ghost: which result was ever accepted for each step, and whose plan for each that opened one (`step/`)."""
     left: Faults
+    openers: tuple[Opener, ...] = ()
 
 
 def hold(s: State, number: int, hand: Hand | None) -> State:
     return s._replace(hands=(hand, s.hands[1]) if number == 0 else (s.hands[0], hand))
+
+
+def alike(s: State) -> State:
+    """The one of two states that differ only in which worker has what in hand."""
+    one, other = s.hands
+    if other is None or (one is not None and one <= other):
+        return s
+    redis = s.redis and s.redis._replace(steps=tuple(_of_the_other(record) for record in s.redis.steps))
+    return s._replace(hands=(other, one), redis=redis)
+
+
+def _of_the_other(record: Record) -> Record:
+    return record if record.owner is None else record._replace(owner=1 - record.owner)
 
 
 def without_flight(s: State, hand: Hand) -> State:
@@ -132,5 +195,4 @@ def without_flight(s: State, hand: Hand) -> State:
 
 
 def less(faults: Faults, name: str) -> Faults:
-    used: dict[str, Any] = {name: getattr(faults, name) - 1}
-    return replace(faults, **used)
+    return faults._replace(**{name: getattr(faults, name) - 1})

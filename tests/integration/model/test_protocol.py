@@ -1,10 +1,13 @@
 """The engine's protocol, explored: no history of these runs breaks an invariant, and each can go on to its end."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
 from tests.integration.model.explore import explore
 from tests.integration.model.protocol import Protocol
-from tests.integration.model.states import Faults, Rules, Shape
+from tests.integration.model.states import Faults, Rules, Shape, Step
 
 ONE = Shape({"a": ()})
 CHAIN = Shape({"a": (), "j": ("a",)})
@@ -13,6 +16,29 @@ RETRIED = Shape({"a": (), "j": ("a",)}, outcomes={"a": ("ok", "fail")}, retries=
 SKIPPED = Shape({"a": (), "b": ("a",), "c": ("a",), "j": ("b", "c")}, skips={"b": "a"})
 SHARED = Shape({"a": (), "b": ()}, keys={"a": "k", "b": "k"})
 CACHED_JOIN = Shape({"a": (), "b": (), "j": ("a", "b")}, keys={"a": "k", "b": "k", "j": "l"})
+
+
+def _map(items: int, join: bool = False, **more: Any) -> Shape:
+    parts = tuple(f"m.{item}" for item in range(items))
+    return Shape({"m": (), **dict.fromkeys(parts, ()), **({"j": ("m",)} if join else {})}, parts={"m": parts}, **more)
+
+
+def _dynamic(parts: Mapping[Step, tuple[Step, ...]], join: bool = False) -> Shape:
+    steps = {"d": (), **parts, **({"j": ("d",)} if join else {})}
+    return Shape(steps, parts={"d": tuple(parts)}, dynamic=frozenset({"d"}))
+
+
+EMPTY = _map(0, join=True)
+ITEM = _map(1)
+GATHERED_ITEM = _map(1, join=True)
+ITEMS = _map(2)
+MAP = _map(2, join=True)
+MADE_MAP = Shape({"a": (), "m": ("a",), "m.0": ()}, parts={"m": ("m.0",)})
+MOST_OF_A_MAP = _map(2, join=True, outcomes={"m.0": ("ok", "fail")}, enough={"m": 1})
+RETRIED_ITEM = _map(1, outcomes={"m.0": ("ok", "fail")}, retries=1)
+PLAN = _dynamic({"d/0": ()})
+GATHERED_PLAN = _dynamic({"d/0": ()}, join=True)
+CHAIN_IN_A_PLAN = _dynamic({"d/0": (), "d/1": ("d/0",)})
 
 TRIED = {
     "a join, nothing happens": (JOIN, Faults()),
@@ -30,6 +56,25 @@ TRIED = {
     "one flight for two steps, a worker that sleeps": (SHARED, Faults(crash=1, sleep=1)),
     "one flight for two steps, Redis lost": (SHARED, Faults(crash=1, lose_redis=1)),
     "one flight below a join, cancelled": (CACHED_JOIN, Faults(crash=1, cancel=1)),
+    "a map of nothing, cancelled, a crash, Redis lost": (EMPTY, Faults(crash=1, cancel=1, lose_redis=1)),
+    "a map, a crash": (MAP, Faults(crash=1)),
+    "a map, a crash and a second delivery": (ITEMS, Faults(crash=1, duplicate=1)),
+    "a map, opened by two": (ITEMS, Faults(sleep=1)),
+    "a map, cancelled, a crash": (ITEMS, Faults(cancel=1, crash=1)),
+    "a map, paused, a crash": (ITEMS, Faults(pause=1, crash=1)),
+    "a map that may fail in part, a crash": (MOST_OF_A_MAP, Faults(crash=1)),
+    "an item tried again, Redis lost": (RETRIED_ITEM, Faults(lose_redis=1)),
+    "a map of what a step makes, Redis lost": (MADE_MAP, Faults(lose_redis=1)),
+    "a map and what follows it, Redis lost": (GATHERED_ITEM, Faults(lose_redis=1)),
+    "a map, Redis lost, a crash": (ITEM, Faults(lose_redis=1, crash=1)),
+    "a map, opened by two, Redis lost": (ITEM, Faults(lose_redis=1, sleep=1)),
+    "a map, cancelled, Redis lost": (ITEM, Faults(lose_redis=1, cancel=1)),
+    "a dynamic step, cancelled, a crash": (GATHERED_PLAN, Faults(cancel=1, crash=1)),
+    "a dynamic step, a worker that sleeps": (GATHERED_PLAN, Faults(sleep=1)),
+    "a dynamic step and what follows it, Redis lost": (GATHERED_PLAN, Faults(lose_redis=1)),
+    "a dynamic step, a worker that sleeps, Redis lost": (PLAN, Faults(lose_redis=1, sleep=1)),
+    "a chain in a plan, a crash": (CHAIN_IN_A_PLAN, Faults(crash=1)),
+    "a chain in a plan, cancelled, Redis lost": (CHAIN_IN_A_PLAN, Faults(cancel=1, lose_redis=1)),
 }
 
 
@@ -49,6 +94,15 @@ NEEDED = {
     "guard_missing_runs": (Rules(guard_missing_runs=False), ONE, Faults(lose_redis=1, duplicate=1)),
     "compare_and_set": (Rules(compare_and_set=False), CHAIN, Faults(cancel=1)),
     "stop_when_paused": (Rules(stop_when_paused=False), ONE, Faults(pause=1)),
+    "know_when_opening": (Rules(know_when_opening=False), ITEMS, Faults()),
+    "ask_each_once": (Rules(ask_each_once=False), ITEMS, Faults(sleep=1)),
+    "mark_when_all_are_asked": (Rules(mark_when_all_are_asked=False), ITEMS, Faults(crash=1)),
+    "fence_openers": (Rules(fence_openers=False), ITEM, Faults(lose_redis=1, sleep=1)),
+    "open_once": (Rules(open_once=False), PLAN, Faults(sleep=1)),
+    "gather_again": (Rules(gather_again=False), ITEM, Faults(crash=1)),
+    "cancel_what_was_not_asked": (Rules(cancel_what_was_not_asked=False), ITEMS, Faults(cancel=1)),
+    "rebuild_by_results, a chain": (Rules(rebuild_by_results=False), CHAIN, Faults(lose_redis=1)),
+    "rebuild_by_results, a map": (Rules(rebuild_by_results=False), GATHERED_ITEM, Faults(lose_redis=1)),
 }
 
 

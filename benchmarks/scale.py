@@ -74,10 +74,9 @@ def main() -> None:
     if options.write:
         size = f"{options.runs * STEPS:,} steps and {options.runs * STEPS * FAN_IN:,} lineage edges in PostgreSQL"
         command = " ".join(["python -m benchmarks.scale", *sys.argv[1:]])
-        made = circumstances(command, ("sqlalchemy", "psycopg", "flask")).replace(
-            "Medians, with the range over all rounds in brackets.", f"Of {ASKED} answers to different questions each."
-        )
-        write_section(PAGE, "A large record", f"{size}, asked through the REST interface.\n\n{table}\n\n{made}")
+        made = circumstances(command, ("sqlalchemy", "psycopg", "flask"))
+        asked = f"Of {ASKED} answers to different questions each."
+        write_section(PAGE, "A large record", f"{size}, asked through the REST interface.\n\n{table}\n\n{made} {asked}")
 
 
 def _row(row: tuple[str, list[float]]) -> str:

@@ -77,11 +77,18 @@ def celesta(env: dict[str, str], *arguments: str) -> str:
     return done.stdout
 
 
-def pss_megabytes(home: Path) -> float:
-    """Memory of the whole stack: what its processes share is counted once."""
+def pss_megabytes(home: Path, role: str = "") -> float:
+    """Memory of the whole stack, or of one role's processes: what they share is counted once."""
     supervisor = psutil.Process(supervisor_pid(home))
-    processes = [supervisor, *supervisor.children(recursive=True)]
-    return sum(process.memory_full_info().pss for process in processes) / 2**20
+    tops = [child for child in supervisor.children() if child.name() == role] if role else [supervisor]
+    return sum(_pss_bytes(process) for top in tops for process in [top, *top.children(recursive=True)]) / 2**20
+
+
+def _pss_bytes(process: psutil.Process) -> int:
+    try:
+        return process.memory_full_info().pss
+    except psutil.NoSuchProcess:  # A step's process lives for a moment.
+        return 0
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The workflows that are measured: steps that do next to nothing, cached like anybody's.
 
-Each run gets a ``salt`` of its own, so that every step is looked up, missed, run, stored, recorded and indexed.
+Each run gets a ``salt`` of its own, so that every step is looked up, missed, run, stored, recorded and indexed. The
+items of ``wide`` are as plain as a step can be.
 """
 
 from celesta import task, unmapped, workflow
@@ -34,6 +35,21 @@ def fibo(n: int, position: int, after: int, salt: str) -> int:
         return k if k < 2 else number(k - 1) + number(k - 2)
 
     return number(n)
+
+
+@task
+def numbers(count: int) -> list[int]:
+    return list(range(count))
+
+
+@task
+def same(index: int) -> int:
+    return index
+
+
+@workflow
+def wide(items: int) -> int:
+    return count(values=same.map(index=numbers(count=items)))
 
 
 @workflow

@@ -95,6 +95,8 @@ def watched(client: Client, items: int, gauges: tuple[Gauge, ...]) -> float:
             for gauge in gauges:
                 gauge.look()
     took = perf_counter() - started
+    for gauge in gauges:
+        gauge.look()
     run = ended.result()
     if run["outputs"] != {"result": items}:
         sys.exit(f"the run {run['status']}: {run['error']} {run['steps']}")

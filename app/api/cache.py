@@ -129,4 +129,4 @@ def pin_entry(given: Json, project: Project, run: str, node: str) -> Response:
 def _step(project: Project, run_id: str, node: str) -> tuple[Run, Plan, Step]:
     run = run_query.get(db.session, project, run_id)
     plan = workflow_query.load_plan(store(), run.version.plan_blob)
-    return run, plan, step_query.get(db.session, run, plan, node)
+    return run, plan, step_query.get(db.session, run, plan, node, store())

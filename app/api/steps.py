@@ -108,7 +108,7 @@ def list_steps(given: Json, project: Project, run: str) -> Response:
 def show(project: Project, run: str, node: str) -> Response:
     """One step, by node or by path"""
     found, plan = _run(project, run)
-    step = step_query.get(db.session, found, plan, node)
+    step = step_query.get(db.session, found, plan, node, store())
     documents = step_query.documents(db.session, found, plan, [step], store())
     return answer_with(with_live_metrics(run, with_reasons(project, found, plan, [step], documents)[0]))
 
@@ -119,7 +119,7 @@ def show(project: Project, run: str, node: str) -> Response:
 def log(given: Json, project: Project, run: str, node: str) -> Response:
     """The log of an attempt, from a byte offset, at most 1 MB a call; as an event stream it follows the attempt"""
     found, plan = _run(project, run)
-    step = step_query.get(db.session, found, plan, node)
+    step = step_query.get(db.session, found, plan, node, store())
     if request.accept_mimetypes.best_match(("text/plain", "text/event-stream")) == "text/event-stream":
         return follow_log(run, Attempt.of(store(), step))
     body = step_query.read_log(step, store(), given["token"], given["offset"])
@@ -132,7 +132,7 @@ def log(given: Json, project: Project, run: str, node: str) -> Response:
 def report(project: Project, run: str, node: str) -> Response:
     """The HTML report of a step, in a sandbox"""
     found, plan = _run(project, run)
-    step = step_query.get(db.session, found, plan, node)
+    step = step_query.get(db.session, found, plan, node, store())
     step_query.show_evidence(db.session, [step])
     prefix = step_query.attempt_prefix(step)
     body = store().get(f"{prefix}report.html") if prefix and step.report else None
@@ -145,7 +145,7 @@ def report(project: Project, run: str, node: str) -> Response:
 
 def with_reasons(project: Project, run: Run, plan: Plan, steps: Sequence[Step], documents: list[Json]) -> list[Json]:
     """The documents of these steps, with why each waits."""
-    reasons = step_wait.reasons(db.session, hub().redis, project, run, plan, steps)
+    reasons = step_wait.reasons(db.session, hub().redis, project, run, plan, steps, store())
     return [document | {"waiting_for": reasons.get(document["node"])} for document in documents]
 
 

@@ -4,7 +4,6 @@ A step has a row once something happened to it; those of a running run that stil
 Writes nothing. Six statements for a page of any size.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -19,6 +18,7 @@ from app.services.moments import iso, milliseconds, seconds_between
 from app.services.paging import Page, decode, page_of
 from app.services.session import Session
 from app.services.step_inputs import StepInputs, told
+from app.services.step_unrecorded import unrecorded, waiting_step
 from app.services.workflow_query import load_plan
 from celesta.codecs import to_plain
 from celesta.errors import NotFoundError
@@ -26,7 +26,6 @@ from celesta.store import Store, step_prefix
 
 Document = dict[str, Any]
 LOG_BYTES = 1 << 20
-INDEX = re.compile(r"[0-9]{1,9}\Z")
 NodeKey = tuple[str, str]
 
 
@@ -75,32 +74,16 @@ def _waiting(session: Session, run: Run, plan: Plan, path: str, after: tuple[Any
     ]
 
 
-def waiting_step(run: Run, plan: Plan, index: int) -> Step:
-    return Step(
-        run_id=run.id,
-        node=str(index),
-        position=index,
-        item=-1,
-        path=plan.steps[index]["path"],
-        task=plan.task(index)["name"],
-        state="waiting",
-        attempt=0,
-        log_bytes=0,
-        report=False,
-    )
-
-
-def get(session: Session, run: Run, plan: Plan, node: str) -> Step:
-    """The step of a node (`7`, `7.3`) or of a path (`train[3]`); raises `NotFoundError`."""
+def get(session: Session, run: Run, plan: Plan, node: str, store: Store | None = None) -> Step:
+    """The step of a node (`7`, `7.3`) or of a path (`train[3]`); raises `NotFoundError`. With a store also one that
+    waits inside of what a dynamic step opened."""
     step = session.scalar(
         select(Step).where(Step.run_id == run.id, (Step.node == node) | (Step.path == node)).order_by(Step.node != node)
     )
-    if step is not None:
-        return step
-    index = int(node) if INDEX.match(node) and int(node) < len(plan) else plan.paths.get(node)
-    if index is None:
+    step = step or unrecorded(session, run, plan, node, store)
+    if step is None:
         raise NotFoundError(f'the run {run.id} has no step "{node}"; see: celesta runs show {run.id}')
-    return waiting_step(run, plan, index)
+    return step
 
 
 def task_of(session: Session, run: Run, plan: Plan, step: Step, store: Store) -> Document:

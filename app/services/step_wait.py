@@ -15,14 +15,18 @@ from redis.exceptions import RedisError
 from sqlalchemy import select
 
 from app.compiler.plan import Plan
-from app.models import RUN_TERMINAL, STEP_TERMINAL, Project, Run, Step
+from app.models import INSIDE, RUN_TERMINAL, STEP_TERMINAL, Project, Run, Step
 from app.services.moments import iso
 from app.services.session import Session
+from app.services.step_unrecorded import Opened, opened_by
+from celesta.store import Store
 
 Reason = dict[str, Any]
 SHARD = "celesta:{p0}"
 NAMED = 5
 """So many upstream steps are named."""
+AT_ONCE = 500
+"""More of them are not asked for by name."""
 WAITS = {
     "approve": ("approval", "an approval"),
     "wait_for": ("answer", "a value that somebody gives"),
@@ -37,7 +41,7 @@ BY_STATE = {
 
 
 def reasons(
-    session: Session, redis: Redis, project: Project, run: Run, plan: Plan, steps: Sequence[Step]
+    session: Session, redis: Redis, project: Project, run: Run, plan: Plan, steps: Sequence[Step], store: Store
 ) -> dict[str, Reason]:
     """By node, for those of the steps that wait."""
     if run.status in RUN_TERMINAL:
@@ -49,8 +53,8 @@ def reasons(
         pending = _pending(redis, run.id, launched)
     except RedisError:
         return {}
-    settled = _settled(session, run, plan, waiting)
-    found = {step.node: _reason(run, plan, step, live, settled) for step in waiting} | pending
+    above = _Above(session, run, plan, waiting, store)
+    found = {step.node: _reason(run, step, live, above) for step in waiting} | pending
     return {node: reason for node, reason in found.items() if reason is not None}
 
 
@@ -116,7 +120,7 @@ def _full(
     return found
 
 
-def _reason(run: Run, plan: Plan, step: Step, live: _Live, settled: set[int]) -> Reason | None:
+def _reason(run: Run, step: Step, live: _Live, above: "_Above") -> Reason | None:
     state = live.states[step.node]
     if step.state == "parked" and step.parked is not None:
         kind, text = WAITS[step.parked["waits_for"]]
@@ -132,11 +136,9 @@ def _reason(run: Run, plan: Plan, step: Step, live: _Live, settled: set[int]) ->
         return _told(*BY_STATE[state])
     if run.started_at is None:
         return _told("start", "the start of its run")
-    above = [plan.steps[parent]["path"] for parent in plan.parents[step.position] if parent not in settled]
-    if not above or step.item != -1:
-        return None
-    more = f" and {len(above) - NAMED} more" if len(above) > NAMED else ""
-    return _told("upstream", f"{', '.join(above[:NAMED])}{more}") | {"steps": above[:NAMED]}
+    paths = above.of(step)
+    more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
+    return _told("upstream", f"{', '.join(paths[:NAMED])}{more}") | {"steps": paths[:NAMED]} if paths else None
 
 
 def _of_limits(full: list[str], known: Collection[str]) -> str:
@@ -156,8 +158,33 @@ def _told(kind: str, text: str, until_ms: float | None = None) -> Reason:
     return {"kind": kind, "text": text, "until": until}
 
 
-def _settled(session: Session, run: Run, plan: Plan, steps: Sequence[Step]) -> set[int]:
-    """Of the steps above these, those that have ended."""
-    above = {parent for step in steps if step.item == -1 for parent in plan.parents[step.position]}
-    query = select(Step.position).where(Step.run_id == run.id, Step.item == -1, Step.state.in_(STEP_TERMINAL))
-    return set(session.scalars(query)) & above if above else set()
+class _Above:
+    """The upstream steps that have not ended, of steps that wait: those of the run's own plan asked for at once."""
+
+    def __init__(self, session: Session, run: Run, plan: Plan, steps: Sequence[Step], store: Store) -> None:
+        self._session, self._run, self._plan, self._store = session, run, plan, store
+        asked = {str(parent) for step in steps if step.item == -1 for parent in plan.parents[step.position]}
+        self._ended = self._ended_of(asked, -1)
+
+    def of(self, step: Step) -> list[str]:
+        opener, _, local = step.node.rpartition("/")
+        if not local.isdigit():  # an item of a map, which had all of them before it was made
+            return []
+        if not opener:
+            return self._open(Opened(self._plan), step.position, self._ended)
+        opened = opened_by(self._session, self._run, opener, self._store)
+        if opened is None:
+            return []
+        ended = self._ended_of({f"{opener}/{parent}" for parent in opened.plan.parents[int(local)]}, INSIDE)
+        return self._open(opened, int(local), ended)
+
+    def _open(self, opened: Opened, index: int, ended: Collection[str]) -> list[str]:
+        waited_for = (parent for parent in opened.plan.parents[index] if f"{opened.node}{parent}" not in ended)
+        return [f"{opened.path}{opened.plan.steps[parent]['path']}" for parent in waited_for]
+
+    def _ended_of(self, nodes: Collection[str], item: int) -> Collection[str]:
+        if not nodes:
+            return ()
+        query = select(Step.node).where(Step.run_id == self._run.id, Step.state.in_(STEP_TERMINAL))
+        few = Step.node.in_(nodes) if len(nodes) <= AT_ONCE else Step.item == item
+        return set(self._session.scalars(query.where(few)))

@@ -98,7 +98,7 @@ def _steps(project: Project, run: Run, plan: Any) -> dict[str, Any]:
         chosen["state"] = ""
     parent, cursor = request.args.get("map", ""), request.args.get("cursor", "")
     found = step_query.page(db.session, run, plan, **chosen, parent=parent, cursor=cursor, limit=STEPS_SHOWN)
-    reasons = step_wait.reasons(db.session, hub().redis, project, run, plan, found.items)
+    reasons = step_wait.reasons(db.session, hub().redis, project, run, plan, found.items, store())
     return {
         "steps": [step_query.row(step) | {"waiting_for": reasons.get(step.node)} for step in found.items],
         "chosen": chosen,

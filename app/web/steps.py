@@ -31,7 +31,7 @@ def step(project: Project, run: str, node: str) -> str:
 def answer(project: Project, run: str, node: str) -> Response | tuple[str, int]:
     found = run_query.get(db.session, project, run)
     plan = workflow_query.load_plan(store(), found.version.plan_blob)
-    row = step_query.get(db.session, found, plan, node)
+    row = step_query.get(db.session, found, plan, node, store())
     form = LaunchForm.sent(_wanted(row), request.form, request.files, store())
     try:
         if not form.is_wrong:
@@ -60,11 +60,11 @@ def _opened(project: Project, run: Run, row: Step) -> dict[str, Any]:
 def _page(project: Project, run: str, node: str, form: LaunchForm | None = None) -> str:
     found = run_query.get(db.session, project, run)
     plan = workflow_query.load_plan(store(), found.version.plan_blob)
-    row = step_query.get(db.session, found, plan, node)
+    row = step_query.get(db.session, found, plan, node, store())
     step_query.show_evidence(db.session, [row])
     place: dict[str, Any] = {"project": project.name, "run": run, "node": row.node}
     document = with_live_metrics(run, step_query.documents(db.session, found, plan, [row], store())[0])
-    reasons = step_wait.reasons(db.session, hub().redis, project, found, plan, [row])
+    reasons = step_wait.reasons(db.session, hub().redis, project, found, plan, [row], store())
     text = step_query.read_log(row, store(), offset=max(0, row.log_bytes - LOG_BYTES)).decode(errors="replace")
     return show(
         "step.html",

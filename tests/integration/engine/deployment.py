@@ -40,6 +40,7 @@ STEPS = """
 import os, time
 def one(): return 1
 def double(x): return 2 * x
+def fail(): raise ValueError("no luck")
 def gated(flag):
     import glob
     mine = flag + "." + str(os.getpid())

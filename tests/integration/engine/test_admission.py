@@ -7,17 +7,15 @@ from typing import Any
 
 from sqlalchemy import select
 
-from app.compiler.plan import Plan
 from app.db import db
 from app.models import Project
-from app.services import step_query, step_wait
 from app.services.limit_set import set_limit
 from app.services.project_create import create_project
 from app.services.run_query import live_counts
 from tests.fixtures.processes import wait_until
 from tests.integration.engine.deployment import ROOT, Deployment
 from tests.integration.engine.test_workers import deployed
-from tests.unit.app.specs import question, step, task, text, value
+from tests.unit.app.specs import step, task, text, value
 from workers.engine import keys
 
 __all__ = ["deployed"]  # the fixture
@@ -42,40 +40,6 @@ def test_a_project_with_2000_waiting_steps_does_not_starve_one_with_10(deployed:
         assert deployed.ended(small, 60).status == "succeeded"
         assert _ended(deployed, large) < 1_500, "the small project waited for the large one"
         assert deployed.ended(large, 120).succeeded == 2_000
-
-
-def test_each_step_that_waits_says_why(deployed: Deployment) -> None:
-    project = db.session.scalars(select(Project).where(Project.name == "default")).one()
-    set_limit(db.session, ROOT, project, "gpu", 1)
-    limited = task("double", limits=["gpu"])
-    steps = [step(f"double#{number}", "double", inputs={"x": value(number)}) for number in (2, 3)]
-    asks, asked = question("deploy", timeout=3600)
-    last = step("one", after=["double#2", "deploy"])
-    with deployed.role("recorder"):
-        run = deployed.launch([limited, task("one", ()), asks], [*steps, asked, last])
-        found = _reasons(deployed, run, {"limit", "approval"})
-    assert found["double#2"]["text"] == "a worker: it is in the queue"
-    assert found["double#3"]["text"] == "a place of the limit gpu"
-    assert (found["deploy"]["kind"], found["deploy"]["until"] is not None) == ("approval", True)
-    assert found["one"] == {
-        "kind": "upstream", "text": "double#2, deploy", "until": None, "steps": ["double#2", "deploy"],
-    }  # fmt: skip
-
-
-def _reasons(deployed: Deployment, run: str, kinds: set[str]) -> dict[str, Any]:
-    """By path, once there are reasons of these kinds."""
-    found: dict[str, Any] = {}
-
-    def there() -> bool:
-        row = deployed.status(run)
-        plan = Plan.from_bytes(deployed.store.get_blob(row.version.plan_blob))
-        steps = step_query.page(db.session, row, plan).items
-        told = step_wait.reasons(db.session, deployed.client, row.project, row, plan, steps)
-        found.update({one.path: told.get(one.node) for one in steps})
-        return kinds <= {reason["kind"] for reason in found.values() if reason}
-
-    wait_until(there, what="reasons")
-    return found
 
 
 def _begun(flag: Path) -> int:

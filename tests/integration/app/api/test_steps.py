@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from app.compiler import compile_plan
 from app.services import step_query
+from celesta.hashing import canonical
 from tests.fixtures.playground import Playground
 from tests.unit.app.specs import diamond
 
@@ -224,6 +226,45 @@ def test_steps_of_a_plan_that_was_opened_come_behind_the_step_that_opened_it(flo
         row = db.session.get_one(Run, run)
         assert step_query.states(db.session, row) == {"3": {"state": "running"}}
         assert set(step_query.states_inside(db.session, row, "3")) == {"0", "1", "2"}
+
+
+def test_a_step_that_nobody_has_touched_inside_of_what_was_opened_says_what_is_above_it(flow: Playground) -> None:
+    run = flow.launch(inputs={"n": 3})
+    flow.start(run)
+    plan = flow.store.put_blob(canonical(compile_plan(diamond())))
+    flow.tell(run, "step.running", node="3", path="a", token="1.1", attempt=1, worker="w")
+    flow.tell(run, "dynamic.opened", node="3", path="a", token="1.1", attempt=1, width=4, known=8, plan=plan)
+    for name in ("3/0", "a/d"):
+        found = flow.get(f"runs/{run}/steps/{name}")
+        assert (found["node"], found["path"], found["state"]) == ("3/0", "a/d", "waiting")
+        assert found["waiting_for"]["steps"] == ["a/b", "a/c"]
+    for name in ("3/4", "a/e", "3/0.1", "a/d[1]", "2/0", "3/"):
+        assert flow.call("GET", f"/api/v1/projects/default/runs/{run}/steps/{name}").status == 404, name
+
+
+def test_an_item_that_nobody_has_touched_is_a_step_of_its_map_and_no_other(flow: Playground, run: str) -> None:
+    flow.tell(run, "map.opened", node="2", path="c", width=3, known=7)
+    flow.redis.hset(f"celesta:{{p0}}:{run}:st", "2.2", b"ready|1.1||0|")
+    assert flow.get(f"runs/{run}/steps/c[2]")["waiting_for"]["kind"] == "queue"
+    for name in ("c[3]", "2.3", "d[0]", "0.0"):
+        assert flow.call("GET", f"/api/v1/projects/default/runs/{run}/steps/{name}").status == 404, name
+
+
+@pytest.mark.parametrize(
+    ("state", "kind", "said"),
+    [
+        ("recovering", "recovery", "its earlier attempt"),
+        ("asking", "decision", "the engine"),
+        ("ready", "queue", "its turn"),
+        ("sent", "queue", "a worker"),
+    ],
+)
+def test_what_only_the_engine_knows_of_a_step_is_told_too(
+    flow: Playground, run: str, state: str, kind: str, said: str
+) -> None:
+    flow.redis.hset(f"celesta:{{p0}}:{run}:st", "2", f"{state}|1.1||0|")
+    reason = flow.get(f"runs/{run}/steps/2")["waiting_for"]
+    assert (reason["kind"], reason["text"].startswith(said)) == (kind, True)
 
 
 PENDING = b"a node: 0/3 nodes are available: 3 Insufficient <gpu>."

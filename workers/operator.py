@@ -94,6 +94,10 @@ def _tell_collected(found: dict[str, object], options: argparse.Namespace) -> No
     )
     if found["young"]:
         sys.stdout.write(f"{found['young']:,} more are too young to tell; a step may be about to refer to them.\n")
+    unreadable = found["unreadable"]
+    if isinstance(unreadable, tuple) and unreadable:
+        sys.stderr.write(f"{len(unreadable)} references or more could not be followed, and protect nothing:\n")
+        sys.stderr.writelines(f"  {why}\n" for why in unreadable)
 
 
 if __name__ == "__main__":

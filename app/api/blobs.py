@@ -12,8 +12,10 @@ from marshmallow import Schema, fields
 
 from app.api.noun import Noun
 from app.api.schemas import answer_with
-from app.db import current_config
+from app.db import current_config, db
+from app.guard import principal
 from app.models import Project
+from app.services import blob_access
 from app.stores import store
 from celesta.errors import InputError, NotFoundError, Problem, TooLarge
 from celesta.store.base import blob_key
@@ -31,21 +33,23 @@ class BlobDocument(Schema):
 
 @routes.route("GET", "/projects/<project>/blobs/<digest>", "viewer", answer="application/octet-stream")
 def get_blob(project: Project, digest: str) -> Response:
-    """The bytes of a blob (HEAD: only whether it is there, and its size)"""
+    """The bytes of a blob that a project of the caller refers to (HEAD: only whether it is there, and its size)"""
+    if not blob_access.may_read(db.session, blob_access.projects_of(principal()), _checked(digest)):
+        raise _absent(digest)
     return send_blob(digest)
 
 
 @routes.route("PUT", "/projects/<project>/blobs/<digest>", "editor", answer=BlobDocument, status=201, raw=True)
 def put_blob(project: Project, digest: str) -> Response:
     """Store bytes under their digest; storing them again changes nothing"""
-    return keep_blob(digest)
+    return keep_blob(digest, project.id)
 
 
 def send_blob(digest: str) -> Response:
     """The blob as the answer to this request."""
     size = store().size(blob_key(_checked(digest)))
     if size is None:
-        raise NotFoundError(f"there is no blob {digest}; put it first")
+        raise _absent(digest)
     if request.method == "HEAD":
         store().keep(blob_key(digest), size)  # whoever asks means to rely on it
     body = None if request.method == "HEAD" else chunks(store().open_blob(digest))
@@ -55,8 +59,8 @@ def send_blob(digest: str) -> Response:
     return response
 
 
-def keep_blob(digest: str) -> Response:
-    """Stores the body of this request, when its bytes have this digest."""
+def keep_blob(digest: str, project_id: int) -> Response:
+    """Stores the body of this request for a project, when its bytes have this digest."""
     _checked(digest)
     limit = current_config().max_blob_bytes
     if request.content_length is not None and request.content_length > limit:
@@ -67,6 +71,7 @@ def keep_blob(digest: str) -> Response:
         created = not store().keep(blob_key(digest), size)
         if created:
             store().put_blob_file(path)
+    blob_access.uploaded(db.session, project_id, digest)
     return answer_with({"digest": digest, "size": size, "created": created}, 201 if created else 200)
 
 
@@ -81,6 +86,11 @@ def _receive(path: Path, digest: str) -> int:
     if seen.hexdigest() != digest:
         raise InputError([Problem("digest", f"the bytes sent have the digest {seen.hexdigest()}, not {digest}")])
     return size
+
+
+def _absent(digest: str) -> NotFoundError:
+    """The same for what is nowhere and for what is of others: a digest alone tells nobody of it."""
+    return NotFoundError(f"there is no blob {digest}; put it first")
 
 
 def _checked(digest: str) -> str:

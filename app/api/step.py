@@ -18,7 +18,7 @@ from app.api.blobs import CHUNK_BYTES, chunks, keep_blob, send_blob
 from app.api.noun import Noun
 from app.api.schemas import answer_with
 from app.config import Config
-from app.db import current_config
+from app.db import current_config, db
 from app.guard import SIGNED_IN
 from app.secret import secret_key
 from app.services import step_access
@@ -94,7 +94,7 @@ def get_input(arguments: dict[str, bool], digest: str) -> AnyResponse:
 @routes.route("PUT", "/step/blobs/<digest>", SIGNED_IN, by=step_of_token, answer="application/json", raw=True)
 def put_output(digest: str) -> Response:
     """Store bytes of an output under their digest; storing them again changes nothing"""
-    return keep_blob(digest)
+    return keep_blob(digest, _project_id())
 
 
 @routes.route("GET", "/step/objects/<name>", SIGNED_IN, by=step_of_token, answer="application/octet-stream")
@@ -134,8 +134,13 @@ def _create_once(name: str, key: str) -> Response:
     except (ValueError, RecursionError):
         raise InputError(f"{name} is not JSON") from None
     check_result(result, step_access.step_document(store(), attempt()))
+    step_access.require_own(db.session, store(), attempt(), result)
     kept = create_result(result, store(), key)
     return answer_with(kept, 201 if kept is result else 200)
+
+
+def _project_id() -> int:
+    return step_access.project_of(db.session, attempt())
 
 
 def _key(name: str) -> str:

@@ -15,6 +15,7 @@ from app.models.run import ORIGIN_KINDS, RUN_STATUSES, RUN_TERMINAL, Run, RunInp
 from app.models.schedule import Schedule, ScheduleFire
 from app.models.share import Share
 from app.models.step import INSIDE, STEP_STATES, STEP_TERMINAL, Attempt, Metric, Step
+from app.models.upload import Upload
 from app.models.workflow import Activation, Version, Workflow
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "Step",
     "StreamOffset",
     "Token",
+    "Upload",
     "UserAccount",
     "Version",
     "Workflow",

@@ -1,7 +1,7 @@
 """Finds who made the bytes of a file: artifacts of that content, and those that hold it as a part.
 
 A file that was downloaded tells by its SHA-256 alone where it came from. Folders and lists name their parts in blobs,
-which are read when nothing else is found, the newest first. Called by `app.api`. Writes nothing.
+which are read for it, those of the newest artifacts. Called by `app.api`. Writes nothing.
 """
 
 from collections.abc import Iterator
@@ -27,13 +27,15 @@ Document = dict[str, Any]
 
 
 def find(session: Session, store: Store, principal: Principal, digest: str) -> list[Document]:
-    """Those who computed it before those whom the cache gave it, the earliest first; raises `NotFoundError`.
+    """Wholes before parts, and of each those who computed it before those whom the cache gave it, the earliest first;
+    raises `NotFoundError`.
 
     Looks into all projects that the caller may see.
     """
     projects = [project.id for project in project_query.visible(session, principal)]
     found = [_document(row, None) for row in session.execute(_whole(projects, digest))]
-    found = found or list(_as_parts(session, store, projects, digest)) or _nobody(digest)
+    found += _as_parts(session, store, projects, digest)
+    found = found or _nobody(digest)
     models = model_query.of_digest(session, projects, {item["digest"] for item in found})
     return [item | {"models": models.get(item["digest"], [])} for item in found]
 

@@ -1,13 +1,14 @@
 """Makes a run of an archive that `run_export` wrote, here or elsewhere.
 
 Everything is checked before anything is written: names, digests, records, references. Then come the values, which
-nobody sees by themselves, the version, and at last all rows in one transaction. The run has an id of its own; its
+nobody sees by themselves and which are collected when nothing refers to them, and at last all rows in one transaction,
+those of the version among them. The run has an id of its own; its
 origin is the run that was exported. Importing an archive again gives the same run.
 """
 
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from app.models import RUN_TERMINAL, STEP_STATES, Project, Run
 from app.models.columns import now
 from app.services import run_record
 from app.services.audit import record as record_audit
+from app.services.blob_access import note
 from app.services.run_archive import CODE, FORMAT, MANIFESTS, RECORD, SPEC, Archive, opened
 from app.services.run_launch import inputs_of
-from app.services.version_register import register_version
+from app.services.version_register import Prepared, added, prepared
 from celesta.codecs import verify
 from celesta.errors import InputError, Problem, StoreError
 from celesta.hashing import digest_of
@@ -52,21 +54,27 @@ def import_run(session: Any, store: Store, principal: Principal, project: Projec
         record, spec = archive.document(RECORD), archive.document(SPEC)
         head, rows = _checked(record, spec, archive)
         _put_values(store, archive, spec)
-        made = register_version(session, store, principal, project, spec, activate=False)
+        brought = {*archive.blobs, *([spec["bundle"]] if spec["bundle"] else [])}
+        ready = prepared(session, store, principal, project, spec, brought)
         run = Run(
             **head,
             id=new_run_id(),
             project_id=project.id,
-            workflow_id=made.workflow.id,
-            version_id=made.version.id,
             idempotency_key=key,
             origin_run_id=record["run_id"],
             origin_kind="import",
             created_by=principal.name,
             published_at=now(),
         )
-        _put_manifests(store, archive, run.id)
-        return _commit(session, principal, project, run, rows, record)
+        try:
+            _put_manifests(store, archive, run.id)
+            kept = _commit(session, principal, project, ready, run, rows, record, brought)
+        except BaseException:
+            _discard(store, run.id)
+            raise
+        if kept.id != run.id:
+            _discard(store, run.id)
+        return kept
 
 
 def _checked(record: Document, spec: Document, archive: Archive) -> tuple[Document, Rows]:
@@ -171,9 +179,27 @@ def _put_manifests(store: Store, archive: Archive, run_id: str) -> None:
             store.put_file(f"runs/{run_id}/{name.removeprefix(MANIFESTS)}", archive.unpacked(name, Path(folder)))
 
 
-def _commit(session: Any, principal: Principal, project: Project, run: Run, rows: Rows, record: Document) -> Run:
+def _discard(store: Store, run_id: str) -> None:
+    """What steps left behind, of a run that did not come to be."""
+    for key in list(store.list(f"runs/{run_id}/")):
+        store.delete(key)
+
+
+def _commit(
+    session: Any,
+    principal: Principal,
+    project: Project,
+    ready: Prepared,
+    run: Run,
+    rows: Rows,
+    record: Document,
+    brought: Collection[str],
+) -> Run:
     try:
         with writing(session):
+            made = added(session, principal, project, ready, None, activate=False)
+            run.workflow_id, run.version_id = made.workflow.id, made.version.id
+            note(session, project.id, brought)
             session.add(run)
             session.flush()
             session.add_all(inputs_of(run))

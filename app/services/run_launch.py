@@ -11,6 +11,7 @@ from app.db import writing
 from app.dispatch import send_start
 from app.models import Project, Run, RunInput
 from app.models.columns import now
+from app.services import blob_access
 from app.services.audit import record
 from app.services.executor_check import require_executors
 from app.services.limit_set import require_limits
@@ -20,8 +21,11 @@ from app.services.run_inputs import bind_inputs, require_steps
 from app.services.secret_check import require_secrets
 from app.services.share_find import usable_version
 from app.services.workflow_query import load_plan
+from celesta.errors import InputError, Problem
 from celesta.ids import new_run_id
 from celesta.store import Store
+
+Refs = dict[str, Any]
 
 
 class Origin(NamedTuple):
@@ -63,6 +67,8 @@ def launch_run(
         require_secrets(plan, config, project.name)
         require_templates(plan, config, project.name)
         refs = bind_inputs(chosen.interface, inputs or {}, input_refs or {}, options or {}, store)
+        _require_own(session, store, principal, refs, input_refs or {}, origin)
+        blob_access.keep_values(store, refs.values())
         require_steps(options or {}, plan.paths)
         require_limits(project, plan.limits)
         run = Run(
@@ -83,6 +89,23 @@ def launch_run(
         with writing(session):
             run.published_at = now()
     return run
+
+
+def _require_own(
+    session: Any, store: Store, principal: Principal, refs: Refs, given: Refs, origin: Origin | None
+) -> None:
+    """Refuses references to values that the caller may not read. Those of the run that it goes back to are its own."""
+    earlier = session.get(Run, origin.run_id) if origin else None
+    known = earlier.inputs if earlier else {}
+    projects = blob_access.projects_of(principal)
+    problems = [
+        Problem(name, f"its blob {digest} is not in the store; put it first")
+        for name in given
+        if refs[name] != known.get(name)
+        for digest in sorted(blob_access.foreign(session, projects, store, [refs[name]]))
+    ]
+    if problems:
+        raise InputError("the run cannot start", problems)
 
 
 def _commit(session: Any, principal: Principal, project: Project, run: Run, workflow: str) -> Run:

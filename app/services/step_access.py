@@ -18,9 +18,11 @@ from sqlalchemy import and_, select
 
 from app.access import UnauthorizedError
 from app.models import RUN_TERMINAL, STEP_TERMINAL, Run, Step
+from app.services.blob_access import foreign, without_access
+from app.services.run_export import values_of
 from app.services.session import Session
 from celesta.codecs.reach import blobs_within
-from celesta.errors import AccessError, NotFoundError
+from celesta.errors import AccessError, InputError, NotFoundError, Problem, StoreError
 from celesta.store import Store, step_prefix
 
 Document = dict[str, Any]
@@ -28,6 +30,7 @@ Document = dict[str, Any]
 PREFIX = "cst_"
 DOCUMENT = "step.json"
 KEPT_DOCUMENTS = 1_024
+MOST_PROBLEMS = 20
 _OVER = ("backoff", *STEP_TERMINAL)
 
 
@@ -101,6 +104,33 @@ def require_readable(store: Store, attempt: Attempt, digest: str) -> None:
     """Raises `AccessError` unless the step's inputs or its bundle name this blob."""
     if digest not in _readable(_Kept(store), attempt):
         raise AccessError(f"step {attempt.path!r} may not read blob {digest}: none of its inputs names it")
+
+
+def project_of(session: Session, attempt: Attempt) -> int:
+    """The id of the project whose step it is."""
+    return int(session.scalars(select(Run.project_id).where(Run.id == attempt.run)).one())
+
+
+def require_own(session: Session, store: Store, attempt: Attempt, result: Document) -> None:
+    """Raises `InputError` when a result names bytes that the step was not given, and that nobody in its project has:
+    the digest of another project's secret would else be enough to have it as an output."""
+    refs = list((result.get("outputs") or {}).values())
+    known = _readable(_Kept(store), attempt)
+    try:
+        traced = [result["dynamic"]] if result.get("dynamic") else []
+        values = [ref for digest in traced for ref in values_of(json.loads(store.get_blob(digest)))]
+        projects = [project_of(session, attempt)]
+        wrong = foreign(session, projects, store, [*refs, *values], known)
+        wrong |= without_access(session, projects, set(traced).difference(known))
+    except StoreError as error:
+        if error.code != "missing_blob":
+            raise
+        raise InputError(f"the result of step {attempt.path!r} cannot be taken: {error}") from None
+    if wrong:
+        raise InputError(
+            f"the result of step {attempt.path!r} cannot be taken",
+            [Problem("outputs", f"blob {digest} was not put by the step") for digest in sorted(wrong)[:MOST_PROBLEMS]],
+        )
 
 
 class _Kept:

@@ -15,16 +15,19 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
-from app.models import Answer, Artifact, CacheEntry, ModelVersion, Run, Step, Version
+from app.db import writing
+from app.models import Answer, Artifact, CacheEntry, ModelVersion, Run, Step, Upload, Version
 from app.services.run_export import values_of
 from app.services.session import Session
 from celesta.codecs import blobs
 from celesta.errors import InputError, Problem, StoreError
+from celesta.runtime.leave import read_result
 from celesta.store import Store
 from celesta.store.base import KEPT_SECONDS, blob_key
 
@@ -47,6 +50,8 @@ class Collected:
     young: int = 0
     deleted: int = 0
     examples: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
+    """References of no form, and values that are damaged: they are passed over, and protect nothing below them."""
 
 
 def collect(session: Session, store: Store, *, dry_run: bool = True, grace_seconds: float = GRACE_SECONDS) -> Collected:
@@ -64,15 +69,14 @@ def sweep(session: Session, store: Store, *, dry_run: bool, before: float) -> Co
     with tempfile.TemporaryDirectory(prefix="celesta-gc-") as folder:
         marks = _Marks(Path(folder) / "marks.db", store)
         newest = _newest(session)
-        for rows in _references(session, store):
-            marks.add(rows)
+        marks.add(chain.from_iterable(_references(session)))
         marks.add(_unfinished(session, store))
         found = marks.unmarked(before)
         session.rollback()  # what is read from here on is as new as it can be
-        for rows in _references(session, store, *newest):  # what was recorded meanwhile
-            marks.add(rows)
+        marks.add(chain.from_iterable(_references(session, *newest)))  # what was recorded meanwhile
         marks.add(_unfinished(session, store))
         session.rollback()
+        gone: list[str] = []
         for digest, size in marks.garbage():
             found.garbage += 1
             found.garbage_bytes += size
@@ -80,8 +84,17 @@ def sweep(session: Session, store: Store, *, dry_run: bool, before: float) -> Co
             if not dry_run and _is_old(store, digest, before):
                 store.delete(blob_key(digest))
                 found.deleted += 1
+                gone.append(digest)
+        _forget_uploads(session, gone)
+        found.unreadable = tuple(sorted(marks.unreadable))
         marks.close()
     return found
+
+
+class _Holder(NamedTuple):
+    """A spec or a plan: the constants that stand in it are referred to as well."""
+
+    digest: str
 
 
 class _Marks:
@@ -89,6 +102,7 @@ class _Marks:
 
     def __init__(self, path: Path, store: Store) -> None:
         self._db, self._store = sqlite3.connect(path, isolation_level=None), store
+        self.unreadable: set[str] = set()
         self._db.executescript(
             "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-32000;"
             "CREATE TABLE mark (digest BLOB PRIMARY KEY) WITHOUT ROWID;"
@@ -100,26 +114,37 @@ class _Marks:
         self._db.close()
 
     def add(self, refs: Iterable[Any]) -> None:
-        """Marks digests, and every blob below references. A blob that is gone protects nothing."""
+        """Marks digests, what lies in specs and plans, and every blob below references. A blob that is gone protects
+        nothing, and neither does a reference of no form, which a row may hold that was not written by us."""
         for ref in refs:
-            if isinstance(ref, str):
-                self._mark(ref)
-            else:
-                self._add_below(ref)
+            try:
+                if isinstance(ref, _Holder):
+                    self._mark(ref.digest)
+                    self.add(values_of(json.loads(self._store.get_blob(ref.digest))))
+                elif isinstance(ref, str):
+                    self._mark(ref)
+                else:
+                    self._add_below(ref)
+            except StoreError as error:
+                if error.retryable:
+                    raise
+                if error.code != "missing_blob":
+                    self._pass_over(str(error))
+            except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+                self._pass_over(f"{ref!r:.200} is no reference")
 
     def _add_below(self, ref: dict[str, Any]) -> None:
         """Once for each blob and type: a file may have the very bytes of a folder's listing, and holds nothing."""
         name = _key(f"{ref['type']} {ref.get('blob')}")
         if "blob" in ref and self._db.execute("SELECT 1 FROM whole WHERE ref = ?", (name,)).fetchone():
             return
-        try:
-            for _, digest in blobs(ref, self._store):
-                self._mark(digest)
-        except StoreError as error:
-            if error.code != "missing_blob":
-                raise
-        else:
-            self._db.execute("INSERT OR IGNORE INTO whole VALUES (?)", (name,))
+        for _, digest in blobs(ref, self._store):
+            self._mark(digest)
+        self._db.execute("INSERT OR IGNORE INTO whole VALUES (?)", (name,))
+
+    def _pass_over(self, why: str) -> None:
+        if len(self.unreadable) < SHOWN:
+            self.unreadable.add(why)
 
     def unmarked(self, before: float) -> Collected:
         """Looks through all blobs; the old ones without a mark are candidates."""
@@ -148,6 +173,13 @@ class _Marks:
         return self._db.execute("SELECT 1 FROM mark WHERE digest = ?", (_key(digest),)).fetchone() is not None
 
 
+def _forget_uploads(session: Session, digests: list[str]) -> None:
+    """Whoever had put these puts them again."""
+    for start in range(0, len(digests), FETCHED):
+        with writing(session):
+            session.execute(delete(Upload).where(Upload.digest.in_(digests[start : start + FETCHED])))
+
+
 def _is_old(store: Store, digest: str, before: float) -> bool:
     """Whether it still is: somebody may have come to rely on it since all blobs were looked through."""
     key = blob_key(digest)
@@ -163,32 +195,27 @@ def _newest(session: Session) -> tuple[int, Any]:
     return session.scalar(select(func.max(Artifact.id))) or 0, session.scalar(select(func.max(Run.created_at)))
 
 
-def _references(session: Session, store: Store, artifact_id: int = 0, since: Any = None) -> Iterator[Iterator[Any]]:
+def _references(session: Session, artifact_id: int = 0, since: Any = None) -> Iterator[Iterator[Any]]:
     """All that refers to values: later artifacts and runs only, when they are given."""
-    yield _versions(session, store)
+    yield _versions(session)
     runs, artifacts = select(Run.inputs, Run.outputs), select(Artifact.ref).where(Artifact.id > artifact_id)
     if since is not None:
         runs = runs.where(Run.created_at >= since)
-    yield (ref for row in _rows(session, runs) for refs in row if refs for ref in refs.values())
+    yield (ref for row in _rows(session, runs) for refs in row if isinstance(refs, dict) for ref in refs.values())
     yield (ref for (ref,) in _rows(session, artifacts))
     yield (ref for (ref,) in _rows(session, select(ModelVersion.ref)))
     yield (ref for (ref,) in _rows(session, select(Answer.value).where(Answer.value.is_not(None))))
-    yield (ref for (outputs,) in _rows(session, select(CacheEntry.outputs)) for ref in outputs.values())
+    yield (
+        ref for (refs,) in _rows(session, select(CacheEntry.outputs)) if isinstance(refs, dict) for ref in refs.values()
+    )
 
 
-def _versions(session: Session, store: Store) -> Iterator[Any]:
+def _versions(session: Session) -> Iterator[Any]:
     for spec_blob, plan_blob, bundle in _rows(session, select(Version.spec_blob, Version.plan_blob, Version.bundle)):
         yield from (digest for digest in (plan_blob, bundle) if digest)
-        yield from _with_values(store, spec_blob)
+        yield _Holder(spec_blob)
     for (plan,) in _rows(session, select(Step.plan).where(Step.plan.is_not(None)).distinct()):
-        yield from _with_values(store, plan)
-
-
-def _with_values(store: Store, digest: str) -> Iterator[Any]:
-    """A spec or a plan, and the constants that stand in it."""
-    yield digest
-    if store.has_blob(digest):
-        yield from values_of(json.loads(store.get_blob(digest)))
+        yield _Holder(plan)
 
 
 def _unfinished(session: Session, store: Store) -> Iterator[Any]:
@@ -196,10 +223,11 @@ def _unfinished(session: Session, store: Store) -> Iterator[Any]:
     for (run_id,) in _rows(session, select(Run.id).where(Run.recorded_at.is_(None))):
         for key in store.list(f"runs/{run_id}/"):
             if key.endswith("/result.json"):
-                result = json.loads(store.get(key) or b"{}")
-                yield from (result.get("outputs") or {}).values()
+                result = read_result(store, key) or {}
+                outputs = result.get("outputs")
+                yield from outputs.values() if isinstance(outputs, dict) else ()
                 if result.get("dynamic"):
-                    yield from _with_values(store, result["dynamic"])
+                    yield _Holder(result["dynamic"])
 
 
 def _rows(session: Session, query: Any) -> Iterator[Any]:

@@ -3,7 +3,8 @@
 What is recorded beside the spec (commit, environment, who and when) is that of the first registration.
 """
 
-from collections.abc import Iterator, Mapping
+import contextlib
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from app.compiler.schema import load_spec
 from app.config import Config
 from app.db import writing
 from app.models import Project, Version, Workflow
+from app.services import blob_access
 from app.services.audit import record
 from app.services.executor_check import require_known_executors
 from app.services.pod_check import require_templates_of_spec
@@ -25,7 +27,7 @@ from app.services.version_activate import is_chosen, mark_active
 from app.services.version_link import link_references
 from celesta.codecs import verify
 from celesta.codecs.reach import blobs_of
-from celesta.errors import ConflictError, Problem, SpecError
+from celesta.errors import ConflictError, Problem, SpecError, StoreError
 from celesta.hashing import canonical, document_digest
 from celesta.spec import spec_digest
 from celesta.store import Store
@@ -58,6 +60,15 @@ class Registered:
         return self.workflow.active_version_id == self.version.id
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A version whose spec was checked and whose spec and plan are stored; nobody sees it before `added`."""
+
+    spec: Document
+    digest: str
+    blobs: tuple[str, str]
+
+
 def register_version(
     session: Any,
     store: Store,
@@ -74,54 +85,67 @@ def register_version(
 
     Raises `SpecError` with all problems, or `MissingBlobsError`.
     """
+    ready = prepared(session, store, principal, project, spec, config=config)
+
+    def commit() -> Registered:
+        with writing(session):
+            return added(session, principal, project, ready, label, activate)
+
+    try:
+        return commit()
+    except IntegrityError:  # the same name or the same version was registered by somebody in this very moment
+        return commit()
+
+
+def prepared(
+    session: Any,
+    store: Store,
+    principal: Principal,
+    project: Project,
+    spec: Document,
+    brought: Collection[str] = (),
+    config: Config | None = None,
+) -> Prepared:
+    """Checks a spec, links and compiles it. `brought` are blobs that came along with it; others that it names have to
+    be some that the principal may read. Raises as `register_version`."""
     require(principal, "editor", project)
     load_spec(spec)
     require_known_executors(spec)
-    linked = link_references(session, store, principal, project, spec)
+    own, linked = spec, link_references(session, store, principal, project, spec)
     if linked is not spec:
         spec = load_spec(linked)
     if config is not None:
         require_templates_of_spec(spec, config, project.name)
     digest = spec_digest(spec)
     known = session.scalars(_of_digest(project, digest)).one_or_none()
-    if known is None:
-        missing = _missing(store, spec)
-        if missing:
-            raise MissingBlobsError(missing)
-        _require_true_constants(store, spec)
-        # Stored before the row that names them: a row without its plan could not run.
-        blobs = store.put_blob(canonical(spec)), store.put_blob(canonical(compile_plan(spec)))
-    else:
-        blobs = known.spec_blob, known.plan_blob
-    given = session, principal, project, spec, digest, blobs, label, activate
-    try:
-        return _commit(*given)
-    except IntegrityError:  # the same name or the same version was registered by somebody in this very moment
-        return _commit(*given)
+    if known is not None:
+        return Prepared(spec, digest, (known.spec_blob, known.plan_blob))
+    _require_readable(session, store, principal, own, brought)
+    missing = _missing(store, spec)
+    if missing:
+        raise MissingBlobsError(missing)
+    _require_true_constants(store, spec)
+    # Stored before the row that names them: a row without its plan could not run.
+    blobs = store.put_blob(canonical(spec)), store.put_blob(canonical(compile_plan(spec)))
+    return Prepared(spec, digest, blobs)
 
 
-def _commit(
-    session: Any,
-    principal: Principal,
-    project: Project,
-    spec: Document,
-    digest: str,
-    blobs: tuple[str, str],
-    label: str | None,
-    activate: bool,
+def added(
+    session: Any, principal: Principal, project: Project, ready: Prepared, label: str | None, activate: bool
 ) -> Registered:
-    with writing(session):
-        workflow = _workflow(session, project, spec)
-        version = session.scalars(_of_digest(project, digest)).one_or_none()
-        created = version is None
-        if version is None:
-            version = _version(project, workflow, spec, digest, blobs, principal)
-            session.add(version)
-        version.label = label or version.label
-        session.flush()
-        if activate or not is_chosen(session, workflow):
-            mark_active(session, workflow, version, "register", principal.name)
-        record(session, principal, "version.register", project, f"{workflow.name}@{digest[:12]}", created=created)
+    """Adds the rows of a version, inside of `writing`. `IntegrityError`: somebody did in this very moment."""
+    workflow = _workflow(session, project, ready.spec)
+    version = session.scalars(_of_digest(project, ready.digest)).one_or_none()
+    created = version is None
+    if version is None:
+        version = _version(project, workflow, ready.spec, ready.digest, ready.blobs, principal)
+        session.add(version)
+    version.label = label or version.label
+    session.flush()
+    if activate or not is_chosen(session, workflow):
+        mark_active(session, workflow, version, "register", principal.name)
+    told = f"{workflow.name}@{ready.digest[:12]}"
+    record(session, principal, "version.register", project, told, created=created)
     return Registered(version, workflow, created)
 
 
@@ -185,7 +209,8 @@ def _missing(store: Store, spec: Document) -> list[str]:
     """The blobs of a spec that the store does not have. Asked side by side: one by one, S3 would take seconds."""
     wanted = sorted(set(_blobs(spec)))
     with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
-        return [digest for digest, there in zip(wanted, pool.map(store.has_blob, wanted), strict=True) if not there]
+        there = pool.map(lambda digest: blob_access.keep(store, digest), wanted)
+        return [digest for digest, is_there in zip(wanted, there, strict=True) if not is_there]
 
 
 def _require_true_constants(store: Store, spec: Document) -> None:
@@ -199,6 +224,20 @@ def _require_true_constants(store: Store, spec: Document) -> None:
             problems += verify(ref, store, where, present)
     if problems:
         raise SpecError("the spec holds values that are not what they say", problems)
+
+
+def _require_readable(
+    session: Any, store: Store, principal: Principal, spec: Document, brought: Collection[str]
+) -> None:
+    """Bytes of others are missing here: whoever has them puts them. A listing of one's own may name some as well."""
+    projects = blob_access.projects_of(principal)
+    missing = blob_access.without_access(session, projects, set(_blobs(spec)).difference(brought))
+    if not missing:
+        refs = [ref for _, ref in _constants(spec)]
+        with contextlib.suppress(StoreError):  # what is not there at all is told of by name below
+            missing = blob_access.foreign(session, projects, store, refs, brought)
+    if missing:
+        raise MissingBlobsError(sorted(missing))
 
 
 def _blobs(spec: Document) -> Iterator[str]:

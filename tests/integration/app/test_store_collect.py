@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from app.db import db, writing
-from app.models import Answer
+from app.models import Answer, Upload
 from app.services import store_collect
 from celesta.errors import InputError
+from celesta.hashing import digest_of
 from celesta.store.base import blob_key, result_key
 from tests.fixtures.playground import OPERATOR, Playground
 from tests.unit.app.specs import diamond, value
@@ -181,3 +182,39 @@ def test_an_answer_keeps_its_value(flow: Playground) -> None:
     age(flow)
     assert collect(flow).deleted == 0
     assert all(flow.store.has_blob(digest) for digest in kept)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"type": "file", "digest": "../../etc/passwd", "size": 1, "blob": "../../etc/passwd"},
+        {"type": "directory", "digest": "x", "size": 1, "blob": "../x"},
+        {"type": "list", "digest": "x", "size": 1, "length": 2, "items": [1, None]},
+        {"type": "json", "digest": "x", "size": 1, "inline": {"ref": 7}},
+    ],
+)
+def test_a_row_of_no_form_is_passed_over_and_told(flow: Playground, forged: dict[str, Any]) -> None:
+    run = flow.launch(inputs={"n": 1})
+    flow.start(run)
+    ref, kept = folder(flow, "kept")
+    settle(flow, run, ref)
+    with flow.app.app_context(), writing(db.session) as session:
+        session.add(Answer(run_id=run, node="3", path="a", value=forged, answered_by="somebody"))
+    garbage = flow.store.put_blob(b"garbage")
+    age(flow)
+    found = collect(flow)
+    assert found.deleted == 1
+    assert not flow.store.has_blob(garbage)
+    assert all(flow.store.has_blob(digest) for digest in kept)
+    assert bool(found.unreadable) == (forged["type"] != "file")
+
+
+def test_an_upload_is_forgotten_with_its_bytes(flow: Playground) -> None:
+    digest = digest_of(b"uploaded")
+    flow.call("PUT", f"blobs/{digest}", data=b"uploaded")
+    age(flow)
+    assert collect(flow).deleted == 1
+    with flow.app.app_context():
+        assert db.session.query(Upload).count() == 0
+    assert flow.call("HEAD", f"blobs/{digest}").status == 404
+    assert flow.call("PUT", f"blobs/{digest}", data=b"uploaded").status == 201

@@ -17,7 +17,7 @@ import celesta
 from app.services.step_result import check_result
 from celesta.codecs.reach import blobs_within
 from celesta.command import FOLDER
-from celesta.errors import InputError
+from celesta.errors import InputError, StoreError
 from celesta.runtime import checkpoints, exchange
 from celesta.runtime.leave import create_result
 from celesta.store import Store, step_prefix
@@ -85,7 +85,7 @@ class Staged:
         for name in _KEPT:
             if (found := small.get(f"{self._prefix}{name}")) is not None:
                 self.store.put(f"{self._prefix}{name}", found)
-        self._require_there(result)
+        self._require_there(result, small)
         kept = create_result(result, self.store)
         if kept["status"] == "succeeded":
             checkpoints.discard(self.store, self.document, str(self._checkpoints))
@@ -105,8 +105,12 @@ class Staged:
         digests = (key.rpartition("/")[2] for key in small.list(_BLOBS))
         return [digest for digest in digests if digest not in self._given and digest != self.document["bundle"]]
 
-    def _require_there(self, result: Document) -> None:
-        missing = [d for d in blobs_within(result["outputs"].values(), self.store) if not self.store.has_blob(d)]
+    def _require_there(self, result: Document, small: Store) -> None:
+        """What it was given and what it left, and nothing else of the store: that may be another project's."""
+        try:
+            missing = [d for d in blobs_within(result["outputs"].values(), small) if not small.has_blob(d)]
+        except StoreError as error:
+            raise InputError(f"the result names a value that the container did not leave: {error}") from None
         if missing:
             raise InputError(f"the result names blob {missing[0]}, which the container did not leave")
 

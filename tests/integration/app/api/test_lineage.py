@@ -240,6 +240,17 @@ def test_a_file_of_a_folder_or_of_a_list_is_found_with_its_place(flow: Playgroun
     assert flow.call("GET", f"artifacts/find?digest={deep}").status == 404
 
 
+def test_bytes_that_are_one_output_and_a_part_of_another_are_found_as_both(flow: Playground) -> None:
+    digest = flow.store.put_blob(b"both")
+    listing = {"files": {"a/b.txt": {"digest": digest, "size": 4, "mode": 0o644}}}
+    folder = flow.store.put_blob(json.dumps(listing).encode())
+    run = launch(flow, 1)
+    settle_with(flow, run, "3", "a", {"type": "directory", "digest": folder, "size": 4, "blob": folder})
+    settle_with(flow, run, "1", "b", {"type": "file", "digest": digest, "size": 4, "blob": digest, "name": "f"})
+    found = flow.get("artifacts/find", digest=digest)["items"]
+    assert [(one["path"], one["part"]) for one in found] == [("b", None), ("a", "a/b.txt")]
+
+
 def test_who_computed_it_comes_before_whom_the_cache_gave_it(flow: Playground) -> None:
     digest = digest_of(b"x")
     ref = {"type": "file", "digest": digest, "size": 1, "blob": digest, "name": "f"}

@@ -166,6 +166,34 @@ def test_no_other_blob_can_be_read_nor_told_from_one_that_is_not_there(pod: Pod,
     assert pod.store.has_blob(digest) is False
 
 
+def test_a_result_that_names_bytes_which_the_step_neither_was_given_nor_put_is_refused(
+    playground: Playground, run: str, tmp_path: Path
+) -> None:
+    (tmp_path / "theirs").write_bytes(b"another project's")
+    theirs = encode(File(tmp_path / "theirs"), ANY, playground.store)
+    playground.new_project("other")
+    listing = json.dumps({"files": {"x": {"digest": theirs["blob"], "size": 17, "mode": 0o644}}}).encode()
+    digest = digest_of(listing)
+    folder = {"type": "directory", "digest": digest, "blob": digest, "size": 17}
+    pod = launch(playground, run, given=File(tmp_path / "theirs"))
+    pod.document["interface"]["outputs"][0]["type"] = ANY
+    other = launch(playground, run, node="1", path="b")
+    for each in (pod, other):
+        each.document["interface"]["outputs"][0]["type"] = ANY
+        data = json.dumps(each.document).encode()
+        playground.store.put(f"{each.prefix}step.json", data)
+        each.token = grant(secret_key(playground.config), each.document, data, 60.0)
+    assert other.call("PUT", f"/blobs/{digest}", listing).status in (200, 201)
+    for wrong in (theirs, folder):
+        for name in ("outputs.json", "result.json"):
+            result = json.dumps(other.result(outputs={"result": wrong})).encode()
+            answer = other.call("PUT", f"/objects/{name}", result)
+            assert answer.status == 422, answer.text
+            assert theirs["blob"] in answer.text
+    passed_on = json.dumps(pod.result(outputs={"result": theirs})).encode()
+    assert pod.call("PUT", "/objects/result.json", passed_on).status == 201, "an input may be given on"
+
+
 def test_the_objects_of_another_attempt_are_out_of_reach(playground: Playground, run: str, pod: Pod) -> None:
     other = launch(playground, run, node="1", path="b")
     playground.store.put(f"{other.prefix}log.txt", b"theirs")

@@ -1,0 +1,17 @@
+"""Which bytes a project was given, by a person or by a step: it may rely on them before anything refers to them."""
+
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.db import Base
+from app.models.columns import Moment, ProjectKey, now
+
+
+class Upload(Base):
+    """That somebody of the project had these bytes. Written by `app.services.blob_access`, and taken away by the
+    garbage collection together with them."""
+
+    __tablename__ = "upload"
+
+    project_id: Mapped[ProjectKey] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[Moment] = mapped_column(default=now)

@@ -1,0 +1,129 @@
+"""Which blobs a principal may read, or rely on by naming their digest.
+
+A blob is found by what refers to it in a project that the principal may see: an artifact, the input of a run, a version
+of a model, or that somebody of the project uploaded it. Who knows no more than a digest gets nothing for it, neither
+the bytes nor a step that reads them. Parts of a value belong to whoever has the value: they are reached through it.
+
+Called where digests come from outside: the blob routes, registrations, launches, and results of steps in containers.
+The operator of the server sees all projects, and is asked nothing.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+from sqlalchemy import select, tuple_
+from sqlalchemy.dialects import postgresql, sqlite
+
+from app.access import Principal
+from app.db import writing
+from app.models import Artifact, Model, ModelVersion, RunInput, Upload
+from app.models.columns import now
+from app.services.session import Session
+from celesta.codecs.reach import blobs_within
+from celesta.store import Store
+from celesta.store.base import blob_key
+
+CHUNK = 500
+ASKED_AT_ONCE = 8
+Ref = Mapping[str, Any]
+Projects = Collection[int] | None
+"""Ids of projects; None: all of them."""
+
+
+def projects_of(principal: Principal) -> Projects:
+    """The projects whose blobs the principal may rely on."""
+    return None if principal.everywhere else sorted(principal.roles)
+
+
+def note(session: Any, project_id: int, digests: Iterable[str]) -> None:
+    """Remembers that the project has these bytes. For use inside of `writing`; harmless when it is known."""
+    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+    rows = [{"project_id": project_id, "digest": digest, "at": now()} for digest in sorted(set(digests))]
+    if rows:
+        session.execute(insert(Upload).on_conflict_do_nothing(), rows)
+
+
+def uploaded(session: Any, project_id: int, digest: str) -> None:
+    """Remembers one upload, once it is stored."""
+    if session.get(Upload, (project_id, digest)) is None:
+        with writing(session):
+            note(session, project_id, [digest])
+
+
+def may_read(session: Session, projects: Projects, digest: str) -> bool:
+    return not without_access(session, projects, [digest])
+
+
+def without_access(session: Session, projects: Projects, digests: Iterable[str]) -> set[str]:
+    """Those of the digests that nothing in these projects refers to. Four look-ups by index for every 500."""
+    wanted = set() if projects is None else set(digests)
+    asked = sorted(wanted)
+    for start in range(0, len(asked), CHUNK):
+        for query in _held(projects or (), asked[start : start + CHUNK]):
+            wanted.difference_update(session.scalars(query))
+    return wanted
+
+
+def _held(projects: Collection[int], digests: list[str]) -> Iterator[Any]:
+    yield select(Upload.digest).where(Upload.project_id.in_(projects), Upload.digest.in_(digests))
+    yield select(RunInput.digest).where(RunInput.digest.in_(digests), RunInput.project_id.in_(projects))
+    yield select(Artifact.digest).where(Artifact.project_id.in_(projects), Artifact.digest.in_(digests)).distinct()
+    stored = Artifact.blob.in_(digests) & (Artifact.blob != Artifact.digest)  # the condition of an index
+    yield select(Artifact.blob).where(stored, Artifact.project_id.in_(projects)).distinct()
+    of_models = select(ModelVersion.digest).join(Model).where(ModelVersion.digest.in_(digests))
+    yield of_models.where(Model.project_id.in_(projects))
+
+
+def foreign(
+    session: Session, projects: Projects, store: Store, refs: Iterable[Ref], known: Collection[str] = ()
+) -> set[str]:
+    """The blobs that these values rest on, at any depth, and that are of other projects only.
+
+    `known` are blobs that need no reason. Raises `StoreError` when a value cannot be looked into.
+    """
+    if projects is None:
+        return set()
+    rest = [ref for ref in refs if not _is_inline(ref)]
+    ours = _wholes(session, projects, rest)
+    below = blobs_within((ref for ref in rest if _name(ref) not in ours), store)
+    return without_access(session, projects, set(below).difference(known))
+
+
+def keep_values(store: Store, refs: Iterable[Ref]) -> None:
+    """Keeps the blobs that these values rest on from being collected before a row of ours refers to them."""
+    digests = sorted(set(blobs_within((ref for ref in refs if not _is_inline(ref)), store)))
+    if digests:
+        with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+            list(pool.map(partial(keep, store), digests))
+
+
+def keep(store: Store, digest: str) -> bool:
+    """Whether a blob is there; then it counts as written now."""
+    size = store.size(blob_key(digest))
+    return size is not None and (store.keep(blob_key(digest), size) or True)
+
+
+def _is_inline(ref: Ref) -> bool:
+    """Whether nothing of it is in the store, as nearly all values that people type."""
+    return "inline" in ref and not isinstance(ref["inline"], dict | list)
+
+
+def _name(ref: Ref) -> tuple[str, str | None]:
+    return ref["type"], ref.get("blob")
+
+
+def _wholes(session: Session, projects: Collection[int], refs: list[Ref]) -> set[tuple[str, str | None]]:
+    """The values that are artifacts of these projects as they are: what lies in them is theirs too. By type and blob: a
+    file may have the very bytes of a folder's listing, and holds nothing."""
+    names = sorted({(ref["type"], ref["blob"]) for ref in refs if "blob" in ref})
+    found: set[tuple[str, str | None]] = set()
+    for start in range(0, len(names), CHUNK):
+        part = names[start : start + CHUNK]
+        blobs = [blob for _, blob in part]
+        for same in (Artifact.digest.in_(blobs), Artifact.blob.in_(blobs) & (Artifact.blob != Artifact.digest)):
+            query = select(Artifact.type, Artifact.blob).where(Artifact.project_id.in_(projects), same)
+            query = query.where(tuple_(Artifact.type, Artifact.blob).in_(part)).distinct()
+            found |= {(kind, blob) for kind, blob in session.execute(query)}
+    return found

@@ -2,8 +2,8 @@
 
 Called by the CLI and from notebooks. The keys, the codecs, the step contract and the result documents are those of a
 server's run; the index of the cache, the store and the records of runs are this home's own. Steps run one after the
-other, in the order of the spec, each as soon as its own upstreams are done. What needs a process of its own is left to
-servers: no `timeout` and no `resources` are enforced here, and a step that kills the process ends the run.
+other, in the order of the spec, each as soon as its own upstreams are done, in this process; one that has only so much
+time runs in a child of it. `resources` are left to servers, and a step that kills this process ends the run.
 """
 
 import json
@@ -23,7 +23,7 @@ from celesta.hashing import cache_components, cache_key
 from celesta.ids import new_run_id
 from celesta.local_cache import Chosen, LocalCache, require_steps
 from celesta.local_scope import FAILURE, Scope, settles_in_place
-from celesta.local_steps import LocalSteps
+from celesta.local_steps import LocalSteps, slept
 from celesta.spec import validate
 from celesta.spec.shapes import WAITS
 from celesta.spec.steps import in_order
@@ -163,6 +163,9 @@ class _Run:
         self.log: str | None = None
         self.known = sum(1 for step in spec["steps"] if not step.get("on_failure"))
         self.handling = False
+        seconds = spec.get("timeout_seconds")
+        self.until: float | None = None if seconds is None else time.monotonic() + seconds
+        self.timed_out = False
 
     def run(self) -> LocalRun:
         started = time.perf_counter()
@@ -203,12 +206,12 @@ class _Run:
         told = {"run": self.id, "project": "local", "workflow": self.spec["name"]}
         told |= {name: (self.error or {}).get(name) for name in ("path", "type", "message", "kind")}
         self.scope.outcomes[FAILURE] = {"failure": encode(told, {"kind": "any"}, self.store)}
-        self.handling = True
+        self.handling, self.until = True, None
         self._run_all(self.scope, on_failure=True)
 
     def _settle(self, scope: Scope, node: str, step: Document) -> str:
         path = scope.path_prefix + step["path"]
-        state = "cancelled" if self._stopped else scope.fate(step)
+        state = "cancelled" if self._is_stopped() else scope.fate(step)
         if state is not None:
             return self._tell(node, path, state) if settles_in_place(step) else self._done(node, path, state)
         try:
@@ -239,12 +242,14 @@ class _Run:
         gathered: list[dict[str, Ref] | None] = []
         before, ratio = (self.error, self.log), task.get("min_success_ratio") or 1.0
         for item in range(width):
-            if self._stopped and ratio == 1:
+            if self._is_stopped() and (ratio == 1 or self.timed_out):
                 self._done(f"{node}.{item}", f"{path}[{item}]", "cancelled")
                 gathered.append(None)
                 continue
             bound = whole | {name: refs[item] for name, refs in lists.items()}
             gathered.append(self._run_step(f"{node}.{item}", f"{path}[{item}]", task, bound)[1])
+        if self.timed_out:
+            return self._tell(node, path, "cancelled"), None
         enough = width - gathered.count(None) >= ratio * width - 1e-9
         state = self._tell(node, path, "succeeded" if enough else "failed")
         if enough:
@@ -268,7 +273,10 @@ class _Run:
         if hit is not None:
             source = {name: hit[name] for name in ("run", "path", "node", "token")}
             return self._done(node, path, "cached", cache_key=key, source=source), hit["outputs"]
-        result = self.steps.run(node, path, task, inputs, key)
+        result = self.steps.run(node, path, task, inputs, key, self.until)
+        if result is None:
+            self._is_stopped()
+            return self._done(node, path, "cancelled"), None
         if result["status"] != "succeeded":
             self._fail(path, result["error"], result)
             return self._done(node, path, "failed", outcome=result, cache_key=key, components=components), None
@@ -296,19 +304,33 @@ class _Run:
         outputs = scope.outputs()
         return self._done(node, path, "succeeded", outcome=result | {"outputs": outputs}), outputs
 
-    @property
-    def _stopped(self) -> bool:
-        """Whether a failure has ended the run, by its policy."""
-        return self.error is not None and self.spec.get("policy") == "fail_fast" and not self.handling
+    def _is_stopped(self) -> bool:
+        """Whether nothing more may start: the time is over, or a failure has ended the run by its policy."""
+        if self.until is not None and not self.timed_out and time.monotonic() >= self.until:
+            self.timed_out = True
+            message = f"the run took longer than its timeout of {self.spec['timeout_seconds']:g} s, and was ended"
+            self._fail("", {"type": "Timeout", "message": message, "traceback": "", "kind": "timeout"})
+        failed = self.error is not None and self.spec.get("policy") == "fail_fast"
+        return (failed or self.timed_out) and not self.handling
 
     def _wait(self, node: str, path: str, task: Document, bound: dict[str, Ref]) -> tuple[str, dict[str, Ref] | None]:
         """A step that waits: for a time, or for an answer that was given beforehand or is typed now."""
         self._event("step.parked", node=node, path=path, waits_for=task["kind"])
+        if task["kind"] == "sleep" and not self._may_sleep(bound):
+            return self._done(node, path, "cancelled"), None
         outcome = self.answers.outcome(path, task, bound, self.store)
         if outcome["error"]:
             self._fail(path, outcome["error"])
         outputs = None if outcome["error"] else outcome["outputs"]
         return self._done(node, path, outcome["status"], outcome=outcome), outputs
+
+    def _may_sleep(self, bound: dict[str, Ref]) -> bool:
+        """Whether the run has the time for it; else it is used up."""
+        seconds = float(to_plain(bound["seconds"], self.store))
+        if self.until is None or time.monotonic() + seconds < self.until:
+            return True
+        slept(seconds, self.until)
+        return not self._is_stopped()
 
     def _key(self, task: Document, inputs: Mapping[str, Ref]) -> tuple[str | None, Document | None]:
         cache = task.get("cache")

@@ -2,7 +2,8 @@
 
 Called by `celesta.local`. Owns what surrounds a call here: an empty scratch folder that is the working directory while
 the step runs, its variables and secrets, its log (what it prints goes to stderr as well, so that stdout stays the
-caller's), and its retries. Results, logs and reports go to the store as those of any run.
+caller's), its retries, and its time: a step that has only so much is called in a child process. Results, logs and
+reports go to the store as those of any run.
 """
 
 import contextlib
@@ -17,8 +18,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from celesta import retries
+from celesta import local_child, retries
 from celesta.errors import ContextError
+from celesta.runtime import verdicts
 from celesta.runtime.call import call_step
 from celesta.runtime.context import StepContext
 from celesta.runtime.enter import load_function, secret_sources, secrets, variables
@@ -48,16 +50,19 @@ class LocalSteps:
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self.scratch, ignore_errors=True)
 
-    def run(self, node: str, path: str, task: Document, inputs: Mapping[str, Any], key: str | None) -> Document:
-        """The result document of the step's last attempt."""
+    def run(
+        self, node: str, path: str, task: Document, inputs: Mapping[str, Any], key: str | None, until: float | None
+    ) -> Document | None:
+        """The result document of the step's last attempt. None: the time of the run was over before (`until`, by
+        `time.monotonic`)."""
         policy = task.get("retry") or {}
         used: Counter[str] = Counter()
         attempt = 1
         while True:
             document = self._document(node, path, task, inputs, key, attempt)
             self.on_event("step.running", node=node, path=path, token=document["token"], attempt=attempt)
-            result = self._attempt(document)
-            if result["status"] == "succeeded":
+            result = self._attempt(document, task.get("timeout_seconds"), until)
+            if result is None or result["status"] == "succeeded":
                 return result
             kind, most = retries.budget(policy, result["error"])
             if used[kind] >= most:
@@ -66,7 +71,8 @@ class LocalSteps:
             pause = retries.wait_seconds(policy, kind, used[kind]) * retries.spread(policy)
             used[kind] += 1
             self._tell_retry(document, result, attempt, pause)
-            time.sleep(pause)
+            if not slept(pause, until):
+                return None
 
     def _document(
         self, node: str, path: str, task: Document, inputs: Mapping[str, Any], key: str | None, attempt: int
@@ -91,7 +97,31 @@ class LocalSteps:
             "cache_key": key,
         }
 
-    def _attempt(self, document: Document) -> Document:
+    def _attempt(self, document: Document, timeout: float | None, until: float | None) -> Document | None:
+        """The result document of one attempt. None: the run's time was over before."""
+        folder = Path(tempfile.mkdtemp(dir=self.scratch))
+        (folder / "work").mkdir()
+        left = None if until is None else until - time.monotonic()
+        seconds = min((limit for limit in (timeout, left) if limit is not None), default=None)
+        try:
+            with (folder / "log.txt").open("w+b", buffering=0) as log:
+                if seconds is None:
+                    return self._call(document, folder, log)
+                started = time.monotonic()
+                status = local_child.within(seconds, lambda: self._call(document, folder, log))
+                if status is None and seconds != timeout:
+                    return None
+                return self._ended(document, log.fileno(), status, timeout or 0, started)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _ended(self, document: Document, log: int, status: int | None, timeout: float, started: float) -> Document:
+        """What an attempt in a child came to: by its own word, or by how its process ended."""
+        ending = None if status is None else {"status": status, "out_of_memory": False}
+        error = verdicts.timed_out(timeout) if ending is None else verdicts.died(ending, log)
+        return verdicts.conclude(document, self.store, error, log, started, self.worker)
+
+    def _call(self, document: Document, folder: Path, log: io.FileIO) -> Document:
         values, refusal = _secrets(document)
         context = StepContext(
             self.run_id,
@@ -107,26 +137,21 @@ class LocalSteps:
                 raise refusal
             return load_function(document["entrypoint"], document["path"])
 
-        folder = Path(tempfile.mkdtemp(dir=self.scratch))
-        (folder / "work").mkdir()
-        with (folder / "log.txt").open("w+b", buffering=0) as log:
-            with (
-                _output_to(log, context.mask),
-                _variables(document["env"] | variables(document)),
-                contextlib.chdir(folder / "work"),
-            ):
-                result = call_step(
-                    document,
-                    self.store,
-                    function=function,
-                    context=context,
-                    into=folder / "inputs",
-                    worker=self.worker,
-                    root=self._shown_from,
-                )
-            keep(answer_of(result, context, log.fileno()), document, self.store, log.fileno())
-        shutil.rmtree(folder, ignore_errors=True)
-        return result
+        with (
+            _output_to(log, context.mask),
+            _variables(document["env"] | variables(document)),
+            contextlib.chdir(folder / "work"),
+        ):
+            result = call_step(
+                document,
+                self.store,
+                function=function,
+                context=context,
+                into=folder / "inputs",
+                worker=self.worker,
+                root=self._shown_from,
+            )
+        return keep(answer_of(result, context, log.fileno()), document, self.store, log.fileno())
 
     def _tell_retry(self, document: Document, result: Document, attempt: int, pause: float) -> None:
         self.on_event(
@@ -139,6 +164,13 @@ class LocalSteps:
             next_attempt=attempt,
             at_or_after_ms=int((time.time() + pause) * 1000),
         )
+
+
+def slept(seconds: float, until: float | None) -> bool:
+    """Sleeps, but not beyond a moment; whether it was as long as it should be."""
+    left = seconds if until is None else max(0.0, until - time.monotonic())
+    time.sleep(min(seconds, left))
+    return left >= seconds
 
 
 def _secrets(document: Document) -> tuple[dict[str, str], ContextError | None]:

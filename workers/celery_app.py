@@ -53,8 +53,9 @@ class CelestaApp(Celery):  # type: ignore[misc]
 
 def create(config: Config) -> CelestaApp:
     """The application for this configuration, with the tasks registered."""
-    from workers import tasks
+    from workers import tasks, transport
 
+    transport.install()
     app = CelestaApp("celesta", set_as_current=False)
     app.config = config
     app.conf.update(settings(config))

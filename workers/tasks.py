@@ -1,7 +1,8 @@
 """The Celery tasks. Each looks up what its ids mean and hands over to the engine.
 
 Step tasks never raise a user's error through Celery and store no result: they return `Outcomes`, which Celery hands to
-the chord hook at their end. Refuses Celery's own retries, expiry and countdowns: those live in a worker's memory.
+the chord hook at their end; none when nothing ended here (`Ignore` would say the same, and its traceback costs as much
+as a launch). Refuses Celery's own retries, expiry and countdowns: those live in a worker's memory.
 """
 
 from functools import partial
@@ -9,7 +10,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from celery import Task, states
-from celery.exceptions import Ignore
 
 from app.dispatch import TASK_FINISH, TASK_START, TASK_STEPS
 from workers import child, sources
@@ -56,17 +56,14 @@ def run_steps(self: Task, run_id: str, steps: list[list[Any]]) -> Outcomes:
         kept = Kept(runner.worker)
         _report(self, run_id, ended, keep=kept)
         ended = runner.go_on(run_id, kept, report)
-    if not ended:
-        raise Ignore
     return Outcomes(run_id, tuple(ended))
 
 
 def finish_steps(self: Task, run_id: str, attempts: list[list[str]]) -> Outcomes:
     """Attempts (node, token) that were launched elsewhere have ended: with a result in the store, or cancelled."""
-    ended = ended_elsewhere(self.app.engine, run_id, [(node, token) for node, token in attempts])
-    if not ended:
-        raise Ignore
-    return Outcomes(run_id, tuple(ended))
+    return Outcomes(
+        run_id, tuple(ended_elsewhere(self.app.engine, run_id, [(node, token) for node, token in attempts]))
+    )
 
 
 def _report(task: Task, run_id: str, ended: list[Ended], keep: Kept | None = None) -> None:

@@ -43,8 +43,9 @@ class ChordBackend(RedisBackend):  # type: ignore[misc]
     def on_chord_part_return(self, request: Any, state: str, result: Any, **_: Any) -> None:
         """Completes the steps of a message that succeeded; no other Celery state is ever a user's outcome."""
         try:
-            if state == states.SUCCESS and isinstance(result, Outcomes):
-                complete(self.app.engine, result.run, result.ended, result.keep)
+            if isinstance(result, Outcomes):
+                if state == states.SUCCESS and result.ended:
+                    complete(self.app.engine, result.run, result.ended, result.keep)
             elif isinstance(result, WorkerLostError):
                 self._lost(request)
         except Exception:

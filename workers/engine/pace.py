@@ -14,7 +14,7 @@ BATCH_STEPS = 20
 """More would pass 1.2 kB in one message."""
 SHARES = 8
 """A top-up makes at least this many messages, so that no worker waits while another holds them all."""
-LAUNCHED_MS = 10.0
+LAUNCHED_MS = 5.0
 """What a step counts as that is launched and ends elsewhere: whoever launches it mostly waits for others."""
 WEIGHT = 0.3
 """Of the newest duration in the moving average."""

@@ -32,7 +32,7 @@ Finish = Callable[[str, Sequence[tuple[str, str]]], bool]
 
 THREADS = 8
 TELL_AGAIN_SECONDS = 10.0
-GATHER_SECONDS = 0.03
+GATHER_SECONDS = 0.05
 """After an end was told, those that come sooner than this are told together. One that comes alone waits for nothing."""
 
 

@@ -1,4 +1,7 @@
-"""Pods that have not started, and why: told in Redis as long as it is so, for those who look at their steps."""
+"""Pods that have not started, and why: told in Redis as long as it is so, for those who look at their steps.
+
+Most pods start within seconds, of which nobody needs to be told: a pod is told of when it still waits at a second look.
+"""
 
 from collections.abc import Iterable, Mapping
 from time import monotonic
@@ -20,11 +23,14 @@ class Waits:
     def __init__(self, client: Redis) -> None:
         self._client = client
         self._told: dict[pending.Attempt, tuple[str, float]] = {}
+        self._seen: set[pending.Attempt] = set()
 
     def tell(self, living: Iterable[tuple[Mapping[str, Any], Attempt]]) -> None:
         """Looks at all pods that have not ended. Writes only what is new, or about to be forgotten."""
         now = monotonic()
-        found = {(one.run, one.node, one.token): text for pod, one in living if (text := waits_for(pod))}
+        waiting = {(one.run, one.node, one.token): text for pod, one in living if (text := waits_for(pod))}
+        found = {attempt: text for attempt, text in waiting.items() if attempt in self._seen}
+        self._seen = set(waiting)
         due = {
             attempt: text
             for attempt, text in found.items()

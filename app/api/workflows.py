@@ -70,6 +70,7 @@ class VersionDiff(Schema):
     tasks = fields.List(fields.Dict())
     steps = fields.List(fields.Dict())
     outputs = fields.List(fields.Dict())
+    left_out = fields.Integer(metadata={"description": "tasks and steps that differ as well, and are not told of"})
     environment = fields.List(fields.Dict())
 
 

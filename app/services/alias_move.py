@@ -39,9 +39,10 @@ def move_alias(
 
 
 def roll_back_alias(session: Any, principal: Principal, project: Project, name: str, alias: str) -> AliasMove:
-    """Back to the version before, again further back. Pending moves of the alias are refused with it.
+    """Back to the version before, again further back. An owner who does that refuses with it what is pending.
 
-    Raises `ConflictError` when there is nothing to go back to.
+    Raises `ConflictError` when there is nothing to go back to, and, for a rollback that an owner has to approve, while
+    another move is pending: who may not decide on that does not end it by asking for something else.
     """
     require(principal, "editor", project)
     with writing(session, f'somebody moved "{alias}" of "{name}" in this moment; look, and try again'):
@@ -56,10 +57,13 @@ def rolled_back(session: Any, principal: Principal, project: Project, name: str,
     before = session.get(AliasMove, current.move.before_id) if current and current.move.before_id else None
     if current is None or before is None:
         raise ConflictError(f'"{alias}" of "{name}" has pointed to one version only; there is nothing to go back to')
-    for pending in _pending(session, model, alias):
-        _decide(pending, principal, "refused")
-    move = _move(model, alias, before.version, "rollback", before.before_id, principal, "")
     ask = _is_guarded(session, project, alias) and not principal.may("owner", project.id)
+    if ask:
+        _require_none_pending(session, model, alias)
+    elif principal.may("owner", project.id):
+        for pending in _pending(session, model, alias):
+            _decide(pending, principal, "refused")
+    move = _move(model, alias, before.version, "rollback", before.before_id, principal, "")
     return _carry_out(session, principal, project, current, move, ask=ask)
 
 

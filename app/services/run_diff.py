@@ -22,6 +22,8 @@ LOOKED_AT = 50
 """How many steps that differ are looked into; of the others the digests are told."""
 MOST_STEPS = 5_000
 """Steps in one answer: those that differ come before those that do not."""
+MOST_SOURCE = 200_000
+"""Characters of a function that are compared line by line."""
 ENVIRONMENT = ("image", "env", "resources", "executor")
 Document = dict[str, Any]
 Metrics = Mapping[str, Mapping[str, float | None]]
@@ -99,7 +101,7 @@ def _code(before: Plan, after: Plan) -> Iterator[Document]:
 
 def _source_diff(one: Document, other: Document) -> str:
     """Empty when what changed is what the function reaches: a helper, a constant."""
-    mine, theirs = ((task.get("source") or "").splitlines() for task in (one, other))
+    mine, theirs = ((task.get("source") or "")[:MOST_SOURCE].splitlines() for task in (one, other))
     return "\n".join(difflib.unified_diff(mine, theirs, "before", "after", lineterm="", n=2))
 
 

@@ -20,33 +20,46 @@ from celesta.types import spell
 Document = dict[str, Any]
 MOST_FILE_BYTES = 200_000
 MOST_FILES = 2_000
+MOST_DIFFS = 200
+"""Files of which the lines are told; of more that differ the names."""
+MOST_CHANGES = 1_000
+"""Tasks, and steps, that are told of; of more that differ there is the number."""
 TASK_OPTIONS = ("cache", "retry", "timeout_seconds", "resources", "env", "secrets", "executor", "image", "labels")
 
 
 def diff(store: Store, left: Version, right: Version) -> Document:
     """From `left` to `right`; every part is a list that is empty when nothing of it differs."""
     a, b = (json.loads(store.get_blob(version.spec_blob)) for version in (left, right))
+    tasks = list(_named(a["tasks"], b["tasks"], _task_changes))
+    steps = list(_named(_steps(a), _steps(b), _step_changes))
     return {
         "from": left.digest,
         "to": right.digest,
         "identical": left.digest == right.digest,
         "code": code(store, left.bundle, right.bundle),
         "interface": list(interface(a["interface"], b["interface"])),
-        "tasks": list(_named(a["tasks"], b["tasks"], _task_changes)),
-        "steps": list(_named(_steps(a), _steps(b), _step_changes)),
+        "tasks": tasks[:MOST_CHANGES],
+        "steps": steps[:MOST_CHANGES],
+        "left_out": len(tasks[MOST_CHANGES:]) + len(steps[MOST_CHANGES:]),
         "outputs": list(_named(_wrapped(a["outputs"]), _wrapped(b["outputs"]), _fields)),
         "environment": list(_environment(a, b)),
     }
 
 
 def code(store: Store, left: str | None, right: str | None) -> list[Document]:
-    """The files that differ between two bundles: `{"file", "change", "diff"}`."""
+    """The files that differ between two bundles: `{"file", "change", "diff"}`; of the first ones the lines."""
     if left == right:
         return []
-    a, b = files(store, left), files(store, right)
-    changed = [name for name in sorted(a.keys() | b.keys()) if a.get(name) != b.get(name)]
-    return [{"file": name, "change": _change(name, a, b), "diff": text_diff(a.get(name), b.get(name), name)}
-            for name in changed]  # fmt: skip
+    a, b = _Bundle(store, left), _Bundle(store, right)
+    changed = [name for name in sorted(a.files.keys() | b.files.keys()) if a.told(name) != b.told(name)]
+    return [
+        {
+            "file": name,
+            "change": _change(name, a.files, b.files),
+            "diff": text_diff(a.text(name), b.text(name), name) if place < MOST_DIFFS else "",
+        }
+        for place, name in enumerate(changed)
+    ]
 
 
 def text_diff(left: str | None, right: str | None, name: str) -> str:
@@ -58,19 +71,6 @@ def text_diff(left: str | None, right: str | None, name: str) -> str:
     return "\n".join(difflib.unified_diff(a, b, f"a/{name}", f"b/{name}", lineterm=""))
 
 
-def files(store: Store, bundle: str | None) -> dict[str, str]:
-    """The texts of a bundle by path. What is no text, or too long, is told by its size and checksum."""
-    if bundle is None:
-        return {}
-    try:
-        with zipfile.ZipFile(io.BytesIO(store.get_blob(bundle))) as archive:
-            return {entry.filename: _text(archive, entry) for entry in archive.infolist()[:MOST_FILES]}
-    except zipfile.BadZipFile as error:
-        raise StoreError(
-            f"the bundle {bundle[:12]} cannot be read: {error}", code="corrupt_blob", retryable=False
-        ) from error
-
-
 def interface(left: Document, right: Document) -> Iterator[Document]:
     """Inputs and outputs that came, went, or have another type or default."""
     for side in ("inputs", "outputs"):
@@ -79,16 +79,36 @@ def interface(left: Document, right: Document) -> Iterator[Document]:
             yield {"side": side[:-1], **change}
 
 
-def _text(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> str:
-    told = f"\0{entry.file_size} bytes, {entry.CRC:08x}"
-    if entry.file_size > MOST_FILE_BYTES:
-        return told
-    with archive.open(entry) as file:
-        data = file.read(MOST_FILE_BYTES + 1)  # what an archive says of its sizes need not be so
-    try:
-        return told if b"\0" in data or len(data) > MOST_FILE_BYTES else data.decode()
-    except UnicodeDecodeError:
-        return told
+class _Bundle:
+    """The files of a bundle, of which those are read that differ."""
+
+    def __init__(self, store: Store, digest: str | None) -> None:
+        try:
+            self._archive = zipfile.ZipFile(io.BytesIO(store.get_blob(digest))) if digest else None
+        except zipfile.BadZipFile as error:
+            told = f"the bundle {digest} cannot be read: {error}"
+            raise StoreError(told, code="corrupt_blob", retryable=False) from error
+        entries = self._archive.infolist()[:MOST_FILES] if self._archive else []
+        self.files = {entry.filename: entry for entry in entries}
+
+    def told(self, name: str) -> tuple[int, int] | None:
+        entry = self.files.get(name)
+        return (entry.file_size, entry.CRC) if entry else None
+
+    def text(self, name: str) -> str | None:
+        """What is no text, or too long, is told by its size and checksum."""
+        entry = self.files.get(name)
+        if entry is None or self._archive is None:
+            return None
+        told = f"\0{entry.file_size} bytes, {entry.CRC:08x}"
+        if entry.file_size > MOST_FILE_BYTES:
+            return told
+        try:
+            with self._archive.open(entry) as file:
+                data = file.read(MOST_FILE_BYTES + 1)  # what an archive says of its sizes need not be so
+            return told if b"\0" in data or len(data) > MOST_FILE_BYTES else data.decode()
+        except (UnicodeDecodeError, zipfile.BadZipFile):
+            return told
 
 
 def _change(name: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> str:

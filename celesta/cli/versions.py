@@ -139,6 +139,8 @@ def lines_of(document: Document) -> Iterable[str]:
             yield f"{part}:"
             for change in document[part]:
                 yield from _change(change)
+    if document["left_out"]:
+        yield f"{document['left_out']} more tasks and steps differ."
     for file in document["code"]:
         yield from ("", file["diff"] or f"{file['file']}: {file['change']}")
 

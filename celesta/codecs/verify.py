@@ -9,17 +9,22 @@ the blob has to exist, and the digest is what its maker says.
 
 import json
 from collections.abc import Callable, Collection, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from celesta.codecs.reach import nested
 from celesta.codecs.values import INLINE_BYTES, reduced
 from celesta.errors import Problem, StoreError
 from celesta.hashing import canonical, digest_of, list_digest
-from celesta.store.base import Store, is_digest
+from celesta.store.base import Store, blob_key, is_digest
 
 Ref = dict[str, Any]
 MAX_PROBLEMS = 20
+MAX_READ_BYTES = 64 << 20
+"""Of a blob that is read to look into a value."""
+MAX_BLOBS = 100_000
+"""That a value may rest on."""
+ASKED_AT_ONCE = 16
 
 
 def verify(ref: Any, store: Store, where: str = "", present: Collection[str] = ()) -> list[Problem]:
@@ -27,12 +32,15 @@ def verify(ref: Any, store: Store, where: str = "", present: Collection[str] = (
 
     `present` are blobs that are known to be in the store. Raises `StoreError` when the store does not answer.
     """
-    return list(islice(_Checks(store, present).ref(ref, where), MAX_PROBLEMS))
+    checks = _Checks(store, present)
+    return list(islice(chain(checks.ref(ref, where), checks.absent()), MAX_PROBLEMS))
 
 
 class _Checks:
     def __init__(self, store: Store, present: Collection[str]) -> None:
         self.store, self.present = store, present
+        self.asked: dict[str, str] = {}
+        """Blobs that have to be there, with the first place that names each."""
         self._kinds: dict[str, Callable[[Ref, str], Iterator[Problem]]] = {
             "json": self._json,
             "list": self._list,
@@ -53,6 +61,8 @@ class _Checks:
                 yield from self._kinds[ref["type"]](ref, where)
             except RecursionError:
                 yield Problem(where, "is nested too deeply")
+            except _TooMuchError as error:
+                yield Problem(where, str(error))
 
     def _json(self, ref: Ref, where: str) -> Iterator[Problem]:
         if "inline" in ref:
@@ -120,8 +130,23 @@ class _Checks:
     def _blob(self, digest: Any, where: str) -> Iterator[Problem]:
         if not is_digest(digest):
             yield Problem(where, "a value reference without an inline value has a blob (64 lower-case hex characters)")
-        elif digest not in self.present and not self.store.has_blob(digest):
-            yield Problem(where, f"its blob {digest} is not in the store; put it first")
+        elif digest not in self.present:
+            self.asked.setdefault(digest, where)
+            if len(self.asked) > MAX_BLOBS:
+                raise _TooMuchError(f"rests on more than {MAX_BLOBS:,} files; pack them into fewer")
+
+    def absent(self) -> Iterator[Problem]:
+        """The blobs that are not in the store, asked side by side: one by one, S3 would take minutes."""
+        if len(self.asked) < ASKED_AT_ONCE:
+            there = [self.store.has_blob(digest) for digest in self.asked]
+        else:
+            from concurrent.futures import ThreadPoolExecutor  # not in every step process
+
+            with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
+                there = list(pool.map(self.store.has_blob, self.asked))
+        for (digest, where), is_there in zip(self.asked.items(), there, strict=True):
+            if not is_there:
+                yield _absent(digest, where)
 
     def _loaded(self, ref: Ref, where: str, check: Callable[[Any], Iterator[Problem]]) -> Iterator[Problem]:
         """What a check says of the JSON document in the reference's blob."""
@@ -129,15 +154,27 @@ class _Checks:
             yield from self._there(ref, where)
             return
         try:
+            size = self.store.size(blob_key(ref["blob"]))
+            if size is not None and size > MAX_READ_BYTES:
+                told = f"has {size:,} bytes that name its parts; at most {MAX_READ_BYTES:,} are read: pass it as a file"
+                raise _TooMuchError(told)
             document = json.loads(self.store.get_blob(ref["blob"]))
         except StoreError as error:
             if error.code != "missing_blob":
                 raise
-            yield from self._there(ref, where)
+            yield _absent(ref["blob"], where)
         except ValueError:
             yield Problem(where, f"its blob {ref['blob']} is not JSON")
         else:
             yield from check(document)
+
+
+class _TooMuchError(Exception):
+    """A value that no server should look into."""
+
+
+def _absent(digest: str, where: str) -> Problem:
+    return Problem(where, f"its blob {digest} is not in the store; put it first")
 
 
 def _is_size(value: Any) -> bool:

@@ -198,6 +198,17 @@ def test_a_rollback_by_an_editor_waits_and_one_by_an_owner_does_not(
         decide_move(db.session, who["owner"], project, "digits", waiting.id, True)
 
 
+def test_an_editor_does_not_end_what_an_owner_is_to_decide_by_asking_for_a_rollback(
+    people: tuple[Project, dict[str, Principal]],
+) -> None:
+    project, who = people
+    asked = move_alias(db.session, who["owner"], project, "digits", "production", "1")
+    assert asked.state == "pending"
+    with pytest.raises(ConflictError, match=f"an owner decides: celesta models approve digits {asked.id}, or refuse"):
+        roll_back_alias(db.session, who["editor"], project, "digits", "production")
+    assert decide_move(db.session, who["owner"], project, "digits", asked.id, True).state == "done"
+
+
 def test_every_move_is_audited(people: tuple[Project, dict[str, Principal]]) -> None:
     project, who = people
     asked = move_alias(db.session, who["editor"], project, "digits", "production", "1", "a bug")

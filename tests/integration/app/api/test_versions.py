@@ -12,6 +12,7 @@ import pytest
 from app.api.workflows import RolledBack, VersionDiff, VersionDocument
 from app.db import db
 from app.models import Audit
+from app.services import version_diff
 from tests.fixtures.playground import Playground
 from tests.unit.app.specs import diamond, spec, step, task
 
@@ -207,6 +208,21 @@ def test_a_bundle_is_read_within_bounds_and_never_run(playground: Playground) ->
     playground.register(new)
     (file,) = playground.get(f"workflows/flow/versions/{first}/diff")["code"]
     assert file == {"file": "data.py", "change": "changed", "diff": ""}
+
+
+def test_of_very_many_differences_the_first_are_told_and_the_others_counted(
+    playground: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(version_diff, "MOST_DIFFS", 1)
+    monkeypatch.setattr(version_diff, "MOST_CHANGES", 2)
+    first = playground.register(diamond(bundle=bundle(playground, a="A = 1\n", b="B = 1\n")))
+    other = diamond(bundle=bundle(playground, a="A = 2\n", b="B = 2\n"))
+    for one in other["tasks"].values():
+        one["code_digest"] = "f" * 64
+    playground.register(other)
+    found = playground.get(f"workflows/flow/versions/{first}/diff")
+    assert [(one["file"], bool(one["diff"])) for one in found["code"]] == [("a.py", True), ("b.py", False)]
+    assert (len(found["tasks"]), found["left_out"]) == (2, 2)
 
 
 def test_single_tasks_are_listed_and_searched(playground: Playground) -> None:

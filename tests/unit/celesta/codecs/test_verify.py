@@ -1,6 +1,7 @@
 """References from outside: those that `encode` makes are believed, and no other."""
 
 import json
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,11 @@ import pytest
 
 from celesta.codecs import encode, make_list, verify
 from celesta.files import Directory, File
+from celesta.store.base import blob_key
 from celesta.store.local import LocalStore
 from tests.unit.celesta.codecs.samples import Point, Trained
+
+module = import_module("celesta.codecs.verify")
 
 ANY = {"kind": "any"}
 
@@ -121,3 +125,35 @@ def test_what_is_nested_too_deeply_is_refused(store: LocalStore) -> None:
     for _ in range(5000):
         deep = [deep]
     assert "nested too deeply" in told({"type": "json", "digest": "0" * 64, "size": 1, "inline": deep}, store)
+
+
+def test_a_value_that_would_fill_the_memory_is_not_looked_into(
+    store: LocalStore, file: File, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refs = [encode([file] * 40, ANY, store), encode(Directory(file.path.parent), ANY, store)]
+    refs.append(encode({"t": file, "pad": "x" * 5_000}, ANY, store))
+    monkeypatch.setattr(module, "MAX_READ_BYTES", 60)
+    for ref in refs:
+        assert "at most 60 are read: pass it as a file" in told(ref, store)
+
+
+def test_a_value_of_too_many_files_is_refused_before_any_is_asked_for(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_BLOBS", 30)
+    ref = encode(files(tmp_path, 30), ANY, store)
+    assert told(ref, store) == ""
+    assert "rests on more than 30 files" in told(encode(files(tmp_path, 31), ANY, store), store)
+
+
+def test_blobs_that_are_not_there_are_told_with_their_places(store: LocalStore, tmp_path: Path) -> None:
+    ref = encode(files(tmp_path, 40), ANY, store)
+    lost = encode(File(tmp_path / "7"), ANY, store)["blob"]
+    store.delete(blob_key(lost))
+    assert told(ref, store) == f"x[7]: its blob {lost} is not in the store; put it first"
+
+
+def files(folder: Path, count: int) -> list[File]:
+    for number in range(count):
+        (folder / str(number)).write_text(str(number))
+    return [File(folder / str(number)) for number in range(count)]

@@ -83,11 +83,14 @@ def make_home(home: Path, *folders: str) -> list[Path]:
                 pass
     except OSError as error:
         remove_empty(made)
-        reason = f"{error.strerror}: {error.filename}" if error.filename else str(error)
-        raise StackError(
-            f"cannot use {home} as home ({reason}). Set CELESTA_HOME to a folder you can write to."
-        ) from error
+        raise unusable(home, error) from error
     return made
+
+
+def unusable(home: Path, error: OSError) -> StackError:
+    """What to say of a home that cannot be used."""
+    reason = f"{error.strerror}: {error.filename}" if error.filename else str(error)
+    return StackError(f"cannot use {home} as home ({reason}). Set CELESTA_HOME to a folder you can write to.")
 
 
 def remove_empty(folders: Iterable[Path]) -> None:

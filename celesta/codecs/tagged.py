@@ -222,12 +222,19 @@ def _untag_tuple(body: list[Any], doc: Doc, load: Load) -> tuple[Any, ...]:
 def _untag_dict(body: list[list[Any]], doc: Doc, load: Load) -> dict[Any, Any]:
     doc = narrow(doc, "dict")
     keys, values = doc.get("keys"), doc.get("values")
-    return {untag(key, keys, load): untag(item, values, load) for key, item in body}
+    return {_hashable(untag(key, keys, load)): untag(item, values, load) for key, item in body}
 
 
 def _untag_set(body: list[Any], doc: Doc, load: Load) -> set[Any]:
     items = narrow(doc, "set").get("items")
-    return {untag(item, items, load) for item in body}
+    return {_hashable(untag(item, items, load)) for item in body}
+
+
+def _hashable(value: Any) -> Any:
+    """What a key or an element of a set was: of sets only frozen ones can be."""
+    if type(value) is tuple:
+        return tuple(map(_hashable, value))
+    return frozenset(value) if type(value) is set else value
 
 
 def _untag_object(body: list[Any], doc: Doc, load: Load) -> Any:

@@ -30,6 +30,9 @@ from celesta.store import Store, step_prefix
 Document = dict[str, Any]
 Role = Literal["init", "sidecar", "main"]
 
+MOST_CLAIM_BYTES = 64 << 20
+"""Of a result document: what is large in it is in blobs."""
+
 RUNTIME, STEP, IO = "celesta-runtime", "step", "celesta-io"
 _BOOTSTRAP = Path(__file__).with_name("bootstrap.py").read_text()
 _IS_READY = ["python3", "-c", f"import os, sys; sys.exit(not os.path.exists('{FOLDER}/ready'))"]
@@ -73,12 +76,27 @@ def conclude(document: Document, store: Store, *, log_bytes: int = 0) -> Documen
 
     The result document that counts, durable in the store. Raises `StoreError`.
     """
-    data = store.get(f"{_prefix(document)}outputs.json")
     try:
-        result = check_result(json.loads(data or b"null"), document)
-    except (ValueError, InputError):
+        result = check_result(read_claim(store, f"{_prefix(document)}outputs.json"), document)
+    except InputError:
         result = blank_result(document) | {"error": lost("the container's outputs were not stored before it was ended")}
     return create_result(result | {"log_bytes": log_bytes}, store)
+
+
+def read_claim(store: Store, key: str) -> Any:
+    """What a container says it has made; None when it says nothing. Raises `InputError` for what is no JSON, or more
+    than a worker should hold."""
+    stream = store.open(key)
+    if stream is None:
+        return None
+    with stream:
+        data = stream.read(MOST_CLAIM_BYTES + 1)
+    if len(data) > MOST_CLAIM_BYTES:
+        raise InputError(f"the container left a result of more than {MOST_CLAIM_BYTES:,} bytes")
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"the container left a result that is not JSON: {error}") from None
 
 
 def value_texts(document: Document, store: Store) -> dict[str, Callable[[], str]]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from celesta.errors import StackError
-from celesta.settings import alive, make_home, pid_file, remove_empty, run_folder, stack_file
+from celesta.settings import alive, make_home, pid_file, remove_empty, run_folder, stack_file, unusable
 
 SOCKET_PATH_BYTES = 100
 """A Unix socket's address holds 107 bytes; the rest is for the temporary names of its owner."""
@@ -43,7 +43,10 @@ class Home:
     def open(cls, path: Path) -> "Home":
         """Raises `StackError` when the folder cannot be used or another stack has it."""
         made = make_home(path, *FOLDERS)
-        lock = os.open(pid_file(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            lock = os.open(pid_file(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise unusable(path, error) from error
         _acquire(lock, path)
         stack_file(path).unlink(missing_ok=True)
         return cls(path, lock, made)

@@ -166,7 +166,7 @@ def test_an_image_that_is_not_there_and_a_program_that_is_not_in_it_are_told_apa
     assert "'no-such-program' is not in image" in error["message"]
 
 
-def test_what_a_container_leaves_as_its_result_is_not_believed(bench: Bench) -> None:
+def test_what_a_container_leaves_as_its_result_is_not_believed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step may write what it likes where its result goes: it cannot speak for another, nor name what is not there."""
     source = (
         "import json, os, pathlib\n"
@@ -183,7 +183,12 @@ def test_what_a_container_leaves_as_its_result_is_not_believed(bench: Bench) -> 
         "    (folder / 'result.json').write_text(json.dumps(result | change))\n"
         "    os._exit(0)\n"
     )
-    for change, words in (({"node": "99"}, "node: expected"), ({}, "names blob 0000")):
+    monkeypatch.setattr("workers.executors.containers.MOST_CLAIM_BYTES", 10_000)
+    for change, words in (
+        ({"node": "99"}, "node: expected"),
+        ({}, "names blob 0000"),
+        ({"worker": "w" * 10_000}, "a result of more than 10,000 bytes"),
+    ):
         document = bench.document("mine:forge", returns=FILE, bundle=bench.bundle(mine=source), change=change)
         quoted = step_prefix(document["run"], document["path"], document["token"]).split("/")[2]
         document["env"] = {"QUOTED": quoted}

@@ -84,6 +84,12 @@ def test_a_home_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
         Home.open(tmp_path / "file" / "home")
 
 
+def test_a_pidfile_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    pid_file(tmp_path).mkdir(parents=True)
+    with pytest.raises(StackError, match=f"cannot use {tmp_path} .*{pid_file(tmp_path)}.*CELESTA_HOME"):
+        Home.open(tmp_path)
+
+
 def test_a_home_that_was_made_for_nothing_leaves_nothing(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     for path in (tmp_path / "new", tmp_path / "there"):

@@ -8,10 +8,14 @@ that is not one is the step's failure.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import celesta
 from app.services.step_result import check_result
@@ -23,6 +27,7 @@ from celesta.runtime.leave import create_result
 from celesta.store import Store, step_prefix
 from celesta.store.local import LocalStore
 from workers.executors.base import Document
+from workers.executors.containers import read_claim
 from workers.executors.docker.engine import owner
 
 RUNTIME = Path(celesta.__file__).parent
@@ -59,7 +64,7 @@ class Staged:
         checkpoints.fetch(self.store, self.document, self._checkpoints)
         small = LocalStore(self.folder / "store")
         for digest in self._needed():
-            with self._copied(self.store, digest) as path:
+            with self._copied(partial(self.store.fetch_blob, digest)) as path:
                 small.put_blob_file(path)
         told = self.document | {"store_url": f"file://{FOLDER}/store"}
         (self.folder / "step.json").write_text(json.dumps(told), "utf-8")
@@ -72,19 +77,17 @@ class Staged:
         if self.document["kind"] == "container":
             return exchange.take(self.document, self.store, str(self.folder), owner(), started_ms)
         small = LocalStore(self.folder / "store")
-        data = small.get(f"{self._prefix}result.json")
-        if data is None:
+        found = read_claim(small, f"{self._prefix}result.json")
+        if found is None:
             return None
-        try:
-            result = check_result(json.loads(data), self.document)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"the container left a result that is not JSON: {error}") from None
+        result = check_result(found, self.document)
         for digest in self._made(small):
-            with self._copied(small, digest) as path:
+            with self._copied(partial(small.fetch_blob, digest)) as path:
                 self.store.put_blob_file(path)
         for name in _KEPT:
-            if (found := small.get(f"{self._prefix}{name}")) is not None:
-                self.store.put(f"{self._prefix}{name}", found)
+            if (stream := small.open(f"{self._prefix}{name}")) is not None:
+                with self._copied(partial(_write, stream)) as path:
+                    self.store.put_file(f"{self._prefix}{name}", path)
         self._require_there(result, small)
         kept = create_result(result, self.store)
         if kept["status"] == "succeeded":
@@ -114,21 +117,15 @@ class Staged:
         if missing:
             raise InputError(f"the result names blob {missing[0]}, which the container did not leave")
 
-    def _copied(self, store: Store, digest: str) -> _Copy:
-        return _Copy(store, digest, self.folder.parent)
+    @contextlib.contextmanager
+    def _copied(self, write: Callable[[Path], object]) -> Iterator[Path]:
+        """A file for a moment, beside the folder, so that no container can exchange it; of any size."""
+        with tempfile.TemporaryDirectory(prefix="copy-", dir=self.folder.parent) as folder:
+            path = Path(folder) / "copy"
+            write(path)
+            yield path
 
 
-class _Copy:
-    """A blob as a file for a moment, checked by its digest."""
-
-    def __init__(self, store: Store, digest: str, parent: Path) -> None:
-        self._store, self._digest, self._parent = store, digest, parent
-
-    def __enter__(self) -> Path:
-        self._folder = Path(tempfile.mkdtemp(prefix="blob-", dir=self._parent))
-        path = self._folder / "blob"
-        self._store.fetch_blob(self._digest, path)
-        return path
-
-    def __exit__(self, *_: object) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+def _write(stream: BinaryIO, path: Path) -> None:
+    with stream, path.open("wb") as file:
+        shutil.copyfileobj(stream, file)

@@ -48,6 +48,7 @@ def there_and_back(value: Any, doc: dict[str, Any] | None, store: LocalStore, in
         [], [1, 2.0, "3", None, [4]], {}, {"a": 1, "b": {"c": [1.0]}}, {1: "a", (1, 2): "b"}, (), (1, (2.0,)),
         set(), {1, 2, 3}, Colour.RED, Level.HIGH, Point(1.0, 2.0), Split([1], (2,)), Config(rate=0.5, Name="x"),
         Config(rate=1.0, inner=Point(0.0)), [Point(1.0), Colour.BLUE], {"p": Point(1.0)}, "x" * 5000, list(range(100)),
+        {"a": {1, 2}}, {frozenset({1}): 2}, {frozenset({1}), frozenset()}, {(1, frozenset({2})): {3}},
     ],
 )  # fmt: skip
 def test_a_value_comes_back_as_it_was(value: Any, store: LocalStore, into: Path) -> None:

@@ -7,9 +7,9 @@ pydantic come in with the first value that needs them.
 from celesta.codecs.differ import difference
 from celesta.codecs.intake import from_plain
 from celesta.codecs.lists import items, make_list
-from celesta.codecs.parts import blobs
 from celesta.codecs.plain import preview, to_plain
 from celesta.codecs.presence import gone
+from celesta.codecs.reach import blobs
 from celesta.codecs.values import decode, encode, make_dict
 from celesta.codecs.verify import verify
 

@@ -5,12 +5,10 @@ inline and ask nothing; of the others only their existence is asked, side by sid
 the listings of long lists and of folders, since what they list has to be there too.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from celesta.codecs.lists import items
-from celesta.codecs.reach import blobs_of, nested
+from celesta.codecs.reach import blobs_of, children
 from celesta.errors import CodecError
 from celesta.store.base import Store
 
@@ -56,15 +54,5 @@ def _blobs(refs: Iterable[Ref]) -> Iterator[str]:
 def _listed(store: Store, refs: Iterable[Ref]) -> Iterator[Ref]:
     """What is named in blobs of their own: of long lists, of folders, of large values with references inside."""
     for ref in refs:
-        if ref["type"] == "list":
-            yield from items(dict(ref), store) if "blob" in ref else _listed(store, ref["items"])
-        elif ref["type"] == "directory":
-            yield from ({"type": "file", "blob": file["digest"]} for file in _document(ref, store)["files"].values())
-        elif "inline" in ref:
-            yield from _listed(store, nested(ref["inline"]))
-        elif ref["type"] == "json" and ref["blob"] != ref["digest"]:
-            yield from nested(_document(ref, store))
-
-
-def _document(ref: Ref, store: Store) -> Any:
-    return json.loads(store.get_blob(ref["blob"]))
+        inside = (inner for _, inner in children(ref, store))
+        yield from inside if "blob" in ref else _listed(store, inside)

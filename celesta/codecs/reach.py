@@ -1,60 +1,87 @@
-"""The blobs that references rest on: named in themselves, and at any depth below.
+"""What values rest on: the one walk over a reference and all that it names, in itself and in the blobs below it.
 
-Called by the control plane (what a registration needs, what a step may read) and by executors that stage values.
-Imports no user class and unpickles nothing; takes references to be well-formed (`celesta.codecs.verify`).
+Called by whoever has to keep, move, check or find values without decoding them: registrations, the gate of what a step
+may read, the cache, garbage collection, exports, executors that stage values. Loads what names other blobs (folders,
+long lists, large JSON values) and nothing else; imports no user class and unpickles nothing.
 """
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from celesta.codecs.lists import items
 from celesta.store.base import Store
 
 Ref = Mapping[str, Any]
+Placed = tuple[str, Any]
+
+
+def children(ref: Ref, store: Store | None = None, place: str = "") -> Iterator[Placed]:
+    """The references directly inside a value, with their places: an item of a list at `[3]`, a file of a folder at its
+    path, a field at its name. Without a store only those that the reference itself holds.
+
+    Raises `StoreError` when a blob that has to be read is not there, and `CodecError` for a list that is none.
+    """
+    kind = ref["type"]
+    if kind == "list" and ("items" in ref or store is not None):
+        for index, item in enumerate(items(dict(ref), store)):
+            yield f"{place}[{index}]", item
+    elif "inline" in ref:
+        yield from nested(ref["inline"], place)
+    elif store is not None and kind == "directory":
+        for path, entry in _document(ref, store)["files"].items():
+            yield _below(place, path), {"type": "file", "digest": entry["digest"], "blob": entry["digest"]}
+    elif store is not None and kind == "json" and ref["blob"] != ref["digest"]:  # equal: no reference is inside
+        yield from nested(_document(ref, store), place)
+
+
+def blobs(ref: Ref, store: Store | None, place: str = "") -> Iterator[tuple[str, str]]:
+    """Place and digest of each blob that a value rests on, at any depth; its own first, at the place of the value."""
+    if "blob" in ref:
+        yield place, ref["blob"]
+    for below, inner in children(ref, store, place):
+        yield from blobs(inner, store, below)
 
 
 def blobs_of(ref: Ref) -> Iterator[str]:
     """The blobs that a reference names itself; what is named inside those blobs is not looked into."""
-    if "blob" in ref:
-        yield ref["blob"]
-    for item in ref.get("items") or ():
-        yield from blobs_of(item)
-    if "inline" in ref:
-        for inner in nested(ref["inline"]):
-            yield from blobs_of(inner)
+    return (digest for _, digest in blobs(ref, None))
 
 
 def blobs_within(refs: Iterable[Ref], store: Store) -> Iterator[str]:
-    """All blobs that are needed to read these values. Reads those that name others: long lists, folders, values with
-    references inside. Raises `StoreError`."""
-    for ref in refs:
-        if "blob" in ref:
-            yield ref["blob"]
-        if ref["type"] == "list":
-            yield from blobs_within(ref["items"] if "items" in ref else _document(ref, store), store)
-        elif ref["type"] == "directory":
-            yield from (entry["digest"] for entry in _document(ref, store)["files"].values())
-        elif "inline" in ref:
-            yield from blobs_within(nested(ref["inline"]), store)
-        elif ref["type"] == "json" and ref["blob"] != ref["digest"]:  # equal: no reference is inside
-            yield from blobs_within(nested(_document(ref, store)), store)
+    """All blobs that are needed to read these values."""
+    return (digest for ref in refs for _, digest in blobs(ref, store))
 
 
-def nested(tagged: Any) -> Iterator[Any]:
-    """References inside a tagged value: files and tables in a dataclass, for example. Takes any JSON."""
+def nested(tagged: Any, place: str = "") -> Iterator[Placed]:
+    """References inside a tagged value, with their places: files and tables in a dataclass, for example. Takes any
+    JSON, since it is asked before anybody knows whether that is a tagged value."""
     if isinstance(tagged, list):
-        for part in tagged:
-            yield from nested(part)
+        for index, part in enumerate(tagged):
+            yield from nested(part, f"{place}[{index}]")
     elif isinstance(tagged, dict):
         for tag, body in tagged.items():
             if tag == "ref":
-                yield body
-            else:  # The fields of an object are names of the user's, one of which may be "ref".
-                yield from nested(list(body[1].values()) if _is_object(tag, body) else body)
+                yield place, body
+            else:
+                yield from _inside(tag, body, place)
 
 
-def _is_object(tag: str, body: Any) -> bool:
-    return tag == "o" and isinstance(body, list) and len(body) == 2 and isinstance(body[1], dict)
+def _inside(tag: str, body: Any, place: str) -> Iterator[Placed]:
+    pairs = isinstance(body, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in body)
+    if tag == "d" and pairs:
+        for key, part in body:
+            yield from nested(key, place)
+            yield from nested(part, _below(place, key if isinstance(key, str) else json.dumps(key)))
+    elif tag == "o" and isinstance(body, list) and len(body) == 2 and isinstance(body[1], dict):
+        for name, part in body[1].items():  # Names of the user's, one of which may be "ref".
+            yield from nested(part, _below(place, name))
+    else:
+        yield from nested(body, place)
+
+
+def _below(place: str, name: str) -> str:
+    return f"{place}/{name}" if place else name
 
 
 def _document(ref: Ref, store: Store) -> Any:

@@ -73,7 +73,7 @@ class _Checks:
 
     def _tagged(self, tagged: Any, ref: Ref, where: str, limit: int | None = None) -> Iterator[Problem]:
         """The digest of a tagged value, after that of each reference in it."""
-        wrong = [problem for inner in nested(tagged) for problem in self.ref(inner, where)]
+        wrong = [problem for _, inner in nested(tagged) for problem in self.ref(inner, where)]
         yield from wrong
         if wrong:
             return

@@ -18,16 +18,15 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from celesta.codecs.intake import from_plain
-from celesta.codecs.lists import items
 from celesta.codecs.paths import decode as decode_path
 from celesta.codecs.paths import encode as encode_path
 from celesta.codecs.plain import to_plain
-from celesta.codecs.reach import nested
+from celesta.codecs.reach import children
 from celesta.codecs.tagged import Unstorable
 from celesta.command import FOLDER, input_path, output_path
 from celesta.errors import CelestaError, CodecError, InputError, Problem
@@ -125,16 +124,10 @@ def _json_of(name: str, ref: Document, store: Store) -> Any:
 
 def _not_json(ref: Document, store: Store) -> Iterator[Document]:
     """The references in a value that JSON cannot hold."""
-    if ref["type"] == "list":
-        inside: Iterable[Document] = items(ref, store)
-    elif ref["type"] == "json" and "inline" in ref:
-        inside = nested(ref["inline"])
-    elif ref["type"] == "json":  # Of the same digest as its blob: then no reference is inside.
-        inside = () if ref["blob"] == ref["digest"] else nested(json.loads(store.get_blob(ref["blob"])))
-    else:
-        inside = ()
+    if ref["type"] not in ("json", "list"):
         yield ref
-    for inner in inside:
+        return
+    for _, inner in children(ref, store):
         yield from _not_json(inner, store)
 
 

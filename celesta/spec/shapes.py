@@ -174,7 +174,7 @@ def _is_ref(ref: Any, depth: int = 0) -> bool:
     if not isinstance(kind, str) or kind not in _REF_TYPES or not isinstance(named, list) or depth > _DEPTH:
         return False
     if isinstance(ref.get("inline"), list | dict):
-        named = [*named, *nested(ref["inline"])]
+        named = [*named, *(inner for _, inner in nested(ref["inline"]))]
     return (kind != "list" or is_size(ref.get("length"))) and all(_is_ref(one, depth + 1) for one in named)
 
 

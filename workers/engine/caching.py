@@ -119,11 +119,13 @@ class Taken(NamedTuple):
     mine: bool
 
 
-def take(client: Redis, flight: Flight) -> Taken:
-    """Begins a flight, unless it is another's. One round trip."""
+def take(client: Redis, flights: Sequence[Flight]) -> list[Taken]:
+    """Begins flights, unless they are others'. One round trip."""
     pipe = client.pipeline(transaction=False)
-    _take(pipe, flight)
-    return _taken(*pipe.execute())
+    for flight in flights:
+        _take(pipe, flight)
+    replies = iter(pipe.execute())
+    return [_taken(mine, text) for mine, text in zip(replies, replies, strict=True)]
 
 
 def _take(pipe: Any, flight: Flight) -> None:

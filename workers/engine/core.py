@@ -13,6 +13,7 @@ from redis import Redis
 from celesta.store.base import Store
 from workers.engine import scripts
 from workers.engine.bindings import Resolver
+from workers.engine.caching import Taken
 from workers.engine.pace import Pace
 from workers.engine.settling import Finding
 from workers.engine.views import Views
@@ -41,8 +42,8 @@ class Kept:
     outcomes: dict[str, dict[str, Document]] = field(default_factory=dict)
     """The outputs of its parents."""
     finding: Finding | None = None
-    taken: tuple[Document | None, bool] | None = None
-    """What `caching.take` said of its key, where that was asked already."""
+    taken: Taken | None = None
+    """What the cache said of its key, where that was asked already."""
 
 
 class Sender(Protocol):

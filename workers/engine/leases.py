@@ -61,7 +61,7 @@ class Leases(threading.Thread):
             return
         blocked = batch.take_waiting()
         if blocked:
-            self.runner.give_back(batch.view, blocked)
+            self.runner.give_back(batch, blocked)
         ended = batch.take_ended()
         if ended:
             batch.report(ended)

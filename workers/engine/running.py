@@ -8,6 +8,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic, time
@@ -49,6 +50,14 @@ Report = Callable[[list[Ended]], None]
 
 
 @dataclass
+class Known:
+    """What was found out about a step before its turn: what `caching` says of its key, and of its flight."""
+
+    finding: Finding
+    taken: caching.Taken | None
+
+
+@dataclass
 class Batch:
     """The claimed steps of one message. `lock` guards it between the child and its lease thread."""
 
@@ -65,8 +74,7 @@ class Batch:
     flights: dict[caching.Slot, str] = field(default_factory=dict)
     stopped: dict[str, str] = field(default_factory=dict)
     """Steps that a heartbeat told to stop: `cancelled` or `stale`."""
-    kept: Kept | None = None
-    """What is known already of the one step of this batch, which its parent's completion claimed."""
+    known: dict[str, Known] = field(default_factory=dict)
 
     def next(self) -> tuple[str, str] | None:
         with self.lock:
@@ -110,14 +118,19 @@ class Runner:
     def run(self, run: str, steps: list[list[Any]], report: Report) -> list[Ended]:
         """What ended and is not reported yet. `report` takes outcomes early when the rest of the batch takes long."""
         batch = self.claim(run, steps, report)
-        return [] if batch is None else self._run(batch)
+        if batch is None:
+            return []
+        if len(batch.waiting) > 1:
+            self._take_flights(batch)
+        return self._run(batch)
 
     def go_on(self, run: str, kept: Kept, report: Report) -> list[Ended]:
         """As `run`, for a step that is claimed already."""
         view = self.engine.views.of(run)
         if view is None or kept.node is None:
             return []
-        return self._run(Batch(view, deque([(kept.node, kept.token)]), kept.outcomes, report, kept=kept))
+        known = {} if kept.finding is None else {kept.node: Known(kept.finding, kept.taken)}
+        return self._run(Batch(view, deque([(kept.node, kept.token)]), kept.outcomes, report, known=known))
 
     def _run(self, batch: Batch) -> list[Ended]:
         self.batch = batch
@@ -176,8 +189,8 @@ class Runner:
         begun = monotonic()
         try:
             inputs = engine.resolver.inputs(view, node, batch.outcomes)
-            known = batch.kept.finding if batch.kept is not None else None
-            finding = known or caching.find(view, node, inputs)
+            known = batch.known.get(node)
+            finding = known.finding if known is not None else caching.find(view, node, inputs)
         except CelestaError as error:
             document = settling.error_of(str(error), type(error).__name__, error.kind)
             batch.keep(Ended(node, token, settling.failure(document)))
@@ -189,7 +202,7 @@ class Runner:
         try:
             result = self.executor.submit(document)
         except Later as later:
-            self._put_off(batch, node, token, finding, later)
+            self._put_off(batch, node, token, later)
             return
         if result is None and node not in batch.stopped:
             self._launched(batch, document)
@@ -215,36 +228,62 @@ class Runner:
     def _may_compute(self, batch: Batch, node: str, token: str, finding: Finding) -> bool:
         """Single-flight: whether this attempt is the one that computes its key."""
         view, client = batch.view, self.engine.client
-        slot, owner = caching.slot_of(view, node, str(finding.key)), flight_owner(view, node, token)
-        known = batch.kept.taken if batch.kept is not None else None
-        found, taken = known or caching.take(client, caching.Flight(slot, owner, self.engine.lease_ms))
-        hit = caching.fresh(view, node, found, int(time() * 1000))
+        flight = self._flight(view, node, token, finding)
+        known = batch.known.get(node)
+        taken = known.taken if known is not None else None
+        if taken is None or not (taken.mine or taken.hit):
+            taken = caching.take(client, [flight])[0]
+        slot, hit = flight.slot, caching.fresh(view, node, taken.hit, int(time() * 1000))
         if hit is not None and not gone(self.engine.store, {slot: hit["outputs"]}):
-            if taken:
-                caching.land(client, {slot: (owner, None)})
+            if taken.mine:
+                caching.land(client, {slot: (flight.owner, None)})
             outcome = {"status": "succeeded", "outputs": hit["outputs"], "error": None, "metrics": []}
             batch.keep(Ended(node, token, outcome, finding, source=caching.source_of(hit)))
             return False
-        if taken:
+        if taken.mine:
             with batch.lock:
-                batch.flights[slot] = owner
+                batch.flights[slot] = flight.owner
             return True
         caching.wait(client, view, slot, node)
-        self.give_back(view, [(node, token)], FLIGHT_RETRY_MS)
+        self._release(view, [(node, token)], FLIGHT_RETRY_MS)
         return False
 
-    def _put_off(self, batch: Batch, node: str, token: str, finding: Finding, later: Later) -> None:
-        """Nothing was launched: the step is asked again later, and its key is free for others meanwhile."""
-        self.give_back(batch.view, [(node, token)], int(later.seconds * 1000))
+    def _put_off(self, batch: Batch, node: str, token: str, later: Later) -> None:
+        """Nothing was launched: the step is asked again later."""
+        self.give_back(batch, [(node, token)], int(later.seconds * 1000))
         pending.tell(self.engine.client, {(batch.view.run, node, token): str(later)}, 2 * later.seconds)
-        slot = caching.slot_of(batch.view, node, str(finding.key))
-        with batch.lock:
-            owner = batch.flights.pop(slot, None)
-        if owner is not None:
-            wake(self.engine, caching.land(self.engine.client, {slot: (owner, None)})[0])
 
-    def give_back(self, view: View, steps: list[tuple[str, str]], delay_ms: int | None = None) -> None:
-        """Returns claimed steps that were not begun: to the queue, or to wait."""
+    def _take_flights(self, batch: Batch) -> None:
+        """All flights of a batch in one round trip. What cannot be bound is left to the step's turn."""
+        view, found = batch.view, list[tuple[str, Finding, caching.Flight]]()
+        for node, token in batch.waiting:
+            if view.reads_cache(node):
+                with suppress(CelestaError):
+                    inputs = self.engine.resolver.inputs(view, node, batch.outcomes)
+                    finding = caching.find(view, node, inputs)
+                    found.append((node, finding, self._flight(view, node, token, finding)))
+        answers = caching.take(self.engine.client, [flight for *_, flight in found]) if found else []
+        for (node, finding, flight), taken in zip(found, answers, strict=True):
+            batch.known[node] = Known(finding, taken)
+            if taken.mine:
+                batch.flights[flight.slot] = flight.owner
+
+    def _flight(self, view: View, node: str, token: str, finding: Finding) -> caching.Flight:
+        slot = caching.slot_of(view, node, str(finding.key))
+        return caching.Flight(slot, flight_owner(view, node, token), self.engine.lease_ms)
+
+    def give_back(self, batch: Batch, steps: list[tuple[str, str]], delay_ms: int | None = None) -> None:
+        """Returns steps that were not begun, to the queue or to wait, and their keys to whoever wants them."""
+        owners = {flight_owner(batch.view, node, token) for node, token in steps}
+        with batch.lock:
+            flights = {slot: (owner, None) for slot, owner in batch.flights.items() if owner in owners}
+            for slot in flights:
+                del batch.flights[slot]
+        waiting = caching.land(self.engine.client, flights)[0] if flights else []
+        self._release(batch.view, steps, delay_ms)
+        wake(self.engine, waiting)
+
+    def _release(self, view: View, steps: list[tuple[str, str]], delay_ms: int | None) -> None:
         engine = self.engine
         reply = engine.call(
             "release",

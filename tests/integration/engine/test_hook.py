@@ -178,6 +178,18 @@ def test_a_cached_step_of_a_chain_costs_three_round_trips_more(world: World) -> 
     assert calls == ["EVALSHA", "pipeline", "HMGET", "EVALSHA", "pipeline"]
 
 
+def test_the_flights_of_a_batch_are_taken_in_one_round_trip(world: World) -> None:
+    plan = Planned()
+    plan.add("double", map_over=["x"], cache=True, x=value([1, 2, 3]))
+    world.start("r1", world.plan(plan))
+    calls = _counted(world)
+    ended = world.worker.run("r1", [[f"0.{item}", 1] for item in range(3)], lambda ended: None)
+    assert calls == ["EVALSHA", "pipeline"]
+    complete(world.engine, "r1", ended)
+    assert world.client.keys("celesta:flight:*") == []
+    assert world.states() == {"0.0": "succeeded", "0.1": "succeeded", "0.2": "succeeded", "0": "succeeded"}
+
+
 def test_a_worker_that_can_go_on_gets_one_ready_step_and_the_queue_the_others(world: World) -> None:
     plan = Planned()
     first = plan.add("one")

@@ -50,6 +50,30 @@ def test_what_waits_behind_a_slow_step_goes_back_and_what_ended_is_reported(worl
     assert batch.next() is None
 
 
+def test_what_goes_back_leaves_its_key_to_others(world: World) -> None:
+    plan = Planned()
+    plan.add("double", map_over=["x"], cache=True, x=value([1, 2]))
+    world.start("r1", world.plan(plan))
+    held: list[int] = []
+
+    def be_slow(document: dict[str, Any]) -> None:
+        batch = world.worker.batch
+        assert batch is not None
+        held.append(len(batch.flights))
+        batch.since -= SLOW_SECONDS + 1
+        Leases(world.worker).tick()
+        held.append(len(batch.flights))
+
+    world.executor.before = be_slow
+    world.queue.clear()
+    ended = world.worker.run("r1", [["0.0", 1], ["0.1", 1]], lambda ended: None)
+    world.executor.before = lambda document: None
+    assert held == [2, 1]
+    assert [one.node for one in ended] == ["0.0"]
+    assert [steps for _, steps in world.queue] == [[["0.1", 1]]]
+    assert world.new_worker("there:2").run(*world.queue.popleft(), lambda ended: None), "its key is free"
+
+
 def test_a_cancelled_run_stops_the_step_at_work(world: World, batch: Batch) -> None:
     control(world.engine, "r1", "cancel")
     Leases(world.worker).tick()

@@ -55,6 +55,8 @@ class Cascade:
         self.settles: list[Entry] = []
         self.admits: list[dict[str, Any]] = []
         self.good: set[str] = set()
+        self.lacks: dict[str, int] = {}
+        """How many of a step's parents are not good yet, once one of them is."""
         self.answers: list[str] = []
         self.status = "ok"
         self.opened: bool | None = None
@@ -359,16 +361,17 @@ class Cascade:
             return
         node = entry["n"]
         self.outcomes[node] = outputs
-        if map_of(node) is None:
+        if map_of(node) is None and node not in self.good:
             self.good.add(node)
             self._look_ahead(node)
 
     def _look_ahead(self, node: str) -> None:
         frame = self.view.frame(node)
         for kid in frame.plan.children[index_of(node)]:
-            good = all(frame.node(parent) in self.good for parent in frame.plan.parents[kid])
-            if good and frame.asks(kid) and self._allowed(frame, kid):
-                self.add([[frame.node(kid), "run"]])
+            name = frame.node(kid)
+            lacks = self.lacks[name] = self.lacks.get(name, len(frame.plan.parents[kid])) - 1
+            if lacks == 0 and frame.asks(kid) and self._allowed(frame, kid):
+                self.add([[name, "run"]])
 
     def _allowed(self, frame: Frame, index: int) -> bool:
         """Whether the branch that a step hangs on, which has settled, lets it run."""

@@ -18,6 +18,7 @@ from typing import Any
 import redis
 from flask import Flask, current_app
 
+from app import redis_names
 from app.config import Config
 
 SLOTS = 48  # followers at a time; the web server has more threads than this
@@ -94,7 +95,7 @@ class Hub:
 
     def __init__(self, redis_url: str, shards: int = 1, slots: int = SLOTS) -> None:
         self._redis_url = redis_url
-        self._streams = [f"celesta:{{p{shard}}}:events" for shard in range(shards)]
+        self._streams = [redis_names.events(f"p{shard}") for shard in range(shards)]
         self._slots = threading.BoundedSemaphore(slots)
         self._lock = threading.Lock()
         self._subscriptions: dict[Key, set[Subscription]] = {}

@@ -8,6 +8,7 @@ from typing import Any
 
 import redis
 
+from app import redis_names
 from app.events import hub
 
 Document = dict[str, Any]
@@ -20,7 +21,7 @@ def with_live_metrics(run_id: str, document: Document) -> Document:
     if document["state"] != "running" or document["metrics"] or attempt is None:
         return document
     try:
-        found = hub().redis.lrange(f"celesta:metrics:{run_id}:{document['node']}:{attempt['token']}", 0, MOST)
+        found = hub().redis.lrange(redis_names.live_metrics(run_id, document["node"], attempt["token"]), 0, MOST)
     except redis.RedisError:
         return document
     return document | {"metrics": [json.loads(text) for text in found]}

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 from redis import Redis, ResponseError
 
+from app import redis_names
+
 log = logging.getLogger(__name__)
 
 GEN = "celesta:gen"
@@ -53,16 +55,12 @@ def connect(url: str) -> "Redis[Any]":
     )
 
 
-def stream_name(shard: str) -> str:
-    return f"celesta:{{{shard}}}:events"
-
-
 class EventStreams:
     """All shards' streams, read together."""
 
     def __init__(self, client: "Redis[Any]", shards: int) -> None:
         self.client = client
-        self.shards = {stream_name(f"p{number}"): f"p{number}" for number in range(shards)}
+        self.shards = {redis_names.events(f"p{number}"): f"p{number}" for number in range(shards)}
         self.positions: dict[str, str] = {}
         self.gen = ""
 
@@ -87,20 +85,20 @@ class EventStreams:
 
     def read_again(self, shard: str, after: str, count: int) -> list[Entry]:
         """The first entries behind a stream id, of those that were read."""
-        stream = stream_name(shard)
+        stream = redis_names.events(shard)
         found = self.client.xrange(stream, f"({after}", self.positions[stream], count=count)
         return [Entry(id.decode(), fields.get(b"e", b"")) for id, fields in found]
 
     def announce(self, shard: str, events: Sequence[dict[str, Any]]) -> None:
         pipe = self.client.pipeline(transaction=False)
         for event in events:
-            pipe.xadd(stream_name(shard), {"e": json.dumps(event, separators=(",", ":"))})
+            pipe.xadd(redis_names.events(shard), {"e": json.dumps(event, separators=(",", ":"))})
         pipe.execute()
 
     def trim(self, shard: str, recorded: str) -> None:
         """Drop what was recorded a while ago."""
         oldest = max(0, int(recorded.partition("-")[0]) - KEPT_MS)
-        self.client.xtrim(stream_name(shard), minid=f"{oldest}-0", approximate=True)
+        self.client.xtrim(redis_names.events(shard), minid=f"{oldest}-0", approximate=True)
 
     def _generation(self) -> str:
         self.client.set(GEN, uuid.uuid4().hex, nx=True)

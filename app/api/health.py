@@ -9,7 +9,7 @@ from kombu.exceptions import OperationalError
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from app import dispatch
+from app import dispatch, redis_names
 from app.access import authenticate
 from app.api.schemas import answer_with
 from app.db import current_config, db
@@ -106,4 +106,4 @@ def _queues() -> dict[str, int]:
 
 def _in_flight() -> dict[str, int]:
     shards = range(current_config().shards)
-    return {str(shard): int(hub().redis.zcard(f"celesta:{{p{shard}}}:inflight")) for shard in shards}
+    return {str(shard): int(hub().redis.zcard(redis_names.inflight(f"p{shard}"))) for shard in shards}

@@ -15,6 +15,7 @@ from time import monotonic, time
 import redis
 from flask import Response
 
+from app import redis_names
 from app.api.streams import RETRY_MS, entered, frame, respond
 from app.events import Event, Hub, Overrun, Subscription, hub
 from app.models import STEP_TERMINAL, Step
@@ -22,7 +23,6 @@ from app.services.step_query import source
 from celesta.store import Store, step_prefix
 
 POLL_SECONDS = 0.25
-WANTED = "celesta:logs-wanted"
 WANT_EVERY_SECONDS, WANTED_FOR_SECONDS = 5.0, 20.0
 """Pods have many logs and few readers: the watcher follows those of which a reader says so, again and again."""
 READ_ENTRIES = 1_000
@@ -45,7 +45,7 @@ class Attempt:
     @property
     def key(self) -> str:
         run, node, _, token = self.place
-        return f"celesta:log:{run}:{node}:{token}"
+        return redis_names.live_log(run, node, token)
 
     def note(self, events: Iterable[Event]) -> None:
         for event in events:
@@ -126,7 +126,7 @@ def _chunks(source_of_entries: Hub, subscription: Subscription, attempt: Attempt
 def _want(hub: Hub, attempt: Attempt) -> None:
     run, node, _, token = attempt.place
     with suppress(redis.RedisError):
-        hub.redis.zadd(WANTED, {f"{run}|{node}|{token}": time() + WANTED_FOR_SECONDS})
+        hub.redis.zadd(redis_names.LOGS_WANTED, {f"{run}|{node}|{token}": time() + WANTED_FOR_SECONDS})
 
 
 def _read(hub: Hub, key: str, position: str) -> list[Entry]:

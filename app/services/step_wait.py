@@ -14,6 +14,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy import select
 
+from app import redis_names
 from app.compiler.plan import Plan
 from app.models import INSIDE, RUN_TERMINAL, STEP_TERMINAL, Project, Run, Step
 from app.services.moments import iso
@@ -22,7 +23,6 @@ from app.services.step_unrecorded import Opened, opened_by
 from celesta.store import Store
 
 Reason = dict[str, Any]
-SHARD = "celesta:{p0}"
 NAMED = 5
 """So many upstream steps are named."""
 AT_ONCE = 500
@@ -63,11 +63,11 @@ class _Live:
 
     def __init__(self, redis: Redis, project: str, run: str, nodes: list[str]) -> None:
         pipe = redis.pipeline(transaction=False)
-        pipe.hget(f"{SHARD}:{run}:meta", "limited")
-        pipe.hgetall(f"{SHARD}:limit:{project}")
+        pipe.hget(redis_names.meta(run), "limited")
+        pipe.hgetall(f"{redis_names.LIMITS}:{project}")
         for node in nodes:
-            pipe.hget(f"{SHARD}:{run}:st", node)
-            pipe.zscore(f"{SHARD}:inflight", f"{run}|{node}")
+            pipe.hget(redis_names.states(run), node)
+            pipe.zscore(redis_names.inflight(), redis_names.member(run, node))
         limited, places, *told = pipe.execute()
         self.states = {
             node: (state or b"").split(b"|")[0].decode() for node, state in zip(nodes, told[::2], strict=True)
@@ -82,8 +82,8 @@ def _pending(redis: Redis, run: str, steps: Sequence[Step]) -> dict[str, Reason 
     """Why what counts as running has not begun: what its executor says, or that its claim was given back."""
     pipe = redis.pipeline(transaction=False)
     for step in steps:
-        pipe.hget(f"{SHARD}:{run}:st", step.node)
-        pipe.get(f"celesta:pending:{run}:{step.node}:{step.token}")
+        pipe.hget(redis_names.states(run), step.node)
+        pipe.get(redis_names.pending(run, step.node, str(step.token)))
     told = pipe.execute() if steps else []
     found: dict[str, Reason | None] = {}
     for step, record, text in zip(steps, told[::2], told[1::2], strict=True):
@@ -99,17 +99,17 @@ def _full(
     redis: Redis, project: str, run: str, nodes: Iterable[str], places: Mapping[bytes, bytes]
 ) -> dict[str, list[str]]:
     """The limits without a free place of each ready step."""
-    lanes = {field.decode(): value.decode() for field, value in redis.hgetall(f"{SHARD}:{run}:lim").items()}
+    lanes = {field.decode(): value.decode() for field, value in redis.hgetall(redis_names.limits(run)).items()}
     used: dict[str, bool] = {}
 
     def is_full(limit: str) -> bool:
         if limit not in used:
             name, _, most = limit.partition(":")
             if most:
-                used[limit] = int(redis.hget(f"{SHARD}:{run}:cnt", f"^{name}") or 0) >= int(most)
+                used[limit] = int(redis.hget(redis_names.counts(run), f"^{name}") or 0) >= int(most)
             else:
                 size = int(places.get(limit[1:].encode(), 0))
-                used[limit] = int(redis.scard(f"{SHARD}:limit:{project}:{limit}")) >= size
+                used[limit] = int(redis.scard(f"{redis_names.LIMITS}:{project}:{limit}")) >= size
         return used[limit]
 
     found = {}

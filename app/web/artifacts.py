@@ -10,7 +10,7 @@ from app.guard import principal
 from app.models import Artifact, Project
 from app.services import artifact_query, lineage_query
 from app.stores import store
-from app.web.pages import page, page_url, show
+from app.web.pages import cursor, neighbours, page, show
 from celesta.codecs import to_plain
 
 PICTURES = ("image/png", "image/jpeg", "image/gif", "image/webp")  # formats that cannot carry a script
@@ -24,15 +24,13 @@ TEXT_TYPES = ("text/", "application/json", "application/yaml", "application/toml
 @page("/projects/<project>/artifacts", "viewer")
 def artifacts(project: Project) -> str:
     chosen = {name: request.args.get(name, "").strip() for name in ("run", "digest")}
-    cursor = request.args.get("cursor", "")
-    found = artifact_query.page(db.session, project, **chosen, cursor=cursor, limit=ARTIFACTS_SHOWN)
+    found = artifact_query.page(db.session, project, **chosen, cursor=cursor(), limit=ARTIFACTS_SHOWN)
     return show(
         "artifacts.html",
         "artifacts",
         artifacts=[artifact_query.document(item) for item in found.items],
         chosen=chosen,
-        first_page=page_url(cursor="") if cursor else None,
-        next_page=page_url(cursor=found.next_cursor) if found.next_cursor else None,
+        **neighbours(found),
     )
 
 

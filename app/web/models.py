@@ -11,7 +11,7 @@ from app.models import Project
 from app.services import model_query
 from app.services.alias_move import decide_move, move_alias, roll_back_alias
 from app.services.model_find import find_model
-from app.web.pages import page, page_url, show
+from app.web.pages import cursor, neighbours, page, show
 
 MODELS_SHOWN = 50
 VERSIONS_SHOWN = 20
@@ -20,22 +20,19 @@ METRICS_SHOWN = 6
 
 @page("/projects/<project>/models", "viewer")
 def models(project: Project) -> str:
-    cursor = request.args.get("cursor", "")
-    found = model_query.page(db.session, project, cursor=cursor, limit=MODELS_SHOWN)
+    found = model_query.page(db.session, project, cursor=cursor(), limit=MODELS_SHOWN)
     return show(
         "models.html",
         "models",
         models=model_query.listed(db.session, found.items),
-        first_page=page_url(cursor="") if cursor else None,
-        next_page=page_url(cursor=found.next_cursor) if found.next_cursor else None,
+        **neighbours(found),
     )
 
 
 @page("/projects/<project>/models/<model>", "viewer")
 def model(project: Project, model: str) -> str:
     found = find_model(db.session, project, model)
-    cursor = request.args.get("cursor", "")
-    versions = model_query.versions(db.session, found, cursor=cursor, limit=VERSIONS_SHOWN)
+    versions = model_query.versions(db.session, found, cursor=cursor(), limit=VERSIONS_SHOWN)
     documents = model_query.version_documents(db.session, found, versions.items)
     return show(
         "model.html",
@@ -45,8 +42,7 @@ def model(project: Project, model: str) -> str:
         metrics=_metrics(documents),
         guarded=model_query.guarded(db.session, project),
         may_decide=principal().may("owner", project.id),
-        first_page=page_url(cursor="") if cursor else None,
-        next_page=page_url(cursor=versions.next_cursor) if versions.next_cursor else None,
+        **neighbours(versions),
     )
 
 

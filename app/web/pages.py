@@ -13,6 +13,7 @@ from app.db import db
 from app.guard import PUBLIC, Authenticate, allow, principal
 from app.models import Project
 from app.services import project_query
+from app.services.paging import Page
 from app.web.safety import check_form
 
 web = Blueprint("web", __name__)
@@ -52,6 +53,19 @@ def page_url(**changes: Any) -> str:
     for name, value in (request.view_args or {}).items():
         arguments[name] = value.name if isinstance(value, Project) else value
     return url_for(str(request.endpoint), **arguments)
+
+
+def cursor() -> str:
+    """Where in a listing the page begins; empty at its first one."""
+    return request.args.get("cursor", "")
+
+
+def neighbours(found: Page[Any]) -> dict[str, str | None]:
+    """What the pager of a listing links to: `first_page` and `next_page`, where there are such."""
+    return {
+        "first_page": page_url(cursor="") if cursor() else None,
+        "next_page": page_url(cursor=found.next_cursor) if found.next_cursor else None,
+    }
 
 
 @page("/assets/<version>/<path:filename>", PUBLIC)

@@ -16,7 +16,7 @@ from app.services.run_failure import with_inputs
 from app.services.run_reproduce import reproduce_run
 from app.services.step_inputs import told
 from app.stores import store
-from app.web.pages import page, page_url, show
+from app.web.pages import cursor, neighbours, page, show
 from celesta.errors import InputError, Problem
 
 RUNS_SHOWN = 25
@@ -30,8 +30,7 @@ def runs(project: Project) -> str:
     chosen = {name: request.args.get(name, "") for name in ("workflow", "status")}
     if chosen["status"] not in ("", *RUN_STATUSES):
         raise InputError([Problem("status", f"{chosen['status']!r} is no status of a run")])
-    cursor = request.args.get("cursor", "")
-    found = run_query.page(db.session, project, **chosen, cursor=cursor, limit=RUNS_SHOWN)
+    found = run_query.page(db.session, project, **chosen, cursor=cursor(), limit=RUNS_SHOWN)
     return show(
         "runs.html",
         "runs",
@@ -39,8 +38,7 @@ def runs(project: Project) -> str:
         chosen=chosen,
         statuses=RUN_STATUSES,
         workflow_names=workflow_query.names(db.session, project),
-        first_page=page_url(cursor="") if cursor else None,
-        next_page=page_url(cursor=found.next_cursor) if found.next_cursor else None,
+        **neighbours(found),
     )
 
 
@@ -96,15 +94,14 @@ def _steps(project: Project, run: Run, plan: Any) -> dict[str, Any]:
     chosen = {"state": request.args.get("state", ""), "path": request.args.get("path", "")}
     if chosen["state"] not in STEP_STATES:
         chosen["state"] = ""
-    parent, cursor = request.args.get("map", ""), request.args.get("cursor", "")
-    found = step_query.page(db.session, run, plan, **chosen, parent=parent, cursor=cursor, limit=STEPS_SHOWN)
+    parent = request.args.get("map", "")
+    found = step_query.page(db.session, run, plan, **chosen, parent=parent, cursor=cursor(), limit=STEPS_SHOWN)
     reasons = step_wait.reasons(db.session, hub().redis, project, run, plan, found.items, store())
     return {
         "steps": [step_query.row(step) | {"waiting_for": reasons.get(step.node)} for step in found.items],
         "chosen": chosen,
         "step_states": STEP_STATES,
-        "steps_first": page_url(cursor="") + "#steps" if cursor else None,
-        "steps_next": page_url(cursor=found.next_cursor) + "#steps" if found.next_cursor else None,
+        **neighbours(found),
     }
 
 

@@ -14,7 +14,7 @@ from app.services.run_launch import launch_run
 from app.services.version_find import find_version
 from app.stores import store
 from app.web.forms import LaunchForm
-from app.web.pages import page, page_url, show
+from app.web.pages import cursor, neighbours, page, show
 from app.web.runs import DRAWN_STEPS
 from celesta.errors import InputError
 
@@ -25,14 +25,12 @@ VERSIONS_SHOWN = 10
 
 @page("/projects/<project>/workflows", "viewer")
 def workflows(project: Project) -> str:
-    cursor = request.args.get("cursor", "")
-    found = workflow_query.page(db.session, project, cursor=cursor, limit=WORKFLOWS_SHOWN)
+    found = workflow_query.page(db.session, project, cursor=cursor(), limit=WORKFLOWS_SHOWN)
     return show(
         "workflows.html",
         "workflows",
         workflows=[workflow_query.document(listed) for listed in found.items],
-        first_page=page_url(cursor="") if cursor else None,
-        next_page=page_url(cursor=found.next_cursor) if found.next_cursor else None,
+        **neighbours(found),
     )
 
 
@@ -72,8 +70,7 @@ def launch(project: Project, workflow: str) -> Response | tuple[str, int]:
 
 
 def _page(project: Project, workflow: Workflow, version: Version, form: LaunchForm) -> str:
-    cursor = request.args.get("cursor", "")
-    versions = workflow_query.versions(db.session, workflow, cursor=cursor, limit=VERSIONS_SHOWN)
+    versions = workflow_query.versions(db.session, workflow, cursor=cursor(), limit=VERSIONS_SHOWN)
     newest = run_query.page(db.session, project, workflow=workflow.name, limit=RUNS_SHOWN)
     drawn = version.step_count <= DRAWN_STEPS
     document: dict[str, Any] = workflow_query.version_document(workflow, version, store())
@@ -83,7 +80,7 @@ def _page(project: Project, workflow: Workflow, version: Version, form: LaunchFo
         workflow=workflow,
         version=document,
         versions=[workflow_query.version_document(workflow, other) for other in versions.items],
-        versions_next=page_url(cursor=versions.next_cursor) if versions.next_cursor else None,
+        **neighbours(versions),
         runs=run_query.documents(db.session, project, newest.items, run_link(project)),
         earlier=version_rollback.earlier(db.session, workflow),
         graph=workflow_query.graph(store(), version.plan_blob) if drawn else None,

@@ -10,6 +10,7 @@ from typing import Any, Self
 from urllib.parse import quote, urlencode
 
 from celesta.client.http import Connection
+from celesta.errors import NotFoundError
 from celesta.settings import Settings
 
 Document = dict[str, Any]
@@ -40,6 +41,8 @@ class Caller:
         self.http.close()
 
     def _path(self, *names: str, **query: object) -> str:
+        if not all(names):
+            raise NotFoundError("an empty text names nothing here; give a name or an id")
         path = "/".join(quote(name, safe="") for name in ("api", "v1", "projects", self.project, *names))
         asked = urlencode({key: value for key, value in query.items() if value is not None}, doseq=True)
         return f"/{path}?{asked}" if asked else f"/{path}"

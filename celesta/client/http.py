@@ -193,7 +193,9 @@ def error_of(status: int, body: bytes, request: str) -> CelestaError:
         return MissingBlobs(message, [str(digest) for digest in payload.get("errors") or []])
     if status in (400, 413, 422):
         problems = problems_of(payload.get("errors"))
-        return (TooLarge if status == 413 else InputError)("" if problems else message, problems=problems)
+        head, several, _ = message.partition(":\n")  # what the problems have in common, and what to do
+        kind = TooLarge if status == 413 else InputError
+        return kind(head if several or not problems else "", problems=problems)
     if status in (502, 503, 504):
         return ServerUnreachable(message)
     if status in BY_STATUS:

@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 from app.access import Principal
 from app.db import db, standalone
 from app.models import Project, Run, Step, StreamOffset
+from app.redis_names import events
 from app.services.run_launch import launch_run
 from app.services.version_register import register_version
 from app.stores import store_of
@@ -23,11 +24,11 @@ from tests.integration.app.conftest import config, context  # noqa: F401
 from tests.integration.app.events import Emitter
 from tests.unit.app.specs import spec, step, task, value, wide
 from workers import recorder
-from workers.event_stream import KEPT_MS, stream_name
+from workers.event_stream import KEPT_MS
 from workers.recorder import OtherRecorderError, Recorder
 
 ROOT = Principal.operator("root")
-STREAM = stream_name("p0")
+STREAM = events("p0")
 STEPS = 12
 
 

@@ -78,6 +78,12 @@ def test_an_artifact_whose_id_is_no_number_is_2(
         assert f'there is no artifact "{artifact}": ids of artifacts are numbers' in capsys.readouterr().err
 
 
+def test_an_empty_id_is_2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("CELESTA_URL", "http://127.0.0.1:9")
+    assert main(["runs", "show", ""]) == 2
+    assert "an empty text names nothing" in capsys.readouterr().err
+
+
 def test_a_home_that_cannot_be_written_is_2_as_for_up(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

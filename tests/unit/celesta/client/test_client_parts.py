@@ -70,6 +70,12 @@ def test_problems_of_a_payload_keep_their_places() -> None:
     assert error.problems == [Problem("json.n", "too small"), Problem("a.b", "no")]
 
 
+def test_what_to_do_about_problems_is_told_as_the_server_did() -> None:
+    refused = InputError("set THIS", problems=[Problem("steps.a", "wants it")])
+    payload = {"message": str(refused), "errors": [{"where": "steps.a", "message": "wants it"}]}
+    assert str(error_of(422, json.dumps(payload).encode(), "")) == str(refused) == "set THIS:\n  - steps.a: wants it"
+
+
 def test_missing_blobs_carry_their_digests() -> None:
     error = error_of(409, b'{"code": "missing_blobs", "message": "m", "errors": ["ab"]}', "")
     assert isinstance(error, MissingBlobs)

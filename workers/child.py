@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from workers.celery_app import CelestaApp
 
 
-def name(pid: int | None = None) -> str:
-    """How this process signs its leases; `expire` takes the name apart to see whether its owner lives."""
-    return f"{os.uname().nodename}:{pid or os.getpid()}"
+def name() -> str:
+    """How this child signs its leases: with its parent, who ends them by `expire` when it sees the child die."""
+    return f"{os.uname().nodename}:{os.getppid()}:{os.getpid()}"
 
 
 def runner(app: "CelestaApp") -> Runner:
@@ -27,7 +27,7 @@ def runner(app: "CelestaApp") -> Runner:
     pid = os.getpid()
     made: Runner | None = getattr(_own, "runner", None)
     if made is None or _own.pid != pid:
-        made = Runner(app.engine, _executor(app, pid), name(pid), app.config.store_url)
+        made = Runner(app.engine, _executor(app, pid), name(), app.config.store_url)
         _own.runner, _own.pid = made, pid
         Leases(made).start()
     return made

@@ -16,10 +16,12 @@ from typing import Any
 
 from celery import signals
 from celery.platforms import SecurityWarning
+from redis import RedisError
 
 from app.config import Config
 from workers import alive, reconciler, recorder
 from workers.celery_app import CelestaApp, create, worker_argv
+from workers.engine.running import expire
 from workers.executors.process import start_zygote
 
 log = logging.getLogger(__name__)
@@ -47,6 +49,16 @@ def run_role(role: str, config: Config, ready: Callable[[], None] = lambda: None
     finally:
         threads.stop()
         close()
+        if role == "worker":
+            _hand_back(app)
+
+
+def _hand_back(app: CelestaApp) -> None:
+    """What the children of this worker had in hand when they were ended, others may begin at once."""
+    try:
+        expire(app.engine)
+    except RedisError as error:
+        log.warning("the leases of this worker run out by themselves: %s", error)
 
 
 def _loops(app: CelestaApp) -> list[Loop]:

@@ -53,5 +53,4 @@ class ChordBackend(RedisBackend):  # type: ignore[misc]
 
     def _lost(self, request: Any) -> None:
         """Runs in the worker's main process: the child is dead, so its own leases need not run out."""
-        run, steps = request.args
-        expire(self.app.engine, run, [node for node, _ in steps])
+        expire(self.app.engine, request.args[0])

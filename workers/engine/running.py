@@ -6,7 +6,7 @@ Owns the batch in hand, which its lease thread reads: renewals, cancellation, an
 
 import os
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -300,11 +300,21 @@ class Runner:
             top_up(engine, other)
 
 
-def expire(engine: Engine, run: str, nodes: list[str]) -> None:
-    """Ends the leases of dead processes of this host on these steps; the reconciler finds them overdue at once."""
-    records = engine.client.hmget(keys.states(run), nodes)
-    for node, record in zip(nodes, records, strict=True):
-        owner = record.decode().rsplit("|", 1)[1] if record else ""
-        host, _, pid = owner.rpartition(":")
-        if host == os.uname().nodename and pid.isdigit() and not Path(f"/proc/{pid}").exists():
-            engine.call("bump", run, steps=[[node, "running", 0, False]], owner=owner)
+def expire(engine: Engine, run: str | None = None) -> None:
+    """Ends the leases of dead children of this process, on steps of one run or of all; the reconciler finds these
+    overdue at once. Asked of Redis, not of a message: a child that went on by itself holds steps that none names."""
+    by_run: dict[str, list[str]] = defaultdict(list)
+    for name in engine.client.zrange(keys.INFLIGHT, 0, -1):
+        of_run, _, node = name.decode().partition("|")
+        if run in (None, of_run):
+            by_run[of_run].append(node)
+    for of_run, nodes in by_run.items():
+        for node, record in zip(nodes, engine.client.hmget(keys.states(of_run), nodes), strict=True):
+            owner = record.decode().rsplit("|", 1)[1] if record else ""
+            if _is_dead_child(owner):
+                engine.call("bump", of_run, steps=[[node, "running", 0, False]], owner=owner)
+
+
+def _is_dead_child(owner: str) -> bool:
+    parent, _, pid = owner.rpartition(":")
+    return parent == f"{os.uname().nodename}:{os.getpid()}" and not Path(f"/proc/{pid}").exists()

@@ -10,6 +10,8 @@ from tests.e2e.faults.conftest import NewTrial
 from tests.e2e.faults.trial import LEASE_SECONDS, Trial
 
 HALF_A_SECOND = 0.5
+GRACE_SECONDS = 30.0
+"""Far above what a worker gives its steps, for a machine that is busy."""
 
 
 def test_workers_killed_again_and_again_only_delay_a_run(new_trial: NewTrial) -> None:
@@ -17,6 +19,16 @@ def test_workers_killed_again_and_again_only_delay_a_run(new_trial: NewTrial) ->
 
     assert trial.disturbed(lambda: trial.kill_one("celesta-worker"), every=2.0) >= 1
     trial.check()
+
+
+def test_a_worker_that_is_told_to_end_finishes_what_it_has_in_hand(new_trial: NewTrial) -> None:
+    trial = new_trial().launch()
+    children = set(_at_work(trial))
+    (worker,) = set(trial.processes("celesta-worker")) - children
+    worker.terminate()
+    worker.wait(GRACE_SECONDS)
+    attempts = trial.check()
+    assert attempts["lost"] == 0, "items take a moment"
 
 
 def test_the_late_result_of_a_worker_that_slept_is_fenced_off(new_trial: NewTrial) -> None:

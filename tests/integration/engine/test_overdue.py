@@ -192,13 +192,16 @@ def test_an_end_that_was_not_told_is_told(world: World, monkeypatch: pytest.Monk
 def test_a_dead_childs_leases_end_at_once_and_a_live_ones_do_not(world: World) -> None:
     _two(world)
     run, steps = world.queue.popleft()
-    host = os.uname().nodename
-    world.new_worker(f"{host}:{os.getpid()}").claim(run, steps, lambda ended: None)
+    here = f"{os.uname().nodename}:{os.getpid()}"
+    world.new_worker(f"{here}:{os.getppid()}").claim(run, steps, lambda ended: None)
     before = world.client.zscore(keys.INFLIGHT, "r1|0")
-    expire(world.engine, "r1", ["0"])
+    expire(world.engine, "r1")
     assert world.client.zscore(keys.INFLIGHT, "r1|0") == before
-    world.client.hset(keys.states("r1"), "0", f"running|1.1||1|{host}:4194399")
-    expire(world.engine, "r1", ["0"])
+    world.client.hset(keys.states("r1"), "0", "running|1.1||1|another:1:4194399")
+    expire(world.engine, "r1")
+    assert world.client.zscore(keys.INFLIGHT, "r1|0") == before, "it is another's child"
+    world.client.hset(keys.states("r1"), "0", f"running|1.1||1|{here}:4194399")
+    expire(world.engine, "r1")
     assert world.client.zscore(keys.INFLIGHT, "r1|0") < before - 5_000
 
 

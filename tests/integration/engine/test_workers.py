@@ -17,6 +17,8 @@ from tests.unit.app.specs import INT, output, step, task, value
 from workers.engine import keys
 
 OUT = {"inputs": [], "outputs": [{"name": "result", "type": INT}]}
+GRACE_SECONDS = 20.0
+"""What `celesta down` and Kubernetes give a worker to end."""
 HOOK_IS_OFF = "from workers.engine import ChordBackend; ChordBackend.on_chord_part_return = lambda *a, **k: None"
 
 
@@ -145,15 +147,34 @@ def test_a_run_whose_message_was_lost_is_started(deployed: Deployment) -> None:
         assert deployed.ended(run).status == "succeeded"
 
 
-def test_a_worker_that_is_told_to_end_ends_in_seconds_and_its_step_goes_on_elsewhere(
-    deployed: Deployment, tmp_path: Path
-) -> None:
+def test_a_worker_that_is_told_to_end_lets_its_steps_end_for_a_moment(deployed: Deployment, tmp_path: Path) -> None:
     flag = tmp_path / "flag"
     with deployed.role("recorder"):
         with deployed.role("worker") as worker:
-            run = deployed.launch(*_slow(9, flag))
+            run = deployed.launch(*_slow(1, flag))
             _is_running(deployed, flag)
             worker.send_signal(signal.SIGTERM)
-            worker.wait(timeout=9)
+            worker.wait(GRACE_SECONDS)
         with deployed.role("worker"):
-            assert deployed.ended(run, 60).status == "succeeded"
+            assert deployed.ended(run).status == "succeeded"
+        assert [state for _, state, _ in deployed.attempts(run)] == ["succeeded", "succeeded"]
+        assert len(flag.read_text().split()) == 1
+
+
+def test_a_worker_that_is_told_to_end_hands_back_what_does_not_end(
+    deployed: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its leases would run out long after this test has given up."""
+    monkeypatch.setenv("CELESTA_LEASE_SECONDS", "300")
+    flag = tmp_path / "flag"
+    with deployed.role("recorder"):
+        with deployed.role("worker") as worker:
+            run = deployed.launch(*_slow(200, flag))
+            _is_running(deployed, flag)
+            worker.send_signal(signal.SIGTERM)
+            worker.wait(GRACE_SECONDS)
+        wait_until(lambda: deployed.state(run, "0") == "sent", what="the next attempt, sent")
+        with deployed.role("worker"):
+            assert deployed.ended(run).status == "succeeded"
+        assert deployed.attempts(run)[0] == ("1.1", "lost", "lost")
+        assert len(flag.read_text().split()) == 2

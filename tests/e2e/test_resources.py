@@ -6,12 +6,17 @@ from pathlib import Path
 
 import pytest
 
+from celesta.client import Client
 from tests.fixtures.stack import Stack
 
 FLOW = """
+import os
+import resource
 import time
 
-from celesta import Resources, task, workflow
+from celesta import Resources, Retry, current, task, workflow
+
+HOST = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 @task(resources=Resources(cpu=2))
@@ -31,6 +36,28 @@ def small(i: int) -> list[float]:
 @task(resources=Resources(cpu=64, memory="900Ti"))
 def huge(i: int) -> int:
     return i
+
+
+def run_out():
+    # Really: the kernel gives this process no more.
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20), used + (64 << 20)))
+    return len(bytearray(512 << 20))
+
+
+@task(resources=Resources(memory="64Mi"), retries=Retry(0, backoff=0, out_of_memory=1, memory_factor=4))
+def hungry() -> int:
+    return run_out() if current().attempt == 1 else current().attempt
+
+
+@task(resources=Resources(memory=HOST // 1000), retries=Retry(0, backoff=0, out_of_memory=1, memory_factor=100))
+def modest() -> int:
+    return run_out()
+
+
+@task(resources=Resources(memory=HOST // 50), retries=Retry(0, backoff=0, out_of_memory=1, memory_factor=100))
+def greedy() -> int:
+    return run_out()
 
 
 @workflow
@@ -62,3 +89,25 @@ def test_a_step_that_could_never_start_fails_with_all_reasons(stack: Stack, fold
     assert "asks for 64, and its worker has 2 slots" in done.stderr
     assert "CELESTA_MEMORY" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_step_that_ran_out_of_memory_is_tried_again_with_more(stack: Stack, project: str, folder: Path) -> None:
+    ran = stack.json("run", "flow.py", "hungry", "--project", project, cwd=folder)
+    assert ran["outputs"]["result"] == 2
+    with Client(stack.url, project=project) as client:
+        (step,) = client.steps(ran["run_id"])
+    assert [(one["state"], one["reason"]) for one in step["attempts"]] == [
+        ("failed", "out_of_memory"),
+        ("succeeded", None),
+    ]
+    assert step["attempts"][0]["error"]["type"] == "MemoryError"
+
+
+def test_the_attempt_after_it_claims_so_many_times_more_of_the_host(stack: Stack, project: str, folder: Path) -> None:
+    ends = {"modest": "MemoryError", "greedy": "InputError"}
+    for name, ended in ends.items():
+        ran = stack.json("run", "flow.py", name, "--project", project, cwd=folder, status=1)
+        with Client(stack.url, project=project) as client:
+            error = client.run(ran["run_id"])["error"]
+        assert error["type"] == ended
+    assert "CELESTA_MEMORY" in error["message"], "a hundred times as much is more than the host has"

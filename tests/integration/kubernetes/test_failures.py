@@ -50,6 +50,23 @@ def _end(pods: Pods, name: str, end: dict[str, Any], more: dict[str, Any]) -> No
     pods.cluster.status(name, phase="Failed", containerStatuses=[container], **more)
 
 
+def test_the_pod_after_one_that_ran_out_of_memory_may_use_more(pods: Pods) -> None:
+    retry = {"max": 1, "backoff_seconds": 0.0, "factor": 1.0, "memory_factor": 2.0}
+    first = pods.launch(retry=retry, resources={"cpu": 1, "memory_bytes": 1 << 30, "gpu": 0})
+    pods.watcher.tick()
+    pods.cluster.end(first, 137, "OOMKilled")
+    wait_until(lambda: pods.state() in ("sent", "backoff", "asking", "ready"))
+    while pods.world.queue:
+        pods.world.work()
+    (second,) = set(pods.cluster.names()) - {first}
+    assert [_memory(pods, name) for name in (first, second)] == [1 << 30, 2 << 30]
+
+
+def _memory(pods: Pods, name: str) -> int:
+    step = next(one for one in pods.cluster.pod(name)["spec"]["containers"] if one["name"] == "step")
+    return int(step["resources"]["limits"]["memory"])
+
+
 def test_a_result_that_was_written_counts_whatever_the_pod_says(pods: Pods) -> None:
     name = pods.launch()
     pods.watcher.tick()

@@ -114,6 +114,10 @@ class AnswerDocument(Schema):
     answered_at = moment()
 
 
+class GraphArguments(Schema):
+    step = fields.String(load_default="", metadata={"description": "a dynamic step: the graph of what it opened"})
+
+
 class WaitArguments(Schema):
     wait_seconds = fields.Float(load_default=0.0, validate=validate.Range(0, MAX_WAIT_SECONDS))
 
@@ -160,12 +164,13 @@ def project_events(project: Project) -> Response:
     return streams.follow_project(project.name)
 
 
-@routes.route("GET", "/projects/<project>/runs/<run>/graph", "viewer", answer=Graph)
-def graph(project: Project, run: str) -> Response:
-    """The steps of the version that it runs, their edges, and where to draw them"""
+@routes.route("GET", "/projects/<project>/runs/<run>/graph", "viewer", query=GraphArguments, answer=Graph)
+def graph(given: Json, project: Project, run: str) -> Response:
+    """The steps of the version that it runs, or of what a dynamic step opened, their edges, and where to draw them"""
     found = run_query.get(db.session, project, run)
-    response = answer_with(workflow_query.graph(store(), found.version.plan_blob))
-    response.set_etag(found.version.plan_blob)
+    blob = step_query.plan_of(db.session, found, given["step"]) if given["step"] else found.version.plan_blob
+    response = answer_with(workflow_query.graph(store(), blob))
+    response.set_etag(blob)
     response.headers["Cache-Control"] = "private, max-age=300"
     return response
 

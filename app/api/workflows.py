@@ -129,6 +129,7 @@ class WholeWorkflow(WholeVersion):
 class Graph(Schema):
     nodes = fields.List(fields.Dict())
     edges = fields.List(fields.List(fields.Integer()))
+    groups = fields.List(fields.Dict(), metadata={"description": "path and steps of each workflow inside"})
     layout = fields.Dict()
 
 

@@ -12,8 +12,10 @@ nobody could follow one edge by eye.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import ceil, sqrt
+
+from app.services.graph_groups import LABEL, Belongs, begins, frames, keep_together
 
 NODE_WIDTH = 168
 NODE_HEIGHT = 36
@@ -36,23 +38,32 @@ class Layout:
     height: int
     nodes: list[tuple[int, int, int]]
     routes: dict[int, list[tuple[int, int]]]
+    frames: list[tuple[int, int, int, int, int]]
+    """Around the parts of groups: left, top, width, height, and the group."""
 
     def document(self) -> dict[str, object]:
-        return {"width": self.width, "height": self.height, "nodes": self.nodes, "routes": self.routes}
+        return asdict(self)
 
 
-def layout(count: int, edges: Edges) -> Layout:
-    """Places `count` nodes joined by `edges` (from, to). The graph is acyclic and every index below `count`."""
+def layout(count: int, edges: Edges, belongs: Belongs = ()) -> Layout:
+    """Places `count` nodes joined by `edges` (from, to). The graph is acyclic and every index below `count`. `belongs`
+    has the groups of each node, whose nodes stay together."""
     layer = _layers(count, edges)
     parents, children, chains = _with_waypoints(layer, edges)
     columns: Links = [[] for _ in range(max(layer, default=-1) + 1)]
     for node, level in enumerate(layer):
         columns[level].append(node)
     _order(columns, parents, children)
+    if any(belongs):
+        for column in columns:
+            keep_together(column, belongs)
     lefts, width = _lefts(columns)
-    centres = _centres(columns, parents, children, count)
-    nodes, routes, height = _draw(columns, lefts, centres, layer, count, chains)
-    return Layout(width, height, nodes, routes)
+    centres = _centres(columns, parents, children, count, belongs)
+    margin = MARGIN + LABEL if any(belongs) else MARGIN
+    nodes, routes, height = _draw(columns, lefts, centres, layer, count, chains, margin)
+    unfolded = [column if len(column) <= FOLD_AT else [] for column in columns] if any(belongs) else []
+    framed = frames(unfolded, belongs, nodes, (NODE_WIDTH, NODE_HEIGHT))
+    return Layout(width, height, nodes, routes, framed)
 
 
 def _layers(count: int, edges: Edges) -> list[int]:
@@ -147,7 +158,7 @@ def _lefts(columns: Links) -> tuple[list[int], int]:
     return lefts, x - LAYER_GAP + MARGIN if columns else 2 * MARGIN
 
 
-def _centres(columns: Links, parents: Links, children: Links, count: int) -> list[float]:
+def _centres(columns: Links, parents: Links, children: Links, count: int, belongs: Belongs) -> list[float]:
     """The vertical centre of every node and waypoint, pulled towards its neighbours three times."""
     pitch = NODE_HEIGHT + NODE_GAP
     centre = [0.0] * len(parents)
@@ -160,7 +171,8 @@ def _centres(columns: Links, parents: Links, children: Links, count: int) -> lis
             if len(column) > FOLD_AT:
                 continue
             wanted = [_mean(neighbours[node], centre, centre[node]) for node in column]
-            gaps = [pitch if node < count else pitch / 2 for node in column]
+            named = begins(column, belongs) if belongs else ()
+            gaps = [(pitch if node < count else pitch / 2) + (2 * LABEL if node in named else 0) for node in column]
             for node, middle in zip(column, _spread(wanted, gaps), strict=True):
                 centre[node] = middle
     return centre
@@ -184,10 +196,16 @@ def _spread(wanted: list[float], gaps: list[float]) -> list[float]:
 
 
 def _draw(
-    columns: Links, lefts: list[int], centres: list[float], layer: list[int], count: int, chains: dict[int, list[int]]
+    columns: Links,
+    lefts: list[int],
+    centres: list[float],
+    layer: list[int],
+    count: int,
+    chains: dict[int, list[int]],
+    margin: int,
 ) -> tuple[list[tuple[int, int, int]], dict[int, list[tuple[int, int]]], int]:
     """Whole pixels from the top margin down."""
-    top = min(centres, default=0.0) - NODE_HEIGHT / 2 - MARGIN
+    top = min(centres, default=0.0) - NODE_HEIGHT / 2 - margin
     height = round(max(centres, default=0.0) + NODE_HEIGHT / 2 + MARGIN - top)
     nodes = [(0, 0, 0)] * count
     for level, column in enumerate(columns):

@@ -97,6 +97,15 @@ def task_of(session: Session, run: Run, plan: Plan, step: Step, store: Store) ->
     return load_plan(store, digest).task(int(local.partition(".")[0]))
 
 
+def plan_of(session: Session, run: Run, name: str) -> str:
+    """The digest of the plan that the step of this node or path has opened. Raises `NotFoundError`."""
+    query = select(Step.plan).where(Step.run_id == run.id, (Step.node == name) | (Step.path == name))
+    digest: str | None = session.scalar(query.where(Step.plan.is_not(None)))
+    if digest is None:
+        raise NotFoundError(f'the run {run.id} has no step "{name}" that opened a plan')
+    return digest
+
+
 def states(session: Session, run: Run) -> dict[str, Document]:
     """For each step of the plan that has a row: its state and, for a map, a note on its items."""
     found: dict[str, Document] = {}

@@ -4,6 +4,7 @@ Plans and graphs are kept in memory by the digest of the plan: they are immutabl
 """
 
 import json
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -15,6 +16,7 @@ from sqlalchemy.orm import aliased, defer, joinedload
 
 from app.compiler.plan import Plan
 from app.models import Project, Run, Version, Workflow
+from app.services.graph_groups import groups_of
 from app.services.graph_layout import layout
 from app.services.moments import iso
 from app.services.paging import Page, decode, page_of
@@ -177,4 +179,11 @@ def _graph(plan: Plan) -> Document:
         }
         for index, step in enumerate(plan.steps)
     ]
-    return {"nodes": nodes, "edges": edges, "layout": layout(len(nodes), edges).document()}
+    names, belongs = groups_of([step["path"] for step in plan.steps])
+    steps: dict[int, list[int]] = defaultdict(list)
+    for index, own in enumerate(belongs):
+        for group in own:
+            steps[group].append(index)
+    groups = [{"path": path, "steps": steps[group]} for group, path in enumerate(names)]
+    drawn = layout(len(nodes), edges, belongs).document()
+    return {"nodes": nodes, "edges": edges, "groups": groups, "layout": drawn}

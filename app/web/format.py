@@ -119,12 +119,22 @@ def edge_paths(graph: dict[str, Any]) -> list[str]:
     return paths
 
 
+def group_names(graph: dict[str, Any]) -> list[tuple[int, int, int]]:
+    """Where the name of each outermost group stands: above its first piece."""
+    groups = graph.get("groups") or []
+    named: dict[int, tuple[int, int, int]] = {}
+    for left, top, _, _, group in graph["layout"]["frames"]:
+        if "/" not in groups[group]["path"]:
+            named.setdefault(group, (left + 2, top - 4, group))
+    return list(named.values())
+
+
 def _curve(x: int, y: int, to_x: int, to_y: int) -> str:
     bend = min(60, (to_x - x) // 2)
     return f"C{x + bend} {y} {to_x - bend} {to_y} {to_x} {to_y}"
 
 
 def init_app(app: Flask) -> None:
-    for each in (words, clock, seconds, size, compact, shorten, first_line, plain, told, edge_paths):
+    for each in (words, clock, seconds, size, compact, shorten, first_line, plain, told, edge_paths, group_names):
         app.template_filter(each.__name__)(each)
     app.add_template_global(sign_path)

@@ -4,7 +4,7 @@ const NODE = { width: 168, height: 36 };
 const TEXT_FROM = 0.45; // below this zoom names cannot be read
 const EDGES_TO = 6000; // with more edges in view only their places would show, so they are thinned
 const COLOURS = {
-  text: "--text", muted: "--muted", edge: "--line-strong", waiting: "--line-strong", waitingFill: "--card",
+  text: "--text", muted: "--muted", edge: "--line-strong", group: "--card", waiting: "--line-strong", waitingFill: "--card",
   succeeded: "--good", succeededFill: "--good-soft", cached: "--cached", cachedFill: "--cached-soft",
   failed: "--bad", failedFill: "--bad-soft", running: "--busy", runningFill: "--busy-soft",
   cancelled: "--warn", cancelledFill: "--warn-soft", backoff: "--warn", backoffFill: "--warn-soft",
@@ -73,8 +73,32 @@ export class GraphCanvas {
     const seen = { left: -view.x / view.scale, top: -view.y / view.scale };
     seen.right = seen.left + this.width / view.scale;
     seen.bottom = seen.top + this.height / view.scale;
+    this.paintGroups(seen);
     this.paintEdges(seen);
     this.paintNodes(seen);
+  }
+
+  /** Frames around the steps of each workflow inside; the name of an outermost one above its first piece. */
+  paintGroups(seen) {
+    const { context } = this, named = new Set();
+    context.fillStyle = this.colours.group;
+    context.strokeStyle = this.colours.edge;
+    context.lineWidth = 1;
+    for (const [x, y, width, height, group] of this.graph.layout.frames ?? []) {
+      const { path } = this.graph.groups[group], first = !named.has(group) && !path.includes("/");
+      named.add(group);
+      if (x > seen.right || x + width < seen.left || y > seen.bottom || y + height < seen.top) continue;
+      context.beginPath();
+      context.roundRect(x, y, width, height, 9);
+      context.fill();
+      context.stroke();
+      if (!first || this.view.scale < TEXT_FROM) continue;
+      context.fillStyle = this.colours.muted;
+      context.font = `600 11px ${getComputedStyle(document.body).fontFamily}`;
+      context.textBaseline = "alphabetic";
+      context.fillText(path.length > 26 ? `${path.slice(0, 25)}…` : path, x + 2, y - 4);
+      context.fillStyle = this.colours.group;
+    }
   }
 
   paintEdges(seen) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from app.api.cache import CacheStats
 from app.api.runs import RunDocument
 from app.api.steps import StepDocument
 from app.api.workflows import VersionDocument, WholeWorkflow, WorkflowDocument
+from app.compiler import compile_plan
+from celesta.hashing import canonical
 from tests.fixtures.playground import Playground
 from tests.unit.app.specs import diamond, output, spec, step, task, value
 
@@ -180,6 +183,30 @@ def test_versions_and_workflows_are_described(flow: Playground) -> None:
     for name in (version, version[:8], "best"):
         assert flow.get(f"workflows/flow/versions/{name}")["version"] == version
     assert flow.call("GET", "workflows/flow/versions/abc").status == 404
+
+
+def test_the_steps_of_a_workflow_inside_are_a_group_of_the_graph_and_of_its_drawing(flow: Playground) -> None:
+    text = json.dumps(diamond())
+    for name in ("path", "step"):
+        text = text.replace(f'"{name}": "', f'"{name}": "evaluate/')
+    nested = json.loads(text)
+    flow.register(nested)
+    run = flow.launch(inputs={"n": 3})
+    graph = flow.get(f"runs/{run}/graph")
+    assert graph["groups"] == [{"path": "evaluate", "steps": [0, 1, 2, 3]}]
+    assert [frame[4] for frame in graph["layout"]["frames"]] == [0, 0, 0], "one for each layer"
+    page = flow.call("GET", f"/projects/default/runs/{run}").text
+    assert "evaluate: a workflow inside" in page
+
+
+def test_what_a_dynamic_step_opened_has_a_graph_of_its_own(flow: Playground) -> None:
+    run = flow.launch(inputs={"n": 3})
+    flow.start(run)
+    plan = flow.store.put_blob(canonical(compile_plan(diamond())))
+    flow.tell(run, "dynamic.opened", node="3", path="a", token="1.1", attempt=1, width=4, known=8, plan=plan)
+    for name in ("3", "a"):
+        assert len(flow.get(f"runs/{run}/graph", step=name)["nodes"]) == 4
+    assert flow.call("GET", f"runs/{run}/graph?step=d").status == 404
 
 
 def test_the_graph_has_a_place_for_each_step_and_is_kept_by_the_browser(flow: Playground) -> None:

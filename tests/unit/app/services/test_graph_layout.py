@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.services.graph_groups import groups_of
 from app.services.graph_layout import FOLD_AT, LAYER_GAP, NODE_GAP, NODE_HEIGHT, NODE_WIDTH, layout
 
 Graph = tuple[int, list[tuple[int, int]]]
@@ -95,3 +96,42 @@ def _seconds(edges: list[tuple[int, int]]) -> float:
     start = time.perf_counter()
     layout(10_000, edges)
     return time.perf_counter() - start
+
+
+@st.composite
+def grouped(draw: st.DrawFn) -> tuple[int, list[tuple[int, int]], list[list[int]]]:
+    count, edges = draw(graphs())
+    paths = draw(st.lists(st.sampled_from(["x", "a/x", "a/b/x", "c/x"]), min_size=count, max_size=count))
+    return count, edges, groups_of(paths)[1]
+
+
+@given(grouped())
+def test_a_frame_is_around_steps_of_its_group_and_no_others_and_each_step_is_in_one(
+    graph: tuple[int, list[tuple[int, int]], list[list[int]]],
+) -> None:
+    count, edges, belongs = graph
+    drawing = layout(count, edges, belongs)
+    around: dict[tuple[int, int], int] = {}
+    for left, top, width, height, group in drawing.frames:
+        assert left >= 0
+        assert top >= 0
+        assert left + width <= drawing.width
+        assert top + height <= drawing.height
+        for node, (x, y, _) in enumerate(drawing.nodes):
+            inside = left <= x and x + NODE_WIDTH <= left + width and top <= y and y + NODE_HEIGHT <= top + height
+            apart = x >= left + width or x + NODE_WIDTH <= left or y >= top + height or y + NODE_HEIGHT <= top
+            assert apart or (inside and group in belongs[node])
+            if inside:
+                around[node, group] = around.get((node, group), 0) + 1
+    assert around == {(node, group): 1 for node, own in enumerate(belongs) for group in own}
+
+
+def test_groups_are_the_workflows_in_a_path() -> None:
+    names, belongs = groups_of(["load", "evaluate/score", "evaluate/inner/fit", "evaluate#2/score"])
+    assert names == ["evaluate", "evaluate/inner", "evaluate#2"]
+    assert belongs == [[], [0], [0, 1], [2]]
+
+
+def test_a_graph_without_groups_has_no_frames_and_no_room_for_their_names() -> None:
+    assert layout(2, [(0, 1)]).frames == []
+    assert layout(2, [(0, 1)], [[], []]).nodes == layout(2, [(0, 1)]).nodes

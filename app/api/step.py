@@ -136,6 +136,8 @@ def _create_once(name: str, key: str) -> Response:
     check_result(result, step_access.step_document(store(), attempt()))
     step_access.require_own(db.session, store(), attempt(), result)
     kept = create_result(result, store(), key)
+    if name == "result.json" and kept["status"] == "succeeded":
+        checkpoints.forget(store(), attempt().run, attempt().path, attempt().token)
     return answer_with(kept, 201 if kept is result else 200)
 
 

@@ -67,10 +67,15 @@ def discard(store: Store, document: Mapping[str, Any], folder: str) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     with contextlib.suppress(OSError):
         last_user(Path(folder)).unlink()
-    if document["token"] == FIRST_TOKEN:
+    forget(store, document["run"], document["path"], document["token"])
+
+
+def forget(store: Store, run: str, path: str, token: str) -> None:
+    """Removes the archives of a step of which this attempt has succeeded. For a step in a container the API does it."""
+    if token == FIRST_TOKEN:
         return
     with contextlib.suppress(StoreError):  # What stays behind is one more object of the run.
-        for key in list(_all(store, document["run"], document["path"])):
+        for key in list(_all(store, run, path)):
             store.delete(key)
 
 

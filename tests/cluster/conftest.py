@@ -8,10 +8,12 @@ where the tests listen. CELESTA_TEST_NAMESPACE names a namespace to use instead 
 
 import os
 import secrets
+import shutil
 import sys
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,8 +25,11 @@ from kubernetes import config as kube_config
 from app.cluster_config import ClusterConfig
 from celesta.settings import server_command
 from tests.e2e.test_kubernetes import PodStack
+from tests.fixtures.home import short_directory
+from tests.fixtures.playground import playground_config, serving
 from tests.fixtures.processes import answers, server, wait_until
 from tests.fixtures.stack import running_stack
+from tests.integration.kubernetes.bench import PodBench, pod_bench
 from workers.executors.kubernetes.cluster import Cluster
 from workers.executors.kubernetes.labels import selector
 
@@ -77,7 +82,29 @@ def namespace() -> Iterator[str]:
             api.delete_namespace(name)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
+def bench(namespace: str, redis_server: str, upgraded_sqlite: Path) -> Iterator[PodBench]:
+    """Pods of the cluster for the contract of all executors, and an API of this process that they call back."""
+    api_url = os.environ["CELESTA_TEST_API_URL"]
+    settings = {
+        "store_url": f"{os.environ['CELESTA_TEST_STORE_URL'].rstrip('/')}/{namespace}",
+        "s3_endpoint_url": os.environ.get("CELESTA_TEST_S3_ENDPOINT_URL"),
+        "runtime_image": os.environ["CELESTA_TEST_IMAGE"],
+        "secret_key": secrets.token_hex(),
+        "loopback_auth": False,
+    }
+    cluster = ClusterConfig(kubeconfig=os.environ["KUBECONFIG"], namespace=namespace, deployment=f"{namespace}-bench")
+    with short_directory("celesta-pod-bench-") as home:
+        shutil.copyfile(upgraded_sqlite, home / "celesta.db")
+        config = replace(playground_config(home, redis_server), **settings)
+        with (
+            serving(config, "0.0.0.0", urlsplit(api_url).port or 80) as playground,
+            pod_bench(playground, cluster, 300, url=api_url) as made,
+        ):
+            yield made
+
+
+@pytest.fixture(scope="module")
 def pod_stack(namespace: str) -> Iterator[PodStack]:
     """A stack of this machine, and beside it the web role that pods call back."""
     image, api_url = os.environ["CELESTA_TEST_IMAGE"], os.environ["CELESTA_TEST_API_URL"]

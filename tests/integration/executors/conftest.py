@@ -1,6 +1,7 @@
 """What the tests of executors share: an executor under test, and the means to write bundles and step documents.
 
-The suite in `test_contract.py` runs against every executor of `EXECUTORS`; another one joins by its name.
+The suite in `test_contract.py` runs against every executor of `EXECUTORS`; another one joins by its name. What of it is
+not about the worker's host runs in pods as well: `tests/integration/kubernetes/test_contract.py`, `tests/cluster`.
 """
 
 import io

@@ -66,7 +66,8 @@ def test_a_file_is_stored_and_received_read_only_beside_the_empty_scratch_direct
 def test_metrics_report_and_log_are_kept(bench: Any) -> None:
     document = bench.document("speak")
     result = bench.submit(document)
-    assert bench.value(result) == ["run1", document["path"], "1", "run1/speak", "run1"]
+    run = document["run"]
+    assert bench.value(result) == [run, document["path"], "1", f"{run}/speak", run]
     assert [(m["name"], m["value"], m["step"]) for m in result["metrics"]] == [("loss", 0.5, 1)]
     assert result["report"] is True
     assert bench.kept(document, "report.html") == b"<h1>fine</h1>"

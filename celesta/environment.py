@@ -1,24 +1,30 @@
-"""The environment that code runs in: recorded with a version by the SDK, and a digest for tasks that are cached by it.
+"""The environment that code runs in: recorded with versions and with steps, and a part of cache keys when asked for.
 
 A step with an image runs in that image, whose digest says all. Others run in the interpreter and packages of the
-process that asks here: a local run, or a worker whose step processes are forked from it.
+process that asks here: a local run, or a worker whose step processes are forked from it. What is recorded is the
+*lock*, once for each environment, as a blob whose digest stands for it everywhere else.
 """
 
+import contextlib
 import functools
 import platform
 import sys
-from importlib import metadata
+import time
 from pathlib import Path
 from typing import Any
 
-from celesta.hashing import document_digest
+from celesta.hashing import canonical, document_digest
+from celesta.store.base import KEPT_SECONDS, Store
+
+_FORMS = (".dist-info", ".egg-info")
+_kept_at: dict[str, float] = {}
+"""When the lock was last put into a store, by the address of the store."""
 
 
 @functools.cache
 def environment_digest() -> str:
-    """The digest of Python's version, the platform, and every installed package; worked out once per process."""
-    packages = sorted({(found.name.lower(), found.version) for found in metadata.distributions() if found.name})
-    return document_digest({"python": platform.python_version(), "platform": _platform(), "packages": packages})
+    """The digest of the lock; worked out once per process."""
+    return document_digest(environment_lock())
 
 
 @functools.cache
@@ -30,10 +36,25 @@ def environment_lock() -> dict[str, Any]:
     """
     packages: dict[str, str] = {}
     for folder in map(Path, dict.fromkeys(sys.path)):
-        for found in folder.glob("*.dist-info") if folder.is_dir() else ():
-            name, _, version = found.name.removesuffix(".dist-info").partition("-")
-            packages.setdefault(name.lower().replace("_", "-"), version)
+        for found in _installed(folder) if folder.is_dir() else ():
+            name, _, version = found.stem.partition("-")
+            if version:
+                packages.setdefault(name.lower().replace("_", "-"), version)
     return {"python": platform.python_version(), "platform": _platform(), "packages": dict(sorted(packages.items()))}
+
+
+def record_environment(store: Store) -> str:
+    """The digest of this environment, whose lock is in the store under it. Costs nothing but once in a while."""
+    if time.monotonic() - _kept_at.get(store.url, float("-inf")) > KEPT_SECONDS / 2:
+        store.put_blob(canonical(environment_lock()))
+        _kept_at[store.url] = time.monotonic()
+    return environment_digest()
+
+
+def _installed(folder: Path) -> list[Path]:
+    with contextlib.suppress(OSError):
+        return sorted(found for found in folder.iterdir() if found.suffix in _FORMS)
+    return []
 
 
 def _platform() -> str:

@@ -97,6 +97,7 @@ class Reproduction(Schema):
     origin_run_id = fields.String()
     status = fields.String()
     verdict = fields.String(validate=validate.OneOf(VERDICTS))
+    environment = fields.List(fields.Dict(), metadata={"description": "`name`, `before`, `after` of each package"})
     steps = fields.List(fields.Nested(StepVerdict))
 
 

@@ -16,7 +16,7 @@ from app.events import Busy, Overrun, hub
 from app.guard import principal
 from app.links import run_link
 from app.models import ORIGIN_KINDS, RUN_STATUSES, Project, Run
-from app.services import run_query, step_query, workflow_query
+from app.services import environment_diff, run_query, step_query, workflow_query
 from app.services.question_answer import answer_question
 from app.services.run_cancel import cancel_run
 from app.services.run_failure import with_inputs
@@ -127,6 +127,18 @@ class FollowArguments(Schema):
     after = fields.String(load_default="", metadata={"description": "as the header Last-Event-ID"})
 
 
+class Environment(Schema):
+    digest = fields.String(metadata={"description": "of the lock; steps name it"})
+    steps = fields.Integer()
+    python = fields.String(allow_none=True, metadata={"description": "null: the lock is not in the store any more"})
+    platform = fields.String(allow_none=True)
+    packages = fields.Dict(keys=fields.String(), values=fields.String())
+
+
+class Environments(Schema):
+    items = fields.List(fields.Nested(Environment))
+
+
 @routes.route("POST", "/projects/<project>/runs", "editor", body=NewRun, answer=RunDocument, status=201)
 def launch(given: Json, project: Project) -> Response:
     """Launch a run; the same idempotency key gives the same run again"""
@@ -162,6 +174,13 @@ def events(given: Json, project: Project, run: str) -> Response:
 def project_events(project: Project) -> Response:
     """Server-sent events: starts and ends of the project's runs"""
     return streams.follow_project(project.name)
+
+
+@routes.route("GET", "/projects/<project>/runs/<run>/environment", "viewer", answer=Environments)
+def environment(project: Project, run: str) -> Response:
+    """Python and the packages that its steps ran with, each environment once, that of most steps first"""
+    found = run_query.get(db.session, project, run)
+    return answer_with({"items": environment_diff.of_run(db.session, found, store())})
 
 
 @routes.route("GET", "/projects/<project>/runs/<run>/graph", "viewer", query=GraphArguments, answer=Graph)

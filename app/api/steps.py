@@ -73,6 +73,7 @@ class StepDocument(Schema):
     cache = fields.Nested(CacheUse)
     log_bytes = fields.Integer()
     report = fields.Boolean()
+    environment = fields.String(allow_none=True, metadata={"description": "digest of the packages that it ran with"})
     attempts = fields.List(fields.Nested(AttemptDocument))
     width = fields.Integer(allow_none=True)
     plan = fields.String(allow_none=True, metadata={"description": "digest of the plan that a dynamic step opened"})

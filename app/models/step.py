@@ -44,6 +44,8 @@ class Step(Base):
     """Of a step that waits without a worker: what it waits for, until when, what it asks and who may answer."""
     cache_key: Mapped[str | None]
     source: Mapped[MaybeJson]
+    environment: Mapped[str | None]
+    """The digest of the lock that it ran in: Python, platform and packages. NULL: an image, or nobody knows."""
     outputs: Mapped[MaybeJson]
     error: Mapped[MaybeJson]
     input_digests: Mapped[MaybeJson]

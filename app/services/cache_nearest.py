@@ -13,7 +13,7 @@ from sqlalchemy.orm import joinedload
 
 from app.compiler.plan import Plan
 from app.models import CacheEntry, Project, Run, Step
-from app.services import version_diff
+from app.services import environment_diff, version_diff
 from app.services.moments import iso
 from app.services.session import Session
 from app.services.step_inputs import StepInputs
@@ -93,6 +93,8 @@ class _Sides:
         change: Document = {"component": component, "name": name, "from": a, "to": b}
         if component == "code":
             change |= self._code(a, b)
+        elif component == "environment":
+            change["changes"] = environment_diff.changes(self._store, a, b)
         elif component == "interface":
             change["changes"] = self._interface()
         elif component == "input":

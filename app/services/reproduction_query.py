@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from app.compiler.plan import Plan
 from app.models import Project, Run
-from app.services import run_query, step_outcomes
+from app.services import environment_diff, run_query, step_outcomes
 from app.services.moments import iso
 from app.services.session import Session
 from app.services.step_outcomes import Outcome, Refs, Value, changed_outputs, refs_of
@@ -73,17 +73,26 @@ def document(session: Session, project: Project, run: Run, store: Store) -> Docu
         raise ConflictError(f"the reproduction {run.id} has not ended yet; wait for it: celesta runs watch {run.id}")
     origin = run_query.get(session, project, str(run.origin_run_id))
     plan = load_plan(store, origin.version.plan_blob)
-    judged = _judge_all(plan, step_outcomes.of_run(session, origin), step_outcomes.of_run(session, run))
+    before, after = (step_outcomes.of_run(session, each) for each in (origin, run))
+    judged = _judge_all(plan, before, after)
     return {
         "run_id": run.id,
         "origin_run_id": origin.id,
         "status": run.status,
         "verdict": _whole(origin, run, judged),
+        "environment": _environment(store, before, after),
         "steps": [
             {"path": one.path, "verdict": one.verdict, "how": how}
             for one, how in zip(judged, _looked_into(session, judged, store), strict=True)
         ],
     }
+
+
+def _environment(store: Store, before: Outcomes, after: Outcomes) -> list[Document]:
+    """The packages that the reproduction had of another version."""
+    pairs = step_outcomes.environments(before, after)
+    told = (change for pair in list(pairs)[:LISTED] for change in environment_diff.changes(store, *pair))
+    return list({tuple(change.values()): change for change in told}.values())
 
 
 def of_origin(session: Session, origin: Run, store: Store) -> list[Document]:

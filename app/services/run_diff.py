@@ -10,7 +10,7 @@ from typing import Any
 
 from app.compiler.plan import Plan
 from app.models import Run
-from app.services import metric_query, step_outcomes
+from app.services import environment_diff, metric_query, step_outcomes
 from app.services.moments import iso, seconds_between
 from app.services.session import Session
 from app.services.step_outcomes import NOTHING, Outcome, Refs, changed_outputs, inputs_of, refs_of
@@ -22,6 +22,8 @@ LOOKED_AT = 50
 """How many steps that differ are looked into; of the others the digests are told."""
 MOST_STEPS = 5_000
 """Steps in one answer: those that differ come before those that do not."""
+MOST_ENVIRONMENTS = 10
+"""Pairs of environments that are held against each other."""
 MOST_SOURCE = 200_000
 """Characters of a function that are compared line by line."""
 ENVIRONMENT = ("image", "env", "resources", "executor")
@@ -42,7 +44,7 @@ def diff(session: Session, before: Run, after: Run, store: Store) -> Document:
         "inputs": list(_inputs(before.inputs, after.inputs, store)),
         "outputs": list(_inputs(before.outputs or {}, after.outputs or {}, store)),
         "code": [] if plans[0] is plans[1] else list(_code(*plans)),
-        "environment": [] if plans[0] is plans[1] else list(_environment(*plans)),
+        "environment": [*steps.environment(), *([] if plans[0] is plans[1] else _environment(*plans))],
         "counts": steps.counts(),
         "steps": listed,
         "steps_left_out": left_out,
@@ -150,6 +152,13 @@ class _Steps:
 
     def _sides(self) -> tuple[tuple[Mapping[str, Outcome], Mapping[str, Outcome]], ...]:
         return (self._before, self._after), (self._after, self._before)
+
+    def environment(self) -> Iterator[Document]:
+        """The packages that differ where steps ran, with the first step of which that is so."""
+        pairs = step_outcomes.environments(self._before, self._after)
+        for (before, after), path in list(pairs.items())[:MOST_ENVIRONMENTS]:
+            for change in environment_diff.changes(self._store, before, after):
+                yield {"path": path} | change
 
     def listed(self) -> tuple[list[Document], int]:
         changed = set(self.changed)

@@ -79,9 +79,14 @@ def _blobs(record: Document, spec: Document, store: Store) -> set[str]:
     refs += [ref for step in record["steps"] for ref in (step["outputs"] or {}).values()]
     refs += list(values_of(spec))
     plans = {step["plan"] for step in record["steps"] if step["plan"]}
+    locks = {step["environment"] for step in record["steps"] if step["environment"]}
     for plan in plans:
         refs += list(values_of(json.loads(store.get_blob(plan))))
-    return plans | {digest for ref in refs for _, digest in blobs(ref, store)}
+    return (
+        plans
+        | {digest for digest in locks if store.has_blob(digest)}
+        | {digest for ref in refs for _, digest in blobs(ref, store)}
+    )
 
 
 def values_of(spec: Any) -> Iterator[Document]:

@@ -25,6 +25,7 @@ from app.models.columns import now
 from app.services import run_record
 from app.services.audit import record as record_audit
 from app.services.blob_access import note
+from app.services.environment_diff import lock
 from app.services.run_archive import CODE, FORMAT, MANIFESTS, RECORD, SPEC, Archive, opened
 from app.services.run_launch import inputs_of
 from app.services.version_register import Prepared, added, prepared
@@ -132,6 +133,8 @@ def _false_values(head: Document, rows: Rows, archive: Archive) -> Iterator[Prob
     refs += [(f"run.outputs.{name}", ref) for name, ref in (head["outputs"] or {}).items()]
     refs += [(f"artifacts[{index}].ref", artifact["ref"]) for index, artifact in enumerate(rows["artifacts"])]
     for index, step in enumerate(rows["steps"]):
+        if step["environment"] is not None and not lock(archive, step["environment"]):
+            step["environment"] = None  # it was not exported, or is none
         if step["plan"] is not None:
             yield from _false_plan(step["plan"], archive, f"steps[{index}].plan")
         refs += [(f"steps[{index}].outputs.{name}", ref) for name, ref in (step["outputs"] or {}).items()]

@@ -118,10 +118,11 @@ def require_own(session: Session, store: Store, attempt: Attempt, result: Docume
     known = _readable(_Kept(store), attempt)
     try:
         traced = [result["dynamic"]] if result.get("dynamic") else []
+        named = [*traced, *([result["environment"]] if result.get("environment") else [])]
         values = [ref for digest in traced for ref in values_of(json.loads(store.get_blob(digest)))]
         projects = [project_of(session, attempt)]
         wrong = foreign(session, projects, store, [*refs, *values], known)
-        wrong |= without_access(session, projects, set(traced).difference(known))
+        wrong |= without_access(session, projects, set(named).difference(known))
     except StoreError as error:
         if error.code != "missing_blob":
             raise

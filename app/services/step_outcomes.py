@@ -33,6 +33,7 @@ _ENDED = select(
     Step.state,
     Step.width,
     Step.source.is_not(None),
+    Step.environment,
     *(type_coerce(moment, DateTime()) for moment in (Step.started_at, Step.finished_at)),
 ).where(Step.run_id == bindparam("run"))
 
@@ -47,6 +48,7 @@ class Outcome(NamedTuple):
     state: str
     width: int | None
     hit: bool
+    environment: str | None
     started_at: datetime | None
     finished_at: datetime | None
     outputs: Mapping[str, Value]
@@ -68,8 +70,10 @@ def of_run(session: Session, run: Run) -> dict[str, Outcome]:
         outputs.setdefault(node, {})[name] = (kind, digest)
     rows: Sequence[Any] = connection.execute(_ENDED, {"run": run.id}).all()
     return {
-        path: Outcome(run.id, node, path, (position, item), state, width, hit, began, ended, outputs.get(node, NOTHING))
-        for node, path, position, item, state, width, hit, began, ended in rows
+        path: Outcome(
+            run.id, node, path, (position, item), state, width, hit, lock, began, ended, outputs.get(node, NOTHING)
+        )
+        for node, path, position, item, state, width, hit, lock, began, ended in rows
     }
 
 
@@ -120,3 +124,13 @@ def refs_of(session: Session, outcomes: Collection[Outcome]) -> Refs:
     query = select(Artifact.node, Artifact.name, Artifact.ref)
     rows = session.execute(query.where(Artifact.run_id == run_id, Artifact.node.in_(nodes)))
     return {(node, name): ref for node, name, ref in rows}
+
+
+def environments(befores: Mapping[str, Outcome], afters: Mapping[str, Outcome]) -> dict[tuple[str, str], str]:
+    """The pairs of environments of steps of the same path, where they are not the same, each with the first path."""
+    found: dict[tuple[str, str], str] = {}
+    for path, before in befores.items():
+        after = afters.get(path)
+        if after is not None and before.environment and after.environment and before.environment != after.environment:
+            found.setdefault((before.environment, after.environment), path)
+    return found

@@ -232,6 +232,7 @@ def _document(
         "cache": {"key": step.cache_key, "hit": step.state == "cached", "source": step.source},
         "log_bytes": step.log_bytes,
         "report": step.report,
+        "environment": step.environment,
         "attempts": attempts,
         "width": step.width,
         "plan": step.plan,

@@ -101,6 +101,8 @@ def _facts(result: Document) -> Iterator[Problem]:
         yield Problem("timings", "expected started_ms and finished_ms")
     if not isinstance(result.get("worker"), str):
         yield Problem("worker", "expected text")
+    if result.get("environment") is not None and not is_digest(result["environment"]):
+        yield Problem("environment", "expected the digest of the packages that it ran with")
 
 
 def _is_metric(metric: Any) -> bool:

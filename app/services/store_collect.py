@@ -216,6 +216,7 @@ def _versions(session: Session) -> Iterator[Any]:
         yield _Holder(spec_blob)
     for (plan,) in _rows(session, select(Step.plan).where(Step.plan.is_not(None)).distinct()):
         yield _Holder(plan)
+    yield from (digest for (digest,) in _rows(session, select(Step.environment).distinct()) if digest)
 
 
 def _unfinished(session: Session, store: Store) -> Iterator[Any]:

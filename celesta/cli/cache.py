@@ -166,7 +166,10 @@ def lines_of(nearest: Document) -> Iterator[str]:
         else:
             yield f"  {change['component']}: {_short(change['from'])} -> {_short(change['to'])}"
         for one in change.get("changes", ()):
-            yield f"    {one['change']}: {one['side']} {one['name']}"
+            if change["component"] == "interface":
+                yield f"    {one['change']}: {one['side']} {one['name']}"
+            elif one["name"] != "environment":  # that is the digests again
+                yield f"    {one['name']}: {one['before'] or 'none'} -> {one['after'] or 'none'}"
         yield from _code(change)
 
 

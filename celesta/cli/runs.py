@@ -24,7 +24,7 @@ from celesta.cli.output import (
 )
 from celesta.cli.runs_again import recover, rerun
 from celesta.cli.runs_archived import export, import_
-from celesta.cli.runs_compared import compare, diff, reproduce
+from celesta.cli.runs_compared import compare, diff, environment, reproduce
 from celesta.cli.terminal import Log
 from celesta.errors import InputError, Problem, RunFailed
 
@@ -40,7 +40,7 @@ def runs() -> None:
     """List, show, watch, answer, control, repeat and compare runs."""
 
 
-for command in (recover, rerun, diff, compare, reproduce, export, import_):
+for command in (recover, rerun, diff, compare, environment, reproduce, export, import_):
     runs.add_command(command)
 
 

@@ -1,4 +1,4 @@
-"""`celesta runs diff | compare | reproduce`: runs held against each other."""
+"""`celesta runs diff | compare | reproduce | environment`: runs held against each other, and what they ran in."""
 
 from __future__ import annotations
 
@@ -105,6 +105,26 @@ def _step_rows(step: Document) -> Iterator[tuple[str, ...]]:
     for metric in step["metrics"]:
         if metric["values"][0] != metric["values"][1]:
             yield f"  {metric['name']}", *(_cell(value) for value in metric["values"]), ""
+
+
+@click.command()
+@click.argument("run")
+@project_option
+@json_option
+def environment(run: str, project: str | None, as_json: bool) -> None:
+    """Show the Python and the packages that the steps of a run had."""
+    from celesta.client import Client
+
+    with Client.from_env(project) as client:
+        found = client.environments(run)
+    if as_json:
+        return print_json({"run_id": run, "items": found})
+    if not found:
+        put("Nothing is recorded: the cache answered its steps, an image says what they ran in, or none has ended.")
+    for one in found:
+        told = f"{one['steps']} steps, Python {one['python'] or '?'}, {one['platform'] or '?'}"
+        put(f"{told} (environment {one['digest'][:12]})")
+        table(["package", "version"], one["packages"].items(), empty="Its packages are not in the store any more.")
 
 
 @click.command()
@@ -233,6 +253,8 @@ def reproduce(run: str, wait: bool, project: str | None, as_json: bool) -> None:
 def _put_verdicts(document: Document) -> None:
     rows = [(step["path"], step["verdict"].replace("_", " "), step["how"]) for step in document["steps"]]
     table(["step", "verdict", "how"], rows, empty="The run has no steps.")
+    for one in document["environment"]:
+        put(f"Another environment: {one['name']} {one['before'] or 'none'} -> {one['after'] or 'none'}")
     put(f"\n{document['verdict'].replace('_', ' ').capitalize()}: {_counted(document['steps'])}.")
 
 

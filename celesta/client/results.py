@@ -42,6 +42,10 @@ class Results(Caller):
     def diff(self, run_id: str, other: str) -> Document:
         return self._get("runs", run_id, "diff", other)
 
+    def environments(self, run_id: str) -> list[Document]:
+        """Python and the packages that the steps of a run had, each environment once."""
+        return list(self._get("runs", run_id, "environment")["items"])
+
     def compare(self, run_ids: Iterable[str], sort: str | None = None, descending: bool = False) -> Document:
         return self._get("comparison", run=list(run_ids), sort=sort, descending=descending)
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict
 
+from celesta.environment import record_environment
 from celesta.errors import StoreError
 from celesta.runtime import checkpoints
 from celesta.runtime.context import StepContext
@@ -92,6 +93,8 @@ def keep(answer: Answer, document: Mapping[str, Any], store: Any, log: int, mask
     except StoreError as error:
         result.update(status="failed", outputs={}, report=False)
         result["error"] = result["error"] or error_document(error, "system")
+    with contextlib.suppress(StoreError):  # it is told by the result as well, which is what matters
+        result["environment"] = record_environment(store)
     kept = create_result(result, store)
     if answer["checkpoint"] is not None and result["status"] == "succeeded":
         checkpoints.discard(store, document, answer["checkpoint"])

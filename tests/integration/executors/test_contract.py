@@ -1,10 +1,13 @@
 """The step contract, for every executor: what a step gets, what it leaves, and that no step can hurt another."""
 
+import json
+import platform
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
+import numpy
 import pytest
 
 from celesta.codecs import decode
@@ -42,6 +45,13 @@ def test_the_result_is_durable_and_says_what_went_in_and_came_out(bench: Any) ->
     }
     assert result["timings"]["started_ms"] <= result["timings"]["finished_ms"] <= time.time() * 1000
     assert bench.kept(document, "log.txt") is None
+
+
+def test_the_packages_that_it_ran_with_are_in_the_store_under_the_digest_that_the_result_names(bench: Any) -> None:
+    result = bench.run("add", returns=INT, a=1, b=2)
+    lock = json.loads(bench.store.get_blob(result["environment"]))
+    assert lock["python"] == platform.python_version()
+    assert lock["packages"]["numpy"] == numpy.__version__
 
 
 def test_each_field_of_a_named_tuple_is_an_output(bench: Any) -> None:

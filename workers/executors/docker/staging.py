@@ -111,7 +111,8 @@ class Staged:
     def _require_there(self, result: Document, small: Store) -> None:
         """What it was given and what it left, and nothing else of the store: that may be another project's."""
         try:
-            missing = [d for d in blobs_within(result["outputs"].values(), small) if not small.has_blob(d)]
+            named = [*blobs_within(result["outputs"].values(), small), *filter(None, [result.get("environment")])]
+            missing = [digest for digest in named if not small.has_blob(digest)]
         except StoreError as error:
             raise InputError(f"the result names a value that the container did not leave: {error}") from None
         if missing:

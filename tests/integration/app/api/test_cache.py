@@ -12,7 +12,8 @@ from app.db import db
 from app.models import CacheEntry
 from app.services import cache_evict
 from app.services.cache_index import index_key
-from celesta.hashing import cache_components, cache_key, digest_of
+from celesta.cli.cache import lines_of
+from celesta.hashing import cache_components, cache_key, canonical, digest_of
 from tests.fixtures.playground import OPERATOR, Playground
 from tests.integration.app.api.test_versions import bundle
 from tests.unit.app.specs import CACHE, diamond
@@ -27,6 +28,7 @@ class Cached:
         self.playground = playground
         self.changes: Document = {"source": "def a(x):\n    return x + 1\n", "cache": CACHE}
         self.bundle: str | None = None
+        self.environment: str | None = None
 
     def register(self, **changes: Any) -> None:
         self.changes |= changes
@@ -40,7 +42,7 @@ class Cached:
         run = play.launch(inputs={"n": n}, **launch)
         play.start(run)
         ref = {"type": "json", **value(n)}
-        components = cache_components(self.task, {"x": ref}, None, {"cache": self.task["cache"]})
+        components = cache_components(self.task, {"x": ref}, self.environment, {"cache": self.task["cache"]})
         key = cache_key(components)
         more: Document = {
             "cache_key": key,
@@ -126,6 +128,19 @@ def test_a_miss_by_a_helper_shows_the_helpers_file(cached: Cached) -> None:
     assert change["diff"] == ""
     assert [file["file"] for file in change["files"]] == ["helper.py"]
     assert "-RATE = 1\n+RATE = 2" in change["files"][0]["diff"]
+
+
+def test_a_miss_by_the_environment_names_the_package(cached: Cached) -> None:
+    cached.register(cache=CACHE | {"environment": True})
+    for version in ("1.26.4", "2.0.0"):
+        lock = {"python": "3.11.9", "platform": "linux-x86_64", "packages": {"numpy": version, "pandas": "2.1"}}
+        cached.environment = cached.playground.store.put_blob(canonical(lock))
+        run = cached.run()
+    (change,) = cached.explain(run)["nearest"]["differences"]
+    assert change["component"] == "environment"
+    assert change["changes"] == [{"name": "numpy", "before": "1.26.4", "after": "2.0.0"}]
+    assert "    numpy: 1.26.4 -> 2.0.0" in list(lines_of({"differences": [change]}))
+    assert "numpy" in cached.playground.call("GET", f"/projects/default/runs/{run}/steps/3").text
 
 
 def test_the_entry_with_the_fewest_differences_is_the_nearest(cached: Cached) -> None:

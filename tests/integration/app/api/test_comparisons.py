@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from app.services import metric_query, run_compare
+from celesta.hashing import canonical
 from tests.fixtures.playground import Playground
 from tests.unit.app.specs import INT, diamond, spec, step, task, value
 
@@ -277,3 +278,58 @@ def test_the_page_of_a_run_shows_its_reproductions_and_its_origin(flow: Playgrou
     assert "different" in page
     assert f"run={run}&amp;run={again}" in page
     assert "Reproduces" in flow.call("GET", f"/projects/default/runs/{again}").text
+
+
+# In which environment
+
+
+def kept(flow: Playground, python: str = "3.11.9", **packages: str) -> str:
+    """The digest of an environment whose lock is in the store."""
+    return flow.store.put_blob(canonical({"python": python, "platform": "linux-x86_64", "packages": packages}))
+
+
+def ran_in(flow: Playground, run: str, environment: str, made: int = 5) -> str:
+    """A run whose first step ran in this environment."""
+    flow.start(run)
+    outcome = {"status": "succeeded", "outputs": {"result": flow.encode(made)}, "environment": environment}
+    told = {"token": "1.1", "attempt": 1, "state": "succeeded", "outcome": outcome}
+    flow.tell(run, "step.settled", node="3", path="a", **told)
+    flow.finish(run, succeeded=1)
+    return run
+
+
+def test_a_diff_names_the_package_that_is_another_where_steps_ran(flow: Playground) -> None:
+    old, new = kept(flow, numpy="1.26.4", pandas="2.1"), kept(flow, numpy="2.0.0", polars="1.0", pandas="2.1")
+    runs = [ran_in(flow, flow.launch(inputs={"n": 1}), environment) for environment in (old, new)]
+    assert diff(flow, *runs)["environment"] == [
+        {"path": "a", "name": "numpy", "before": "1.26.4", "after": "2.0.0"},
+        {"path": "a", "name": "polars", "before": None, "after": "1.0"},
+    ]
+    assert diff(flow, runs[0], runs[0])["environment"] == []
+    (environment,) = flow.get(f"runs/{runs[1]}/environment")["items"]
+    assert (environment["digest"], environment["steps"], environment["python"]) == (new, 1, "3.11.9")
+    assert environment["packages"]["numpy"] == "2.0.0"
+    assert flow.get(f"runs/{runs[1]}/steps/a")["environment"] == new
+    assert "numpy" in flow.call("GET", f"/projects/default/compare?run={runs[0]}&run={runs[1]}").text
+
+
+def test_a_reproduction_tells_what_it_had_of_another_version(flow: Playground) -> None:
+    run = ran_in(flow, flow.launch(inputs={"n": 1}), kept(flow, numpy="1.26.4"))
+    again = ran_in(flow, reproduce(flow, run), kept(flow, numpy="2.0.0", python="3.12.1"), made=6)
+    document = flow.get(f"runs/{again}/reproduction")
+    assert document["verdict"] == "different"
+    assert document["environment"] == [
+        {"name": "python", "before": "3.11.9", "after": "3.12.1"},
+        {"name": "numpy", "before": "1.26.4", "after": "2.0.0"},
+    ]
+
+
+def test_what_is_no_lock_is_told_by_its_digest_only(flow: Playground) -> None:
+    secret = flow.store.put_blob(b'{"secret": "of somebody"}')
+    runs = [ran_in(flow, flow.launch(inputs={"n": 1}), environment) for environment in (secret, "f" * 64)]
+    assert diff(flow, *runs)["environment"] == [
+        {"path": "a", "name": "environment", "before": secret, "after": "f" * 64}
+    ]
+    assert flow.get(f"runs/{runs[0]}/environment")["items"] == [
+        {"digest": secret, "steps": 1, "python": None, "platform": None, "packages": {}}
+    ]

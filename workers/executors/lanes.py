@@ -57,6 +57,8 @@ class Lane:
         message = {"folder": wanted.folder, "module": wanted.module, "env": dict(wanted.env)}
         with theirs:
             send_message(clients, message, [theirs.fileno()])
+        self._zygote: int | None = None
+        self._life = select.poll()
         self._poll = select.poll()
         self._poll.register(self._channel, select.POLLIN)
         self._poll.register(self._wake_read, select.POLLIN)
@@ -75,6 +77,8 @@ class Lane:
     def close(self) -> None:
         """Hangs up. The zygote ends the children of this lane, running or not."""
         self._channel.close()
+        if self._zygote is not None:
+            os.close(self._zygote)
         os.close(self._wake_read)
         os.close(self._wake_write)
         if self._next is not None:
@@ -90,6 +94,9 @@ class Lane:
                     self._receive()
         if self._refusal:
             raise Refused(self._refusal)
+        if self._life.poll(0):  # The lane does not end yet: a child that was being forked holds the other end.
+            self._over = True
+            raise LaneEnded
         child, self._next = self._next, None
         return child
 
@@ -158,6 +165,9 @@ class Lane:
         message, descriptors = received
         if "child" in message:
             self._next = Child(message["child"], socket.socket(fileno=descriptors[0]), descriptors[1])
+        elif "zygote" in message:
+            self._zygote = descriptors[0]
+            self._life.register(self._zygote, select.POLLIN)
         elif "ended" in message:
             self._endings[message["ended"]] = message
             if self._next is not None and self._next.pid == message["ended"]:

@@ -92,6 +92,14 @@ class BundleZygote:
             lane = socket.socket(fileno=descriptor)
             self._lanes[descriptor] = lane
             self._loop.on_readable(descriptor, lambda lane=lane: self._from_client(lane))  # type: ignore[misc]
+            self._introduce(lane)
+
+    def _introduce(self, lane: socket.socket) -> None:
+        """Gives the client what tells it of our end at once: a child that is being forked holds the lane a while."""
+        with contextlib.suppress(OSError):  # An old kernel has none.
+            life = os.pidfd_open(os.getpid())
+            self._tell(lane, {"zygote": os.getpid()}, (life,))
+            os.close(life)
 
     def _retire(self) -> None:
         """Ends, unless a step runs: a lane asks for its next child when it uses one, so each idle lane has one."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from celesta.answers import Answers, Question
-from celesta.codecs import encode, items, make_list, to_plain
+from celesta.codecs import encode, items, make_list, one_length, to_plain
 from celesta.environment import environment_digest
 from celesta.errors import CelestaError, InputError, Problem, SpecError
 from celesta.graph import MOST_NESTED
@@ -236,7 +236,7 @@ class _Run:
         path, task = scope.path_prefix + step["path"], scope.task(step)
         whole = {name: scope.value(binding) for name, binding in step["inputs"].items()}
         lists = {name: items(whole[name], self.store) for name in step["map"]}
-        width = _width(path, lists)
+        width = one_length(path, {name: len(refs) for name, refs in lists.items()})
         self.known += width
         self._event("map.opened", node=node, path=path, width=width, known=self.known)
         gathered: list[dict[str, Ref] | None] = []
@@ -365,14 +365,6 @@ class _Run:
 
     def _event(self, kind: str, **facts: Any) -> None:
         self.on_event({"kind": kind, "run": self.id, "at_ms": time.time_ns() // 1_000_000, **facts})
-
-
-def _width(path: str, lists: Mapping[str, list[Ref]]) -> int:
-    widths = {name: len(refs) for name, refs in lists.items()}
-    if len(set(widths.values())) > 1:
-        told = ", ".join(f"{name} has {width}" for name, width in widths.items())
-        raise InputError(f'the lists that "{path}" maps over differ in length: {told}')
-    return next(iter(widths.values()))
 
 
 def _with_defaults(task: Document, bound: Mapping[str, Ref]) -> dict[str, Ref | None]:

@@ -52,7 +52,7 @@ def place_items(value: Any, wanted: TypeDoc, where: str, trace: object) -> tuple
     if not isinstance(value, list):
         advice = "map over a list, or write unmapped(...) for what is the same for each item"
         told = value.advice() if isinstance(value, Outputs) else advice
-        return value, None, [Problem(where, f"a {type(value).__name__} cannot be mapped over: {told}")]
+        return value, None, [Problem(where, f"a value of type {type(value).__name__} cannot be mapped over: {told}")]
     problems = [problem for i, item in enumerate(value) for problem in place(item, wanted, f"{where}[{i}]", trace)]
     return value, len(value), problems[:20]
 

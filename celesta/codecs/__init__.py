@@ -6,7 +6,7 @@ pydantic come in with the first value that needs them.
 
 from celesta.codecs.differ import difference
 from celesta.codecs.intake import from_plain
-from celesta.codecs.lists import items, make_list
+from celesta.codecs.lists import items, make_list, one_length
 from celesta.codecs.plain import preview, to_plain
 from celesta.codecs.presence import gone
 from celesta.codecs.reach import blobs
@@ -23,6 +23,7 @@ __all__ = [
     "items",
     "make_dict",
     "make_list",
+    "one_length",
     "preview",
     "to_plain",
     "verify",

@@ -4,10 +4,10 @@ Called by the engine (opening and gathering maps), the codecs and local runs. St
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from celesta.errors import CodecError
+from celesta.errors import CodecError, InputError
 from celesta.hashing import canonical, list_digest
 from celesta.store.base import Store
 
@@ -33,7 +33,10 @@ def make_list(refs: Iterable[dict[str, Any]], store: Store | None) -> dict[str, 
 def items(ref: dict[str, Any], store: Store | None) -> list[dict[str, Any]]:
     """The references of a list's items. Raises `CodecError` where a step has left no such list."""
     if ref["type"] != "list":
-        raise CodecError(f"a value of type {ref['type']} is not a list; only a list can be mapped over")
+        raise CodecError(
+            f"a value of type {ref['type']} is no list, and only lists can be mapped over: let the step that makes it "
+            "return a list, or write unmapped(...) for what is the same for each item"
+        )
     if "items" in ref:
         return list(ref["items"])
     if store is None:
@@ -45,6 +48,17 @@ def items(ref: dict[str, Any], store: Store | None) -> list[dict[str, Any]]:
     if not isinstance(found, list) or not all(map(_is_ref, found)):
         raise CodecError(f"blob {ref['blob'][:12]} holds no list of references, though a step says so")
     return found
+
+
+def one_length(path: str, lengths: Mapping[str, int]) -> int:
+    """The width of a map over lists of these lengths. Raises `InputError` where they differ."""
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
+        raise InputError(
+            f'the lists that "{path}" maps over differ in length: {told}; give lists of one length, or write '
+            "unmapped(...) for what is the same for each item"
+        )
+    return next(iter(lengths.values()), 0)
 
 
 def _is_ref(item: Any) -> bool:

@@ -7,8 +7,8 @@ outputs) come here with the outcomes they hold. Loads no values: lists are made 
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from celesta.codecs import items, make_dict, make_list
-from celesta.errors import InputError, Skipped
+from celesta.codecs import items, make_dict, make_list, one_length
+from celesta.errors import Skipped
 from celesta.store.base import Store
 from workers.engine.views import Frame, View, index_of, item_of, steps_in
 
@@ -101,10 +101,7 @@ class Resolver:
         frame, index = view.frame(node), index_of(node)
         bindings, mapped = frame.plan.bindings(index), frame.plan.mapped(index) or ()
         lengths = {name: len(self.elements(frame, bindings[name], outcomes)) for name in mapped}
-        if len(set(lengths.values())) > 1:
-            told = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-            raise InputError(f'the lists that "{view.path(node)}" maps over differ in length: {told}')
-        return next(iter(lengths.values()), 0)
+        return one_length(view.path(node), lengths)
 
 
 def parents_of(view: View, nodes: Iterable[str]) -> list[str]:

@@ -57,7 +57,7 @@ def _places(one: Any, other: Any, where: str) -> Iterator[str]:
             yield from _member(one, other, name, f"{where}.{name}".lstrip("."))
     elif isinstance(one, list) and isinstance(other, list):
         if len(one) != len(other):
-            yield f"{where + ': ' if where else ''}{len(one)} items became {len(other)}"
+            yield f"{where + ': ' if where else ''}{_count(len(one), 'item')} became {len(other)}"
         for index, (mine, theirs) in enumerate(zip(one, other, strict=False)):
             yield from _places(mine, theirs, f"{where}[{index}]")
     elif one != other:
@@ -75,7 +75,7 @@ def _member(one: dict[str, Any], other: dict[str, Any], name: str, where: str) -
 
 def _list(before: Ref, after: Ref, store: Store | None, depth: int) -> Iterator[str]:
     if before["length"] != after["length"]:
-        yield f"{before['length']:,} items became {after['length']:,}"
+        yield f"{_count(before['length'], 'item')} became {after['length']:,}"
     if store is not None or ("items" in before and "items" in after):
         pairs = zip(items(before, store), items(after, store), strict=False)
         for index, (one, other) in enumerate(pairs):
@@ -100,7 +100,7 @@ def _table(before: Ref, after: Ref, store: Store | None, depth: int) -> Iterator
     if gone or new:
         yield "; ".join([f"without {gone}"] * bool(gone) + [f"with {new}"] * bool(new))
     if before["rows"] != after["rows"]:
-        yield f"{before['rows']:,} rows became {after['rows']:,}"
+        yield f"{_count(before['rows'], 'row')} became {after['rows']:,}"
     yield f"{after['rows']:,} × {len(names[1])} with other values"
 
 
@@ -134,3 +134,7 @@ OF_TYPE: dict[str, Callable[[Ref, Ref, Store | None, int], Iterator[str]]] = {
 def _short(plain: Any) -> str:
     text = json.dumps(plain, ensure_ascii=False)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 1]}…"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"

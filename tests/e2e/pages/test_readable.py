@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
+from celesta.hashing import cache_components, cache_key, canonical
 from tests.e2e.pages.conftest import Opener
 from tests.fixtures.playground import Playground
-from tests.unit.app.specs import diamond
+from tests.integration.app.api.test_versions import bundle
+from tests.unit.app.specs import CACHE, diamond
 
 # The contrast of each visible text with what is behind it, by the formula of WCAG 2.
 CONTRAST = """() => {
@@ -68,6 +70,10 @@ def paths(playground: Playground) -> dict[str, str]:
     flow.tell(live, "step.retry", node="3", path="a", token="1.1", reason="lost", error=None, next_attempt=2)
     flow.run_step(live, "2", "c")
     artifact = flow.get("artifacts", run=run)["items"][0]["id"]
+    versions, runs = two_versions(flow)
+    registered = flow.call("POST", "models/digits/versions", {"artifact": artifact, "notes": "the first one"})
+    assert registered.status == 201, registered.text
+    flow.call("PUT", "models/digits/aliases/production", {"version": "1"})
     base = "/projects/default"
     return {
         "runs": f"{base}/runs",
@@ -79,9 +85,41 @@ def paths(playground: Playground) -> dict[str, str]:
         "workflows": f"{base}/workflows",
         "workflow": f"{base}/workflows/flow",
         "artifact": f"{base}/artifacts/{artifact}",
+        "artifacts": f"{base}/artifacts",
+        "changes of a version": f"{base}/workflows/flow/diff/{versions[0]}",
+        "comparison": f"{base}/compare?run={runs[0]}&run={runs[1]}&run={run}",
+        "diff": f"{base}/compare?run={runs[0]}&run={runs[1]}",
+        "miss": f"{base}/runs/{runs[1]}/steps/3",
+        "models": f"{base}/models",
+        "model": f"{base}/models/digits",
         "projects": "/projects",
         "reference": "/api/v1/docs",
     }
+
+
+def two_versions(flow: Playground) -> tuple[list[str], list[str]]:
+    """Versions that differ in everything, and a run of each: other inputs, code, packages, metrics and outputs."""
+    versions, runs = [], []
+    for number in (1, 2):
+        spec = diamond(bundle=bundle(flow, flow=f"RATE = {number}\n"), git={"commit": f"{number}" * 40, "dirty": True})
+        source = f"def a(x):\n    return x * {number}\n"
+        spec["tasks"]["a"] |= {"source": source, "code_digest": f"{number}" * 64, "timeout_seconds": 10 * number}
+        spec["tasks"]["a"] |= {"cache": CACHE | {"environment": True}}
+        lock = {"python": "3.11.9", "platform": "linux-x86_64", "packages": {"numpy": f"{number}.26.0"}}
+        versions.append(flow.register(spec | {"environment": lock}))
+        run = flow.launch(inputs={"n": number})
+        runs.append(run)
+        flow.start(run)
+        ref = flow.encode(number)
+        environment = flow.store.put_blob(canonical(lock))
+        components = cache_components(spec["tasks"]["a"], {"x": ref}, environment)
+        points = [{"name": "loss", "step": at, "value": number / (at + 1), "at_ms": 1} for at in range(5)]
+        outcome = {"status": "succeeded", "outputs": {"result": ref}, "environment": environment, "metrics": points}
+        told = {"token": "1.1", "attempt": 1, "state": "succeeded", "cache_key": cache_key(components)}
+        told |= {"components": components, "input_digests": {"x": ref["digest"]}}
+        flow.tell(run, "step.settled", node="3", path="a", **told, outcome=outcome)
+        flow.finish(run, succeeded=1, outputs={"result": number})
+    return versions, runs
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

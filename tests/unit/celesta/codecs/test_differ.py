@@ -39,6 +39,7 @@ def test_the_same_value_has_no_difference(look: Any) -> None:
         ({"n": [1, 2]}, {"n": [1]}, "n: 2 items became 1"),
         ([1, 2, 3], [1, 5, 3], "[1]: 2 became 5"),
         (list(range(40)), list(range(41)), "40 items became 41"),
+        ([7], [7, 8], "1 item became 2"),
         (list(range(40)), [*range(39), 7], "[39]: 39 became 7"),
         (1, 1.0, "values of other types that look the same"),
         ("x" * 9_000, "x" * 8_999 + "y", 'became "xxx'),

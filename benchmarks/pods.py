@@ -87,27 +87,27 @@ def fan(folder: Path, flow: Path, pods: int) -> tuple[float, dict[str, float], f
     with deployment(folder, seconds=1.0) as env:
         numbers = json.dumps(list(range(pods)))
         servers.celesta(env, "run", str(flow), "fan", "--numbers", "[0]", "--wait", "--json")  # everything is loaded
-        before = bare_client(Path(env["KUBECONFIG"]))
+        before = bare_client(Path(env["KUBECONFIG"]), "before")
         began = perf_counter()
         said = servers.celesta(env, "run", str(flow), "fan", "--numbers", numbers, "--wait", "--json")
         seconds = perf_counter() - began
         assert json.loads(said)["steps"]["succeeded"] == pods
         memory = {role: rss_megabytes(Path(env["CELESTA_HOME"]), role) for role in ("worker", "watcher")}
-        after = bare_client(Path(env["KUBECONFIG"]))
+        after = bare_client(Path(env["KUBECONFIG"]), "after")
     return pods / seconds, memory, 2 * BARE_PODS / (before + after)
 
 
-def bare_client(kubeconfig: Path) -> float:
+def bare_client(kubeconfig: Path, name: str) -> float:
     """Seconds that the client takes to create and delete its pods."""
     kube_config.load_kube_config(str(kubeconfig))
     api = kube.CoreV1Api()
     container = {"name": "step", "image": "i", "command": ["python3"]}
     began = perf_counter()
     for number in range(BARE_PODS):
-        body: Any = {"metadata": {"name": f"bare-{number}"}, "spec": {"containers": [container]}}
+        body: Any = {"metadata": {"name": f"{name}-{number}"}, "spec": {"containers": [container]}}
         api.create_namespaced_pod("celesta-default", body)
     for number in range(BARE_PODS):
-        api.delete_namespaced_pod(f"bare-{number}", "celesta-default")
+        api.delete_namespaced_pod(f"{name}-{number}", "celesta-default")
     return perf_counter() - began
 
 

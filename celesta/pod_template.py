@@ -44,7 +44,7 @@ def merge(under: Any, over: Any) -> Any:
         if value is None:
             merged.pop(name, None)
         elif name in MERGE_KEYS and isinstance(value, list) and isinstance(merged.get(name), list):
-            merged[name] = _merge_lists(merged[name], value, MERGE_KEYS[name])
+            merged[name] = _merge_lists(name, merged[name], value)
         elif isinstance(value, Mapping):
             merged[name] = merge(merged.get(name) if isinstance(merged.get(name), Mapping) else {}, value)
         else:
@@ -52,13 +52,17 @@ def merge(under: Any, over: Any) -> Any:
     return merged
 
 
-def _merge_lists(under: list[Any], over: list[Any], key: str) -> list[Any]:
+def _merge_lists(name: str, under: list[Any], over: list[Any]) -> list[Any]:
+    key = MERGE_KEYS[name]
     merged = {item[key]: item for item in under}
     for item in over:
         if item.get("$patch") == "delete":
             merged.pop(item[key], None)
-        else:
-            merged[item[key]] = merge(merged.get(item[key], {}), item)
+            continue
+        before = merged.get(item[key], {})
+        if name == "volumes" and item.keys() - before.keys():  # a volume has one source: the new one takes its place
+            before = {}
+        merged[item[key]] = merge(before, item)
     return list(merged.values())
 
 

@@ -10,6 +10,7 @@ from tests.e2e.test_kubernetes import (  # noqa: F401  (tests, run here with ano
     PodStack,
     last_error,
     test_a_cancelled_run_leaves_no_pod,
+    test_a_pod_that_ends_while_no_watcher_lives_counts_once,
     test_a_pod_that_is_taken_away_is_launched_again,
     test_a_step_that_was_cached_is_no_pod,
     test_python_and_commands_run_in_pods_of_nothing_but_their_images,

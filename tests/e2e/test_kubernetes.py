@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import sysconfig
 from collections.abc import Iterator
@@ -104,6 +105,16 @@ def test_a_pod_that_is_taken_away_is_launched_again(pod_stack: PodStack) -> None
     (name,) = set(pod_stack.pod_names()) - before
     pod_stack.cluster.remove(name, "celesta-default")
     wait_until(lambda: pod_stack.stack.json("runs", "show", run)["status"] == "succeeded", 60, "the second attempt")
+
+
+def test_a_pod_that_ends_while_no_watcher_lives_counts_once(pod_stack: PodStack) -> None:
+    before = set(pod_stack.pod_names())
+    run = json.loads(pod_stack.stack.cli("run", FLOWS, "stay", "--seconds", 1, "--no-wait", "--json").stdout)["run_id"]
+    wait_until(lambda: [n for n in set(pod_stack.pod_names()) - before if _running(pod_stack, n)], 60, "a running pod")
+    (watcher,) = [one["pid"] for one in pod_stack.stack.processes() if one["role"] == "watcher"]
+    os.kill(watcher, signal.SIGKILL)
+    wait_until(lambda: pod_stack.stack.json("runs", "show", run)["status"] == "succeeded", 60, "the end of the run")
+    assert len(set(pod_stack.pod_names()) - before) == 1
 
 
 def test_a_cancelled_run_leaves_no_pod(pod_stack: PodStack) -> None:

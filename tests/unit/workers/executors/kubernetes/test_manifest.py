@@ -186,6 +186,21 @@ def test_lists_are_merged_by_the_key_that_names_their_items() -> None:
     assert under["env"] == [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]
 
 
+def test_a_volume_of_another_kind_takes_the_place_of_the_first() -> None:
+    under = {"volumes": [{"name": "data", "emptyDir": {"medium": "Memory"}}]}
+    other = {"name": "data", "persistentVolumeClaim": {"claimName": "data"}}
+    assert merge(under, {"volumes": [other]}) == {"volumes": [other]}
+    larger = {"volumes": [{"name": "data", "emptyDir": {"sizeLimit": "1Gi"}}]}
+    assert merge(under, larger) == {"volumes": [{"name": "data", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}}]}
+
+
+def test_the_volume_of_the_attempt_stays_whatever_a_template_calls_so() -> None:
+    theirs = {"name": "celesta", "persistentVolumeClaim": {"claimName": "mine"}}
+    assert made(({"spec": {"volumes": [theirs]}},))["spec"]["volumes"] == [{"name": "celesta", "emptyDir": {}}]
+    roomy = {"name": "celesta", "emptyDir": {"sizeLimit": "10Gi"}}
+    assert made(({"spec": {"volumes": [roomy]}},))["spec"]["volumes"] == [roomy]
+
+
 def test_all_that_is_wrong_with_a_template_is_told_at_once() -> None:
     bad = {
         "kind": "Deployment",

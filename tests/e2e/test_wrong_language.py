@@ -102,3 +102,12 @@ def test_a_rerun_from_a_step_that_is_not_there_names_the_nearest(stack: Stack, p
     run: Any = stack.json("run", FLOW, "fine", "--project", project)
     said = stack.cli("runs", "rerun", run["run_id"], "--from", "dubble", "--project", project, status=WRONG).stderr
     assert 'there is no step "dubble" to run from; did you mean "double"?' in said
+
+
+def test_a_failed_run_shows_what_the_step_that_failed_first_was_given(stack: Stack, project: str) -> None:
+    run = stack.json("run", FLOW, "lengths", "--project", project, status=1)["run_id"]
+    shown = stack.cli("runs", "show", run, "--project", project).stdout
+    assert "add: InputError: the lists that" in shown
+    assert [line.split()[1:] for line in shown.splitlines() if line.strip().startswith("its ")]
+    with Client(stack.url, project=project) as client:
+        assert client.run(run)["error"]["inputs"].keys() == {"x", "y"}

@@ -309,7 +309,15 @@ class Cascade:
             log.warning("run %s: step %s cannot be decided now: %s", self.view.run, node, error)
             return
         document = settling.error_of(str(error), type(error).__name__, error.kind)
-        self.settle(settling.in_place(self.view, node, "failed", error=document))
+        self.settle(settling.in_place(self.view, node, "failed", error=document, finding=self._given(node)))
+
+    def _given(self, node: str) -> Finding | None:
+        """The inputs of a step that could not be decided, as far as they could be bound: people want to see them."""
+        try:
+            inputs = self.engine.resolver.inputs(self.view, node, self.outcomes)
+        except CelestaError:
+            return None
+        return Finding({name: str(ref["digest"]) for name, ref in inputs.items()})
 
     # Branches
 

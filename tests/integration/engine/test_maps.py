@@ -83,6 +83,16 @@ def test_lists_of_different_lengths_fail_the_step_by_name(world: World) -> None:
     assert finished["counts"]["failed"] == 1
 
 
+def test_a_map_that_cannot_open_tells_what_it_was_given(world: World) -> None:
+    plan = Planned()
+    made = plan.add("one")
+    plan.add("add", map_over=["a"], a=step(made), b=value(7))
+    world.run(plan)
+    (failed,) = [event for event in world.events("r1", "step.settled") if event["state"] == "failed"]
+    assert failed["outcome"]["error"]["type"] == "CodecError"
+    assert failed["input_digests"] == {"a": value(1)["value"]["digest"], "b": value(7)["value"]["digest"]}
+
+
 def test_a_map_wider_than_a_chunk_opens_in_several_calls(world: World) -> None:
     plan = Planned()
     numbers = plan.add("count", n=value(2_500))

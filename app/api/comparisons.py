@@ -10,8 +10,7 @@ from app.api.schemas import Json, answer_with, moment
 from app.db import current_config, db
 from app.guard import principal
 from app.models import Project
-from app.services import reproduction_query, run_compare, run_diff, run_query
-from app.services.run_reproduce import reproduce_run
+from app.services import reproduction_query, run_again, run_compare, run_diff, run_query
 from app.stores import store
 
 routes = Noun("comparisons", "Runs held against each other")
@@ -140,7 +139,10 @@ def series(given: Json, project: Project) -> Response:
 def reproduce(given: Json, project: Project, run: str) -> Response:
     """Run the same version with the same inputs again, without the cache"""
     origin = run_query.get(db.session, project, run)
-    made = reproduce_run(db.session, current_config(), store(), principal(), project, origin, given["idempotency_key"])
+    key = given["idempotency_key"]
+    made = run_again.run_again(
+        db.session, current_config(), store(), principal(), project, origin, run_again.reproduce(), key
+    )
     return answer_with(run_document(project, run_query.get(db.session, project, made.id)), 201)
 
 

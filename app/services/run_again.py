@@ -1,6 +1,7 @@
 """Runs a version again on the ground of an earlier run, and tells before what that would do.
 
-`recover` goes on where the run failed; `rerun` begins anew: whole, from chosen steps, or with other inputs.
+`recover` goes on where the run failed; `rerun` begins anew: whole, from chosen steps, or with other inputs; `reproduce`
+computes every step anew, and `reproduction_query` tells what came of it.
 
 The new run is a run of its own, which tells its origin. What it takes over is settled at its start, as answered by the
 step of the earlier run.
@@ -52,6 +53,11 @@ def rerun(
     return Again("rerun", inputs or {}, input_refs or {}, steps, options or {})
 
 
+def reproduce() -> Again:
+    """The same version and inputs; nothing is read from the cache, and nothing is left in it."""
+    return Again("reproduction")
+
+
 def preview_again(
     session: Any, store: Store, principal: Principal, project: Project, run: Run, asked: Again
 ) -> Document:
@@ -95,6 +101,8 @@ def run_again(
 def _decided(store: Store, run: Run, asked: Again) -> tuple[Document, Document]:
     """The inputs and the options of the new run."""
     _require_end(run, asked.kind)
+    if asked.kind == "reproduction":
+        return run.inputs, {"no_cache": True}
     options: Document = {name: run.options[name] for name in ("no_cache", "refresh") if name in run.options}
     options |= asked.options
     if asked.kind == "recover":

@@ -10,10 +10,9 @@ from app.events import hub
 from app.guard import principal
 from app.links import run_link
 from app.models import RUN_STATUSES, RUN_TERMINAL, STEP_STATES, Project, Run
-from app.services import artifact_query, reproduction_query, run_query, step_query, step_wait, workflow_query
+from app.services import artifact_query, reproduction_query, run_again, run_query, step_query, step_wait, workflow_query
 from app.services.run_cancel import cancel_run
 from app.services.run_failure import with_inputs
-from app.services.run_reproduce import reproduce_run
 from app.services.step_inputs import told
 from app.stores import store
 from app.web.pages import cursor, neighbours, page, show
@@ -79,7 +78,9 @@ def cancel(project: Project, run: str) -> Response:
 @page("/projects/<project>/runs/<run>/reproduce", "editor", method="POST")
 def reproduce(project: Project, run: str) -> Response:
     origin = run_query.get(db.session, project, run)
-    made = reproduce_run(db.session, current_config(), store(), principal(), project, origin)
+    made = run_again.run_again(
+        db.session, current_config(), store(), principal(), project, origin, run_again.reproduce()
+    )
     return redirect(url_for("web.run", project=project.name, run=made.id), 303)
 
 

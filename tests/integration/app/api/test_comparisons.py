@@ -244,7 +244,7 @@ def test_only_a_run_that_ended_is_reproduced(flow: Playground) -> None:
     run = flow.launch(inputs={"n": 1})
     answer = flow.call("POST", f"runs/{run}/reproduce", {})
     assert answer.status == 409
-    assert "has not ended" in answer.text
+    assert "wait for its end" in answer.text
     act(flow, run)
     assert flow.call("GET", f"runs/{run}/reproduction").status == 409
     again = reproduce(flow, run)

@@ -73,9 +73,8 @@ def check(protocol: Protocol, s: State) -> None:
     known = [step for step in records if protocol.shape.whole(step) in (None, *redis.opened)]
     if redis.over != all(records[step].state in TERMINAL for step in known):
         raise ProtocolError("the run is over before all its steps are, or is not although they are")
-    watched = redis.opening or redis.control == "cancel"  # by the run's own deadline
-    if not redis.over and not watched and not any(record.state in ACTIVE for record in redis.steps):
-        raise ProtocolError("nothing is in flight, and the run is not over")
+    if not redis.watched and not redis.told and not any(record.state in ACTIVE for record in redis.steps):
+        raise ProtocolError("nothing is in flight, and the end of the run was not told")
     check_wholes(protocol, s)
     for step, record in zip(protocol.shape.steps, redis.steps, strict=True):
         held = [hand for hand in s.hands if hand and hand[:2] == (step, record.token) and hand.phase != "told"]

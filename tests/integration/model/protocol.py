@@ -197,6 +197,8 @@ class Protocol:
             return
         for step in self.shape.steps:
             yield from self._overdue(s, step)
+        if s.redis.over and s.redis.watched:
+            yield "tell the end", False, s._replace(redis=s.redis._replace(told=True, watched=False))
         yield from self._flights_run_out(s)
         recorded = self._recorded(s)
         if recorded != s:
@@ -259,7 +261,7 @@ class Protocol:
             (record.state, record.token) if record.state in TERMINAL and (old is None or old[0] == "pinned") else old
             for old, record in zip(s.recorded, s.redis.steps, strict=True)
         )
-        if s.redis.over:
+        if s.redis.told:
             return s._replace(recorded=rows, finished=True, redis=None, forgotten=True)
         return s._replace(recorded=rows)
 
@@ -275,7 +277,7 @@ class Protocol:
             yield "lose redis, and no message", True, lost._replace(messages=s.messages)
         if s.left.cancel and not s.redis.over and s.redis.control != "cancel":
             decided = s._replace(control="cancel", left=less(s.left, "cancel"))
-            yield "cancel", True, decided._replace(redis=s.redis._replace(control="cancel"))
+            yield "cancel", True, decided._replace(redis=s.redis._replace(control="cancel", watched=True))
         if s.redis.control == "cancel":
             script = Script(self.shape, self.rules, s)
             script.cancel_rest()

@@ -32,7 +32,8 @@ class Rebuilding:
         if self.rules.record_winners:
             recorded = tuple(self._pinned(s, step) for step in self.shape.steps)
         nothing = tuple(Record(token=(epoch, 1)) for _ in recorded)
-        redis = Redis(epoch, s.control, nothing, tuple(0 for _ in nothing), opening=s.control != "cancel")
+        opening, counts = s.control != "cancel", tuple(0 for _ in nothing)
+        redis = Redis(epoch, s.control, nothing, counts, watched=True, opening=opening)
         return s._replace(redis=redis, epoch=epoch, recorded=recorded)
 
     def _pinned(self, s: State, step: Step) -> tuple[str, Token] | None:
@@ -48,7 +49,9 @@ class Rebuilding:
                 return
         if not any(opener.knows and opener.epoch == s.epoch for opener in s.openers):
             assert s.redis is not None
-            yield "rebuilt", False, s._replace(redis=s.redis._replace(opening=False))
+            redis = s.redis
+            watched = redis.control == "cancel" or (redis.over and not redis.told and self.rules.watch_until_told)
+            yield "rebuilt", False, s._replace(redis=redis._replace(opening=False, watched=watched))
 
     def _step(self, s: State, step: Step) -> Iterator[Move]:
         script = Script(self.shape, self.rules, s, walks=True)

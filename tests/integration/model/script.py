@@ -80,7 +80,8 @@ class Script:
             self.sent.append((whole, -self.redis.epoch))
         known = self.redis.opened if self.rules.know_when_opening else self.redis.asked
         settled = sum(record.state in TERMINAL for record in self.redis.steps)
-        self.redis = self.redis._replace(over=self.redis.over or settled == len(self.known(known)))
+        if not self.redis.over and settled == len(self.known(known)):
+            self.redis = self.redis._replace(over=True, watched=True)
         self.state = self.state._replace(redis=self.redis)
 
     def known(self, opened: frozenset[Step]) -> list[Step]:

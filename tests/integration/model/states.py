@@ -99,6 +99,8 @@ class Rules:
     gather_again: bool = True
     """Somebody looks whether the last part has ended and nobody said so."""
     cancel_what_was_not_asked: bool = True
+    watch_until_told: bool = True
+    """A run that is over stays watched until its end was said."""
     rebuild_by_results: bool = True
     """Until a rebuild is through, only who knows the earlier results asks steps."""
 
@@ -122,6 +124,10 @@ class Redis(NamedTuple):
     counts: tuple[int, ...]
     """Settled parents of each step, as the scripts count them."""
     over: bool = False
+    told: bool = False
+    """The end was said, once."""
+    watched: bool = False
+    """The run has a deadline of its own, under which its opening, its cancellation or its end is gone on with."""
     opening: bool = False
     """A rebuild has not come to all steps yet."""
     opened: frozenset[Step] = frozenset()

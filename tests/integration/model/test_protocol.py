@@ -46,7 +46,8 @@ TRIED = {
     "a join, Redis lost": (JOIN, Faults(lose_redis=1)),
     "a chain, Redis lost, a crash, a second delivery": (CHAIN, Faults(lose_redis=1, crash=1, duplicate=1)),
     "a chain, Redis lost twice": (CHAIN, Faults(lose_redis=2)),
-    "a chain, a worker that sleeps, Redis lost": (CHAIN, Faults(sleep=1, lose_redis=1, duplicate=1)),
+    "a chain, a worker that sleeps, Redis lost": (CHAIN, Faults(sleep=1, lose_redis=1)),
+    "a worker that sleeps, Redis lost, a second delivery": (ONE, Faults(sleep=1, lose_redis=1, duplicate=1)),
     "a join, cancelled, a crash": (JOIN, Faults(cancel=1, crash=1)),
     "a chain, cancelled, Redis lost": (CHAIN, Faults(cancel=1, lose_redis=1)),
     "a join, paused, a crash": (JOIN, Faults(pause=1, crash=1)),
@@ -101,6 +102,7 @@ NEEDED = {
     "open_once": (Rules(open_once=False), PLAN, Faults(sleep=1)),
     "gather_again": (Rules(gather_again=False), ITEM, Faults(crash=1)),
     "cancel_what_was_not_asked": (Rules(cancel_what_was_not_asked=False), ITEMS, Faults(cancel=1)),
+    "watch_until_told": (Rules(watch_until_told=False), ONE, Faults(lose_redis=1)),
     "rebuild_by_results, a chain": (Rules(rebuild_by_results=False), CHAIN, Faults(lose_redis=1)),
     "rebuild_by_results, a map": (Rules(rebuild_by_results=False), GATHERED_ITEM, Faults(lose_redis=1)),
 }

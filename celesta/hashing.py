@@ -9,7 +9,7 @@ What these functions return is stored in every database: a change is a new versi
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from celesta.errors import CodecError
@@ -110,3 +110,16 @@ def _refuse(document: Any, where: str) -> None:
             _refuse(value, f"{where}[{index}]")
     elif document is not None and not isinstance(document, str | int):
         raise CodecError(f"a {type(document).__name__} cannot be hashed; use the tagged form of a value", where)
+
+
+def key_differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[tuple[str, str | None, Any, Any]]:
+    """The components in which two keys differ, with both values; each input and each variable, by name, is one of its
+    own."""
+    for component in ("v", "task", "code", "interface", "environment"):
+        if a.get(component) != b.get(component):
+            yield component, None, a.get(component), b.get(component)
+    for component in ("env", "inputs"):
+        left, right = a.get(component) or {}, b.get(component) or {}
+        for name in [*left, *(name for name in right if name not in left)]:
+            if left.get(name) != right.get(name):
+                yield component.removesuffix("s"), name, left.get(name), right.get(name)

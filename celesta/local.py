@@ -52,6 +52,7 @@ class LocalRun:
     store: Store
     log: str | None = None  # where the log of the step in `error` is
     states: dict[str, str] = field(default_factory=dict)  # by path, map items singly
+    keys: dict[str, Document] = field(default_factory=dict)  # of steps that asked the cache: key and source, by path
 
     def document(self) -> Document:
         """The run as `celesta run --json` prints it, and what a person wants to know when it failed."""
@@ -159,6 +160,7 @@ class _Run:
         self.steps = LocalSteps(self.id, store, home, self._event)
         self.counts = dict.fromkeys(_COUNTS, 0)
         self.states: dict[str, str] = {}
+        self.keys: dict[str, Document] = {}
         self.error: Document | None = None
         self.log: str | None = None
         self.known = sum(1 for step in spec["steps"] if not step.get("on_failure"))
@@ -189,6 +191,7 @@ class _Run:
             store=self.store,
             log=self.log,
             states=self.states,
+            keys=self.keys,
         )
         self.index.record(run)
         return run
@@ -282,7 +285,8 @@ class _Run:
             return self._done(node, path, "failed", outcome=result, cache_key=key, components=components), None
         if "dynamic" in result:
             return self._run_traced(node, path, result)
-        self.index.keep(key, {name: result[name] for name in ("run", "path", "node", "token", "outputs")}, components)
+        entry = {name: result[name] for name in ("run", "path", "node", "token", "outputs")}
+        self.index.keep(key, entry, components, task, inputs)
         state = self._done(node, path, "succeeded", outcome=result, cache_key=key, components=components)
         return state, result["outputs"]
 
@@ -355,6 +359,8 @@ class _Run:
     def _done(self, node: str, path: str, state: str, **facts: Any) -> str:
         self.counts[_COUNTED_AS.get(state, state)] += 1
         self.states[path] = state
+        if facts.get("cache_key"):
+            self.keys[path] = {"key": facts["cache_key"], "source": facts.get("source")}
         self._event("step.settled", node=node, path=path, state=state, **facts)
         return state
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from celesta.codecs import gone
+from celesta.codecs import gone, preview
 from celesta.errors import InputError, Problem
 from celesta.nearest import nearest
 from celesta.store import Store
@@ -43,14 +43,21 @@ class LocalCache:
             return None
         return entry
 
-    def keep(self, key: str | None, entry: Document, components: Document | None) -> None:
+    def keep(
+        self, key: str | None, entry: Document, components: Document | None, task: Document, inputs: Document
+    ) -> None:
+        """Keeps a result with what tells people later why a step was not answered by it: code, and what went in."""
         if key:
             more = {"store": self.store.url, "at_ms": time.time_ns() // 1_000_000, "components": components}
+            more["source"] = self.store.put_blob((task.get("source") or "").encode())
+            more["previews"] = {name: preview(ref) for name, ref in inputs.items()}
             self.objects.put(self._name(key), json.dumps(entry | more).encode())
 
     def record(self, run: "LocalRun") -> None:
         """Keeps how a run ended."""
-        self.objects.put(f"runs/{run.run_id}.json", json.dumps(run.document() | {"states": run.states}).encode())
+        self.objects.put(
+            f"runs/{run.run_id}.json", json.dumps(run.document() | {"states": run.states, "keys": run.keys}).encode()
+        )
 
     def _name(self, key: str) -> str:
         return f"cache/{key[:2]}/{key}.json"

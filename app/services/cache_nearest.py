@@ -4,7 +4,6 @@
 only, since an entry of another project may be shared without its code being so. Writes nothing.
 """
 
-from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +17,7 @@ from app.services.moments import iso
 from app.services.session import Session
 from app.services.step_inputs import StepInputs
 from app.services.workflow_query import load_plan
+from celesta.hashing import key_differences
 from celesta.store import Store
 
 Document = dict[str, Any]
@@ -43,7 +43,7 @@ def nearest(session: Session, project: Project, step: Step, mine: Document, befo
     sides = (CacheEntry.project_id == project.id, CacheEntry.scope == "organisation")
     found = {row[:2]: row for side in sides for row in session.execute(query.where(side)).all()}
     newest = sorted(found.values(), key=lambda row: row.created_at, reverse=True)[:LOOKED_AT]
-    best = min(newest, key=lambda row: sum(1 for _ in _parts(row.components, mine)), default=None)
+    best = min(newest, key=lambda row: sum(1 for _ in key_differences(row.components, mine)), default=None)
     return session.get(CacheEntry, (best.project_id, best.key)) if best else None
 
 
@@ -53,7 +53,7 @@ def told(
     """The nearest entry with its differences, from it to the step."""
     ours = entry.project_id == project.id
     sides = _Sides(session, store, run, step, entry if ours else None)
-    differences = [sides.told(*part) for part in _parts(entry.components or {}, mine)]
+    differences = [sides.told(*part) for part in key_differences(entry.components or {}, mine)]
     return {
         "key": entry.key,
         "run": entry.run_id if ours else None,
@@ -62,22 +62,6 @@ def told(
         "created_at": iso(entry.created_at),
         "differences": differences,
     }
-
-
-Part = tuple[str, str | None, Any, Any]
-"""Component, the name of the input or variable, and both values."""
-
-
-def _parts(a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Part]:
-    """The components in which two keys differ; each input and each variable is one of its own."""
-    for component in ("v", "task", "code", "interface", "environment"):
-        if a.get(component) != b.get(component):
-            yield component, None, a.get(component), b.get(component)
-    for component in ("env", "inputs"):
-        left, right = a.get(component) or {}, b.get(component) or {}
-        for name in [*left, *(name for name in right if name not in left)]:
-            if left.get(name) != right.get(name):
-                yield component.removesuffix("s"), name, left.get(name), right.get(name)
 
 
 class _Sides:

@@ -65,11 +65,11 @@ def stats(project: str | None, as_json: bool) -> None:
 @project_option
 @json_option
 def explain(run: str, step: str, project: str | None, as_json: bool) -> None:
-    """Say why a step was answered from the cache or was not, and what differs from the nearest earlier result."""
-    from celesta.client import Client
+    """Say why a step was answered from the cache or was not, and what differs from the nearest earlier result.
 
-    with Client.from_env(project) as client:
-        document = client.explain_cache(run, step)
+    Also of a run that was made here with `celesta run --local`.
+    """
+    document = _explained(run, step, project)
     if as_json:
         return print_json(document)
     put(f"{document['path']}: {document['verdict']}. {document['reason']}")
@@ -84,6 +84,7 @@ def explain(run: str, step: str, project: str | None, as_json: bool) -> None:
 @click.option("--larger-than", metavar="SIZE", help="Results of more bytes than this, such as 100M.")
 @click.option("--all", "everything", is_flag=True, help="All results of the project.")
 @click.option("--dry-run", is_flag=True, help="Only tell what would go.")
+@click.option("--local", is_flag=True, help="Of the cache of `celesta run --local`, in CELESTA_HOME.")
 @project_option
 @json_option
 def evict(
@@ -93,6 +94,7 @@ def evict(
     larger_than: str | None,
     everything: bool,
     dry_run: bool,
+    local: bool,
     project: str | None,
     as_json: bool,
 ) -> None:
@@ -100,8 +102,6 @@ def evict(
 
     Steps that need them compute again. Artifacts of runs stay where they are.
     """
-    from celesta.client import Client
-
     wanted = {
         "task": task,
         "run": run_id,
@@ -109,8 +109,7 @@ def evict(
         "larger_than_bytes": _parsed("--larger-than", larger_than, parse_bytes, "100M"),
         "all": everything,
     }
-    with Client.from_env(project) as client:
-        done = client.evict_cache(**wanted, dry_run=dry_run)
+    done = _evicted(wanted, dry_run, local, project)
     if as_json:
         return print_json(done)
     rows = [(one["task"], one["entries"], size(one["bytes"])) for one in done["tasks"]]
@@ -154,6 +153,31 @@ def limit(size_: str, project: str | None, as_json: bool) -> None:
         return print_json(document)
     told = "There is no limit." if limit_bytes is None else f"The limit is {size(limit_bytes)}."
     put(f"{told} Stored now: {size(document['bytes'])}.")
+
+
+def _explained(run: str, step: str, project: str | None) -> Document:
+    from celesta import local_explain
+    from celesta.settings import Settings
+
+    home = Settings.from_env().home
+    if local_explain.has_run(home, run):
+        return local_explain.explain(home, run, step)
+    from celesta.client import Client
+
+    with Client.from_env(project) as client:
+        return client.explain_cache(run, step)
+
+
+def _evicted(wanted: Document, dry_run: bool, local: bool, project: str | None) -> Document:
+    if local:
+        from celesta import local_explain
+        from celesta.settings import Settings
+
+        return local_explain.evict(Settings.from_env().home, wanted, dry_run=dry_run)
+    from celesta.client import Client
+
+    with Client.from_env(project) as client:
+        return client.evict_cache(**wanted, dry_run=dry_run)
 
 
 def lines_of(nearest: Document) -> Iterator[str]:

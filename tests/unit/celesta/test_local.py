@@ -316,7 +316,9 @@ def test_how_a_run_ended_is_kept_in_the_home(flow: Flow) -> None:
     build(flow, [1])
     run = flow.run()
     kept = json.loads((flow.home / "local" / "index" / "runs" / f"{run.run_id}.json").read_bytes())
-    assert kept == run.document() | {"states": {"double[0]": "succeeded", "total": "succeeded", "shown": "succeeded"}}
+    states = {"double[0]": "succeeded", "total": "succeeded", "shown": "succeeded"}
+    assert kept == run.document() | {"states": states, "keys": run.keys}
+    assert run.keys.keys() == states.keys()
 
 
 def test_a_secret_is_hidden_in_what_a_local_step_says(

@@ -75,7 +75,8 @@ TRIED = {
     "a dynamic step and what follows it, Redis lost": (GATHERED_PLAN, Faults(lose_redis=1)),
     "a dynamic step, a worker that sleeps, Redis lost": (PLAN, Faults(lose_redis=1, sleep=1)),
     "a chain in a plan, a crash": (CHAIN_IN_A_PLAN, Faults(crash=1)),
-    "a chain in a plan, cancelled, Redis lost": (CHAIN_IN_A_PLAN, Faults(cancel=1, lose_redis=1)),
+    "a chain in a plan, cancelled": (CHAIN_IN_A_PLAN, Faults(cancel=1, crash=1)),
+    "a dynamic step, cancelled, Redis lost": (PLAN, Faults(cancel=1, lose_redis=1)),
 }
 
 

@@ -59,7 +59,8 @@ def roll_back(
         left: Version | None = session.get(Version, found.active_version_id)
         if left is None or version is None:
             raise ConflictError(
-                f'workflow "{workflow}" has had one active version only; there is nothing to go back to'
+                f'no version of "{workflow}" was active before this one; there is nothing to go back to (to go to one '
+                f"that came later: celesta workflows activate {workflow}@VERSION)"
             )
         if version.id == left.id:
             raise ConflictError(f'version {version.digest[:12]} of "{workflow}" is the active one already')

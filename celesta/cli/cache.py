@@ -114,7 +114,7 @@ def evict(
         return print_json(done)
     rows = [(one["task"], one["entries"], size(one["bytes"])) for one in done["tasks"]]
     table(["task", "entries", "stored"], rows, empty="No entry fits.")
-    pinned = f" {done['pinned']} that are pinned stay." if done["pinned"] else ""
+    pinned = f" Pinned, and kept: {done['pinned']}." if done["pinned"] else ""
     put(f"{'Would evict' if dry_run else 'Evicted'} {done['entries']} entries, {size(done['bytes'])}.{pinned}")
 
 

@@ -14,16 +14,17 @@ from sqlalchemy import event, select
 from app.access import Principal
 from app.db import db, standalone
 from app.models import Project, Run
+from app.redis_names import events
 from app.services.run_launch import launch_run
 from app.services.version_register import register_version
 from app.stores import store_of
 from tests.integration.app.conftest import config, context  # noqa: F401
 from tests.integration.app.events import EPOCH_MS, Emitter, ref
 from tests.unit.app.specs import spec, step, task, value
-from workers.event_stream import stream_name
 from workers.recorder import Recorder
 
 ROOT = Principal.operator("root")
+STREAM = events("p0")
 STEPS = 60
 
 STATEMENT = re.compile(
@@ -77,7 +78,7 @@ class Recording:
     def told(self, *events):
         """One batch: what it cost."""
         for one in events:
-            self.client.xadd(stream_name("p0"), {"e": json.dumps(one)})
+            self.client.xadd(STREAM, {"e": json.dumps(one)})
         self.recorder.upkeep_at = float("inf")
         with counted() as written:
             self.recorder.turn(threading.Event())

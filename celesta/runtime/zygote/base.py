@@ -28,7 +28,7 @@ from celesta.runtime.processes import (
 )
 from celesta.runtime.zygote.bundle import RETIRE_AFTER_SECONDS, Wanted, become, last_used
 from celesta.runtime.zygote.loop import Loop
-from celesta.runtime.zygote.slots import remove_tree
+from celesta.runtime.zygote.slots import remove_aside, remove_tree
 from celesta.runtime.zygote.wire import message_pair, receive_message, send_message
 
 KEEP_ZYGOTES = 4
@@ -157,7 +157,7 @@ class Base:
                 self._cold.add(bundle.wanted)
             self._loop.forget(bundle.control.fileno())
             bundle.control.close()
-            self._remove_aside([f"{self._scratch}/{pid}"])
+            self._helpers.add(remove_aside([f"{self._scratch}/{pid}"], self._loop.abandon))
         if pid in self._helpers:
             self._helpers.discard(pid)
             return
@@ -187,19 +187,7 @@ class Base:
             before = time.time() - _CHECKPOINTS_KEPT_SECONDS
             stale += [run.path for run in os.scandir(checkpoints) if run.stat().st_mtime < before]
         if stale:
-            self._remove_aside(stale)
-
-    def _remove_aside(self, folders: list[str]) -> None:
-        pid = os.fork()
-        if pid:
-            self._helpers.add(pid)
-            return
-        try:
-            self._loop.abandon()
-            for folder in folders:
-                remove_tree(folder)
-        finally:
-            os._exit(0)
+            self._helpers.add(remove_aside(stale, self._loop.abandon))
 
 
 def main(settings: str) -> None:

@@ -27,7 +27,7 @@ from celesta.runtime.processes import adopt_orphans, die_with_parent, family, ki
 from celesta.runtime.zygote import child
 from celesta.runtime.zygote.loop import Loop
 from celesta.runtime.zygote.rehearsal import warm_up
-from celesta.runtime.zygote.slots import Slot, Slots, remove_tree
+from celesta.runtime.zygote.slots import Slot, Slots, remove_aside
 from celesta.runtime.zygote.spares import Spares
 from celesta.runtime.zygote.wire import Message, receive_message, send_message
 
@@ -181,7 +181,7 @@ class BundleZygote:
             self._sweep()
             self._tell(held.lane, {"ended": pid, "status": status, "out_of_memory": self._memory_ran_out(status)})
         if left := self._slots.give_back(held.slot, clean):
-            self._remove_aside(left)
+            self._helpers.add(remove_aside(left, self._loop.abandon))
 
     def _sweep(self) -> None:
         """Ends what dead steps left behind: every child of ours that we did not start."""
@@ -195,19 +195,6 @@ class BundleZygote:
             return False
         before, self._oom_kills = self._oom_kills, oom_kills()
         return self._oom_kills > before
-
-    def _remove_aside(self, folders: list[str]) -> None:
-        """Removes what may be large in a process of its own."""
-        pid = os.fork()
-        if pid:
-            self._helpers.add(pid)
-            return
-        try:
-            self._loop.abandon()
-            for folder in folders:
-                remove_tree(folder)
-        finally:
-            os._exit(0)
 
 
 def become(

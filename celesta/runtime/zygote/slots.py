@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +59,19 @@ class Slots:
             return []
         os.close(slot.log)
         return [folder for folder in (slot.folder, slot.inputs) if not _is_gone(folder)]
+
+
+def remove_aside(folders: list[str], abandon: Callable[[], None]) -> int:
+    """Removes what may be large in a process of its own, which drops by `abandon` what its parent serves; its id."""
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        abandon()
+        for folder in folders:
+            remove_tree(folder)
+    finally:
+        os._exit(0)
 
 
 def remove_tree(folder: str) -> None:

@@ -47,6 +47,18 @@ class Cascade:
     keep: Kept | None = None
 
     def __post_init__(self) -> None:
+        self.answers: list[str] = []
+        self.status = "ok"
+        self.opened: bool | None = None
+        """Whether what the last call was to open is open, by it or before it."""
+        self.began: bool | None = None
+        """Whether it was by it."""
+        self.control = ""
+        self.over = False
+        self._know_nothing()
+
+    def _know_nothing(self) -> None:
+        """At the start; and when a result was refused, by which steps were looked at ahead: they are asked anew."""
         self.asks: list[Ask] = []
         self.seen: set[str] = set()
         self.outcomes: dict[str, dict[str, Ref]] = {}
@@ -57,14 +69,6 @@ class Cascade:
         self.good: set[str] = set()
         self.lacks: dict[str, int] = {}
         """How many of a step's parents are not good yet, once one of them is."""
-        self.answers: list[str] = []
-        self.status = "ok"
-        self.opened: bool | None = None
-        """Whether what the last call was to open is open, by it or before it."""
-        self.began: bool | None = None
-        """Whether it was by it."""
-        self.control = ""
-        self.over = False
 
     def add(self, asks: Iterable[Ask]) -> "Cascade":
         """Takes steps up; each once for each thing asked of it."""
@@ -124,6 +128,8 @@ class Cascade:
         self.engine.publish(self.view.run, reply.get("send") or [])
         for run in reply.get("wake") or []:
             top_up(self.engine, run)
+        if reply.get("refused"):
+            self._know_nothing()
         self.add(reply.get("asks") or [])
         if reply.get("stop"):
             self.stop()
@@ -149,9 +155,6 @@ class Cascade:
         view = self.view
         return view.mapped(node) is not None or view.in_place(node) is not None or view.waits(node) is not None
 
-    def _is_map(self, node: str) -> bool:
-        return self.view.mapped(node) is not None
-
     def begin_steps(self, nodes: list[str]) -> None:
         """First steps of a plan: sent, or asked when they may settle without a worker."""
         for node in nodes:
@@ -174,7 +177,8 @@ class Cascade:
         node, what = ask[0], ask[1]
         try:
             if what in ("cancelled", "skipped", "upstream_failed"):
-                self.settle(settling.in_place(self.view, node, what, gathered=len(ask) > 2 and self._is_map(node)))
+                gathered = len(ask) > 2 and self.view.mapped(node) is not None
+                self.settle(settling.in_place(self.view, node, what, gathered=gathered))
             elif what == "gather" and self.view.is_dynamic(node):
                 expanding.gather(self, node, ask[2], ask[3])
             elif what == "gather":

@@ -4,6 +4,7 @@ import pytest
 
 from tests.integration.engine.harness import Planned, World, step, value
 from workers.engine import Ended, complete, control, keys
+from workers.engine.core import Kept
 from workers.engine.settling import error_of, failure
 
 
@@ -44,6 +45,61 @@ def test_an_attempt_that_was_superseded_is_refused(world: World) -> None:
     world.drain()
     assert world.output() == 2
     assert [e["token"] for e in world.events("r1", "step.settled")] == ["1.2", "1.1"]
+
+
+def _superseded(world: World, cache: bool = False) -> None:
+    """A run that is to go on again: its first step came to 1 in its second attempt, its second step is ready."""
+    plan = Planned()
+    first = plan.add("one")
+    plan.add("double", x=step(first), cache=cache)
+    world.start("r1", world.plan(plan, result=step(1)))
+    assert world.worker.claim(*world.queue.popleft(), lambda ended: None) is not None
+    assert complete(world.engine, "r1", [Ended("0", "1.1", failure(error_of("gone", "Lost")))]) == ["retry"]
+    ended = world.new_worker("there:2").run(*world.queue.popleft(), lambda ended: None)
+    control(world.engine, "r1", "pause")
+    assert complete(world.engine, "r1", ended) == ["ok"]
+    world.engine.call("control", "r1", control="run", lease=world.engine.lease_ms)
+
+
+def test_who_was_superseded_goes_on_with_nothing(world: World) -> None:
+    _superseded(world)
+    kept = Kept(world.worker.worker)
+    assert complete(world.engine, "r1", [Ended("0", "1.1", _outcome(5))], kept) == ["stale"]
+    assert kept.node is None
+    world.drain()
+    assert world.output() == 2
+
+
+def test_a_refused_result_settles_nothing_that_would_follow_it(world: World) -> None:
+    plan = Planned()
+    plan.add("double", cache=True, x=value(5))
+    world.run(plan, "r0")
+    _superseded(world, cache=True)
+    complete(world.engine, "r1", [Ended("0", "1.1", _outcome(5))])
+    world.drain()
+    assert world.output() == 2
+
+
+@pytest.mark.parametrize("cache", [False, True])
+def test_a_join_takes_the_accepted_results_also_when_a_refused_one_comes_with_the_last(
+    world: World, cache: bool
+) -> None:
+    plan = Planned()
+    first, second = plan.add("one"), plan.add("one")
+    plan.add("add", a=step(first), b=step(second), cache=cache)
+    plan.add("add", a=value(5), b=value(1), cache=True)
+    world.start("r1", world.plan(plan, result=step(2)))
+    for _ in range(2):
+        assert world.worker.claim(*world.queue.popleft(), lambda ended: None) is not None
+    world.drain()
+    complete(world.engine, "r1", [Ended("0", "1.1", failure(error_of("gone", "Lost")))])
+    world.drain()
+    kept = Kept(world.worker.worker)
+    both = [Ended("0", "1.1", _outcome(5)), Ended("1", "1.1", _outcome(1))]
+    assert complete(world.engine, "r1", both, kept) == ["stale", "ok"]
+    complete(world.engine, "r1", world.worker.go_on("r1", kept, lambda ended: None))
+    world.drain()
+    assert world.output() == 2
 
 
 def test_no_step_can_be_completed_that_nobody_claimed_under_its_token(world: World) -> None:

@@ -173,7 +173,17 @@ if a.open then
   if reply.opened then deadline(a.open.n, a.lease) end
 end
 
-for i, s in ipairs(a.settle) do reply.ok[i] = settle(s) end
+-- What was decided ahead rests on the results of this call's attempts: of one that is not its step's, nothing is taken.
+for i, s in ipairs(a.settle) do
+  if reply.refused and not s.t and s.s ~= 'cancelled' then
+    reply.ok[i] = 'stale'
+  else
+    reply.ok[i] = settle(s)
+    local other = reply.ok[i] == 'stale' or (reply.ok[i] == 'done' and get(s.n).state ~= s.s)
+    if s.t and other then reply.refused = true end
+  end
+end
+if reply.refused then a.admit, a.claim = {}, nil end
 if stop and control ~= 'cancel' then
   control, reply.stop = 'cancel', true
   redis.call('HSET', meta, 'control', control, 'cause', 'fail_fast')

@@ -11,6 +11,7 @@ from time import monotonic
 
 from redis.exceptions import RedisError
 
+from celesta.errors import CelestaError
 from workers.engine import caching
 from workers.engine.running import Batch, Runner
 
@@ -35,8 +36,10 @@ class Leases(threading.Thread):
         while not self.stop.wait(every):
             try:
                 self.tick()
-            except (RedisError, OSError) as error:  # The next heartbeat may come through; a lease is three of them.
+            except (RedisError, OSError, CelestaError) as error:  # The next may come through; a lease is three of them.
                 log.warning("a heartbeat did not come through: %s", error)
+            except Exception:  # Without this thread no step of the child would keep its lease ever after.
+                log.exception("a heartbeat failed")
 
     def tick(self) -> None:
         batch = self.runner.batch

@@ -1,9 +1,11 @@
 """The heartbeat of a worker child: what it keeps, what it stops, and what it gives back."""
 
+import threading
 from typing import Any
 
 import pytest
 
+from celesta.errors import StoreError
 from tests.integration.engine.harness import Planned, World, value
 from workers.engine import complete, control, keys
 from workers.engine.caching import Slot
@@ -121,3 +123,20 @@ def test_what_a_stopped_step_says_at_its_end(
     world.executor.before = stop
     ended = world.worker.run(run, steps, lambda ended: None)
     assert [one.state for one in ended] == ([state] if state else [])
+
+
+@pytest.mark.parametrize("error", [StoreError("does not answer"), ValueError("a bug of ours")])
+def test_no_error_ends_the_heartbeat(world: World, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    leases, came_again, ticks = Leases(world.worker), threading.Event(), []
+
+    def tick() -> None:
+        ticks.append(1)
+        if len(ticks) > 1:
+            came_again.set()
+        raise error
+
+    monkeypatch.setattr(leases, "tick", tick)
+    leases.start()
+    assert came_again.wait(10)
+    leases.stop.set()
+    leases.join()

@@ -4,6 +4,7 @@
 Owns the batch in hand, which its lease thread reads: renewals, cancellation, and giving back what a slow step blocks.
 """
 
+import logging
 import os
 import threading
 from collections import defaultdict, deque
@@ -15,7 +16,7 @@ from time import monotonic, time
 from typing import Any, Protocol
 
 from celesta.codecs import gone
-from celesta.errors import CelestaError
+from celesta.errors import CelestaError, StoreError
 from workers.engine import caching, events, keys, pending, scripts, settling
 from workers.engine.advancing import top_up
 from workers.engine.bindings import Ref, parents_of
@@ -28,6 +29,8 @@ from workers.engine.pace import LAUNCHED_MS
 from workers.engine.settling import Ended, Finding
 from workers.engine.views import View
 from workers.executors.base import Later
+
+log = logging.getLogger(__name__)
 
 REPORT_SECONDS = 0.1
 """Outcomes of a batch are kept back no longer than this while it goes on."""
@@ -187,13 +190,13 @@ class Runner:
     def _attempt(self, batch: Batch, node: str, token: str) -> None:
         view, engine = batch.view, self.engine
         begun = monotonic()
+        known = batch.known.get(node)
         try:
             inputs = engine.resolver.inputs(view, node, batch.outcomes)
-            known = batch.known.get(node)
             finding = known.finding if known is not None else caching.find(view, node, inputs)
         except CelestaError as error:
             document = settling.error_of(str(error), type(error).__name__, error.kind)
-            batch.keep(Ended(node, token, settling.failure(document)))
+            batch.keep(Ended(node, token, settling.failure(document), known.finding if known is not None else None))
             return
         if finding.key and view.reads_cache(node) and not self._may_compute(batch, node, token, finding):
             return
@@ -227,26 +230,34 @@ class Runner:
 
     def _may_compute(self, batch: Batch, node: str, token: str, finding: Finding) -> bool:
         """Single-flight: whether this attempt is the one that computes its key."""
-        view, client = batch.view, self.engine.client
-        flight = self._flight(view, node, token, finding)
+        view, flight = batch.view, self._flight(batch.view, node, token, finding)
+        taken = self._taken(batch, node, flight)
+        hit = caching.fresh(view, node, taken.hit, int(time() * 1000))
+        try:
+            if hit is not None and not gone(self.engine.store, {flight.slot: hit["outputs"]}):
+                outcome = {"status": "succeeded", "outputs": hit["outputs"], "error": None, "metrics": []}
+                batch.keep(Ended(node, token, outcome, finding, source=caching.source_of(hit)))
+                return False
+        except StoreError as error:  # Neither a hit nor a miss.
+            log.warning("run %s: step %s waits for the store: %s", view.run, node, error)
+            self.give_back(batch, [(node, token)], FLIGHT_RETRY_MS)
+            return False
+        if taken.mine:
+            return True
+        caching.wait(self.engine.client, view, flight.slot, node)
+        self._release(view, [(node, token)], FLIGHT_RETRY_MS)
+        return False
+
+    def _taken(self, batch: Batch, node: str, flight: caching.Flight) -> caching.Taken:
+        """What is known of the flight, or is found out now. One that is ours ends with the attempt."""
         known = batch.known.get(node)
         taken = known.taken if known is not None else None
         if taken is None or not (taken.mine or taken.hit):
-            taken = caching.take(client, [flight])[0]
-        slot, hit = flight.slot, caching.fresh(view, node, taken.hit, int(time() * 1000))
-        if hit is not None and not gone(self.engine.store, {slot: hit["outputs"]}):
-            if taken.mine:
-                caching.land(client, {slot: (flight.owner, None)})
-            outcome = {"status": "succeeded", "outputs": hit["outputs"], "error": None, "metrics": []}
-            batch.keep(Ended(node, token, outcome, finding, source=caching.source_of(hit)))
-            return False
+            taken = caching.take(self.engine.client, [flight])[0]
         if taken.mine:
             with batch.lock:
-                batch.flights[slot] = flight.owner
-            return True
-        caching.wait(client, view, slot, node)
-        self._release(view, [(node, token)], FLIGHT_RETRY_MS)
-        return False
+                batch.flights[flight.slot] = flight.owner
+        return taken
 
     def _put_off(self, batch: Batch, node: str, token: str, later: Later) -> None:
         """Nothing was launched: the step is asked again later."""

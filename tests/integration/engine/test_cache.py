@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -10,7 +11,8 @@ from celesta.codecs.reach import blobs_within
 from celesta.errors import StoreError
 from tests.fixtures.growth import growth
 from tests.integration.engine.harness import Planned, World, step, value
-from workers.engine import keys
+from workers.engine import caching, complete, keys
+from workers.engine.completing import promote
 
 
 def _chain(length: int) -> tuple[Planned, int]:
@@ -210,6 +212,53 @@ def test_a_store_that_does_not_answer_makes_a_hit_neither_a_hit_nor_a_miss(
         assert world.executor.ran == ["0"]
         assert world.events("r2", "step.settled") == []
     assert len(list(world.client.hscan_iter(keys.cache("p")))) == 1
+
+
+def _fail(*_: object) -> Any:
+    raise StoreError("does not answer")
+
+
+def _two_items(world: World) -> list[list[Any]]:
+    """A run of two large cached items, none of which was found in the cache."""
+    world.functions["large"] = lambda x: str(x) * 5_000
+    plan = Planned()
+    plan.add("large", map_over=["x"], cache=True, x=value([1, 2]))
+    world.start("r1", world.plan(plan))
+    world.queue.clear()
+    return [["0.0", 1], ["0.1", 1]]
+
+
+def test_an_item_whose_hit_cannot_be_looked_at_waits_and_the_others_of_its_message_go_on(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items, plan = _two_items(world), Planned()
+    plan.add("large", cache=True, x=value(2))
+    world.run(plan, "r2")
+    with monkeypatch.context() as broken:
+        broken.setattr(type(world.store), "has_blob", _fail)
+        ended = world.worker.run("r1", items, lambda ended: None)
+    assert [one.node for one in ended] == ["0.0"]
+    complete(world.engine, "r1", ended)
+    assert world.client.keys("celesta:flight:*") == []
+    promote(world.engine, "r1", ["0.1"], force=True)
+    assert world.states("r1") == {"0.0": "succeeded", "0.1": "cached", "0": "succeeded"}
+
+
+def test_an_item_whose_inputs_cannot_be_had_at_its_turn_keeps_no_flight(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items = _two_items(world)
+    take = caching.take
+    with monkeypatch.context() as broken:
+
+        def taken(*given: Any) -> Any:
+            broken.setattr(world.engine.resolver, "inputs", _fail)
+            return take(*given)
+
+        broken.setattr(caching, "take", taken)
+        ended = world.worker.run("r1", items, lambda ended: None)
+    assert complete(world.engine, "r1", ended) == ["retry", "retry"]
+    assert world.client.keys("celesta:flight:*") == []
 
 
 def test_what_the_organisation_shares_answers_another_project_and_names_its_own(world: World) -> None:

@@ -215,6 +215,8 @@ class Runner:
     def _launched(self, batch: Batch, document: dict[str, Any]) -> None:
         """The work goes on without this worker; what must not go on after all is ended."""
         attempt = Launched(document["node"], document["token"], document["cache_key"])
+        with batch.lock:  # Its executor keeps the flight from now on, and for longer than we would.
+            batch.flights.pop(caching.slot_of(batch.view, attempt.node, str(attempt.cache_key)), None)
         told = hand_over(self.engine, batch.view, attempt, document["executor"] or self.executor.name)
         if told != "ok":
             batch.stopped[attempt.node] = told

@@ -76,6 +76,21 @@ def test_a_launched_step_belongs_to_its_executor_and_no_worker_waits(world: Worl
     assert world.worker.batch is None
 
 
+def test_its_flight_is_its_executors_too_while_the_rest_of_its_message_runs(world: World) -> None:
+    plan = Planned()
+    plan.add("double", map_over=["x"], cache=True, x=value([1, 2]))
+    world.start("r1", world.plan(plan))
+    left: list[int] = []
+
+    def launch(document: dict[str, Any]) -> None:
+        Leases(world.worker).tick()
+        left.append(max(world.client.pttl(name) for name in world.client.keys("celesta:flight:*")))
+
+    world.executor.submit = launch  # type: ignore[method-assign]
+    world.worker.run("r1", [["0.0", 1], ["0.1", 1]], lambda ended: None)
+    assert left[0] <= world.engine.lease_ms < left[1]
+
+
 def test_its_end_completes_it_and_is_cached(world: World, elsewhere: Elsewhere) -> None:
     _result(world)
     ended = ended_elsewhere(world.engine, "r1", [("0", "1.1")])

@@ -15,6 +15,7 @@ from app.services import metric_query, ro_crate, run_query, run_record
 from app.services.run_archive import CHUNK_BYTES, CODE, FORMAT, MANIFESTS, METADATA, RECORD, SPEC
 from app.services.session import Session
 from celesta.codecs import blobs
+from celesta.codecs.reach import values_of
 from celesta.errors import ConflictError
 from celesta.store import Store, step_prefix
 from celesta.store.base import blob_key
@@ -87,19 +88,6 @@ def _blobs(record: Document, spec: Document, store: Store) -> set[str]:
         | {digest for digest in locks if store.has_blob(digest)}
         | {digest for ref in refs for _, digest in blobs(ref, store)}
     )
-
-
-def values_of(spec: Any) -> Iterator[Document]:
-    """Every reference that stands in a spec: constants and defaults."""
-    if isinstance(spec, dict):
-        if {"type", "digest", "size"} <= spec.keys():
-            yield spec
-        else:
-            for part in spec.values():
-                yield from values_of(part)
-    elif isinstance(spec, list):
-        for part in spec:
-            yield from values_of(part)
 
 
 def _evidence(steps: list[Document], run_id: str) -> Iterator[tuple[str, str]]:

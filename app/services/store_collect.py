@@ -23,9 +23,9 @@ from sqlalchemy import delete, func, select
 
 from app.db import writing
 from app.models import Answer, Artifact, CacheEntry, ModelVersion, Run, Step, Upload, Version
-from app.services.run_export import values_of
 from app.services.session import Session
 from celesta.codecs import blobs
+from celesta.codecs.reach import values_of
 from celesta.errors import InputError, Problem, StoreError
 from celesta.runtime.leave import read_result
 from celesta.store import Store

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from celesta.codecs.lists import items
-from celesta.store.base import Store
+from celesta.store.base import Store, is_digest
 
 Ref = Mapping[str, Any]
 Placed = tuple[str, Any]
@@ -51,6 +51,33 @@ def blobs_of(ref: Ref) -> Iterator[str]:
 def blobs_within(refs: Iterable[Ref], store: Store) -> Iterator[str]:
     """All blobs that are needed to read these values."""
     return (digest for ref in refs for _, digest in blobs(ref, store))
+
+
+def values_of(document: Any) -> Iterator[Ref]:
+    """Every reference that stands in a spec, a plan or whatever passes itself off as one: constants and defaults.
+
+    A map from names to values is none, even if the names are those of the parts of a reference, and what has the form
+    of a reference hides nothing but what such a value holds.
+    """
+    if isinstance(document, dict):
+        is_ref = _is_ref(document)
+        if is_ref:
+            yield document
+        for name, part in document.items():
+            if not (is_ref and name in _HELD):
+                yield from values_of(part)
+    elif isinstance(document, list):
+        for part in document:
+            yield from values_of(part)
+
+
+_HELD = ("inline", "items")
+"""The value itself: what is in there, `blobs` knows how to read."""
+
+
+def _is_ref(document: dict[str, Any]) -> bool:
+    kind, digest, size = (document.get(name) for name in ("type", "digest", "size"))
+    return isinstance(kind, str) and is_digest(digest) and isinstance(size, int)
 
 
 def nested(tagged: Any, place: str = "") -> Iterator[Placed]:

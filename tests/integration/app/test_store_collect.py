@@ -16,7 +16,7 @@ from celesta.errors import InputError
 from celesta.hashing import digest_of
 from celesta.store.base import blob_key, result_key
 from tests.fixtures.playground import OPERATOR, Playground
-from tests.unit.app.specs import diamond, value
+from tests.unit.app.specs import diamond, spec, step, task, value
 
 
 @pytest.fixture
@@ -119,6 +119,18 @@ def test_what_is_recorded_between_marking_and_deleting_stays(flow: Playground, m
     monkeypatch.setattr(type(flow.store), "entries", look_and_settle)
     assert collect(flow).deleted == 0
     assert all(flow.store.has_blob(digest) for digest in kept)
+
+
+def test_constants_stay_of_a_task_that_names_its_inputs_as_a_reference_does(playground: Playground) -> None:
+    constant, kept = folder(playground, "constant")
+    names = ("type", "digest", "size", "data")
+    document = spec([task("f", names)], [step("f", inputs={name: value(1) for name in names[:3]})])
+    document["tasks"]["f"]["interface"]["inputs"][3]["type"] = {"kind": "directory"}
+    document["steps"][0]["inputs"]["data"] = {"value": constant}
+    playground.register(document)
+    age(playground)
+    assert collect(playground).deleted == 0
+    assert all(playground.store.has_blob(digest) for digest in kept)
 
 
 def test_a_model_and_a_cache_entry_keep_their_values(flow: Playground) -> None:

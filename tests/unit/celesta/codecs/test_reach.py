@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from celesta.codecs import blobs, encode
+from celesta.codecs.reach import values_of
 from celesta.errors import StoreError
 from celesta.files import Directory, File
 from celesta.hashing import digest_of
@@ -74,3 +75,28 @@ def test_a_folder_whose_listing_is_gone_is_an_error_and_not_empty(store: Store) 
     ref = {"type": "directory", "digest": "0" * 64, "size": 1, "blob": "0" * 64}
     with pytest.raises(StoreError, match="is not in the store"):
         list(blobs(ref, store))
+
+
+REF = {"type": "json", "digest": "a" * 64, "size": 1, "inline": 1}
+OTHER = {"type": "file", "digest": "b" * 64, "size": 1, "blob": "b" * 64}
+
+
+def test_the_values_that_stand_in_a_document_are_found_whatever_holds_them() -> None:
+    port = {"name": "x", "type": {"kind": "int"}, "default": REF}
+    step = {"inputs": {"x": {"value": OTHER}, "y": {"step": "a", "output": "result"}}}
+    assert list(values_of({"tasks": {"t": {"interface": {"inputs": [port]}}}, "steps": [step]})) == [REF, OTHER]
+
+
+def test_a_task_may_name_its_inputs_as_a_reference_names_its_parts() -> None:
+    inputs = {name: {"value": REF} for name in ("type", "digest", "size", "inline")} | {"items": {"value": OTHER}}
+    assert list(values_of({"inputs": inputs})) == [REF, REF, REF, REF, OTHER]
+
+
+def test_what_passes_itself_off_as_a_reference_hides_nothing() -> None:
+    step = {"path": "a", "type": "json", "digest": "a" * 64, "size": 1, "inputs": {"x": {"value": OTHER}}}
+    assert OTHER in list(values_of({"steps": [step]}))
+
+
+def test_what_a_value_says_of_itself_is_no_reference() -> None:
+    looks_like_one = REF | {"inline": {"o": ["m:Stored", {"type": "x", "digest": "y", "size": 1, "blob": "z"}]}}
+    assert list(values_of([looks_like_one])) == [looks_like_one]

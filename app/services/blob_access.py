@@ -107,7 +107,7 @@ def keep(store: Store, digest: str) -> bool:
 
 def _is_inline(ref: Ref) -> bool:
     """Whether nothing of it is in the store, as nearly all values that people type."""
-    return "inline" in ref and not isinstance(ref["inline"], dict | list)
+    return ref["type"] == "json" and "blob" not in ref and not isinstance(ref.get("inline"), dict | list)
 
 
 def _name(ref: Ref) -> tuple[str, str | None]:

@@ -25,7 +25,7 @@ from app.db import writing
 from app.models import Answer, Artifact, CacheEntry, ModelVersion, Run, Step, Upload, Version
 from app.services.session import Session
 from celesta.codecs import blobs
-from celesta.codecs.reach import values_of
+from celesta.codecs.reach import is_ambiguous, values_of
 from celesta.errors import InputError, Problem, StoreError
 from celesta.runtime.leave import read_result
 from celesta.store import Store
@@ -134,13 +134,15 @@ class _Marks:
                 self._pass_over(f"{ref!r:.200} is no reference")
 
     def _add_below(self, ref: dict[str, Any]) -> None:
-        """Once for each blob and type: a file may have the very bytes of a folder's listing, and holds nothing."""
-        name = _key(f"{ref['type']} {ref.get('blob')}")
-        if "blob" in ref and self._db.execute("SELECT 1 FROM whole WHERE ref = ?", (name,)).fetchone():
+        """Once for each blob and type: a file may have the very bytes of a folder's listing, and holds nothing. Nor is
+        what a forged reference says beside its blob all that lies in that blob."""
+        name = _key(f"{ref['type']} {ref['blob']}") if "blob" in ref and not is_ambiguous(ref) else None
+        if name and self._db.execute("SELECT 1 FROM whole WHERE ref = ?", (name,)).fetchone():
             return
         for _, digest in blobs(ref, self._store):
             self._mark(digest)
-        self._db.execute("INSERT OR IGNORE INTO whole VALUES (?)", (name,))
+        if name:
+            self._db.execute("INSERT OR IGNORE INTO whole VALUES (?)", (name,))
 
     def _pass_over(self, why: str) -> None:
         if len(self.unreadable) < SHOWN:

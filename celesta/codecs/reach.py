@@ -14,6 +14,16 @@ from celesta.store.base import Store, is_digest
 
 Ref = Mapping[str, Any]
 Placed = tuple[str, Any]
+_HOLDERS = {"blob", "inline", "items"}
+_HOLDERS_OF = {"json": {"inline", "blob"}, "list": {"items", "blob"}}
+"""Where a value can be, by the type of its reference; of the other types only in a blob."""
+
+
+def is_ambiguous(ref: Ref) -> bool:
+    """Whether a reference says more than once where its value is, or in a way that its type does not have. What is
+    checked by the one could be read by the other: no codec makes such, and none is taken from outside."""
+    held = _HOLDERS & ref.keys()
+    return len(held) > 1 or not held <= _HOLDERS_OF.get(ref["type"], {"blob"})
 
 
 def children(ref: Ref, store: Store | None = None, place: str = "") -> Iterator[Placed]:
@@ -26,7 +36,7 @@ def children(ref: Ref, store: Store | None = None, place: str = "") -> Iterator[
     if kind == "list" and ("items" in ref or store is not None):
         for index, item in enumerate(items(dict(ref), store)):
             yield f"{place}[{index}]", item
-    elif "inline" in ref:
+    elif kind == "json" and "inline" in ref:
         yield from nested(ref["inline"], place)
     elif store is not None and kind == "directory":
         for path, entry in _document(ref, store)["files"].items():

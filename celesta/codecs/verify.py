@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterator
 from itertools import chain, islice
 from typing import Any
 
-from celesta.codecs.reach import nested
+from celesta.codecs.reach import is_ambiguous, nested
 from celesta.codecs.values import INLINE_BYTES, reduced
 from celesta.errors import Problem, StoreError
 from celesta.hashing import canonical, digest_of, list_digest
@@ -56,6 +56,8 @@ class _Checks:
             yield Problem(where, f"is no value reference; its type is one of {', '.join(self._kinds)}")
         elif not is_digest(ref.get("digest")) or not _is_size(ref.get("size")):
             yield Problem(where, "a value reference has a digest (64 lower-case hex characters) and a size in bytes")
+        elif is_ambiguous(ref):
+            yield Problem(where, "a value is in a blob or in its reference (inline, items of a list), never in both")
         else:
             try:
                 yield from self._kinds[ref["type"]](ref, where)

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from celesta.codecs.reach import nested
+from celesta.codecs.reach import is_ambiguous, nested
 from celesta.errors import Problem
 from celesta.options import LIMIT_NAME
 from celesta.pod_template import pod_template_problems
@@ -172,6 +172,8 @@ def _is_ref(ref: Any, depth: int = 0) -> bool:
         return False
     kind, named = ref.get("type"), ref.get("items", [])
     if not isinstance(kind, str) or kind not in _REF_TYPES or not isinstance(named, list) or depth > _DEPTH:
+        return False
+    if is_ambiguous(ref):
         return False
     if isinstance(ref.get("inline"), list | dict):
         named = [*named, *(inner for _, inner in nested(ref["inline"]))]

@@ -12,6 +12,7 @@ import pytest
 from app.db import db, writing
 from app.models import Answer, Upload
 from app.services import store_collect
+from celesta.codecs import make_list
 from celesta.errors import InputError
 from celesta.hashing import digest_of
 from celesta.store.base import blob_key, result_key
@@ -184,6 +185,31 @@ def test_a_file_with_the_bytes_of_a_listing_does_not_hide_the_folder(flow: Playg
     age(flow)
     assert collect(flow).deleted == 0
     assert all(flow.store.has_blob(digest) for digest in kept)
+
+
+def test_a_forged_reference_to_a_listing_does_not_hide_the_folder(flow: Playground) -> None:
+    run = flow.launch(inputs={"n": 1})
+    flow.start(run)
+    ref, kept = folder(flow, "listed")
+    settle(flow, run, ref | {"inline": []})
+    with flow.app.app_context(), writing(db.session) as session:
+        session.add(Answer(run_id=run, node="3", path="a", value=ref, answered_by="somebody"))
+    age(flow)
+    assert collect(flow).deleted == 0
+    assert all(flow.store.has_blob(digest) for digest in kept)
+
+
+def test_a_forged_reference_to_a_list_does_not_hide_its_items(flow: Playground) -> None:
+    run = flow.launch(inputs={"n": 1})
+    flow.start(run)
+    inside = [flow.store.put_blob(b"inside %d" % number) for number in range(20)]
+    ref = make_list([{"type": "file", "digest": d, "blob": d, "size": 8, "name": "x"} for d in inside], flow.store)
+    settle(flow, run, ref | {"items": []})
+    with flow.app.app_context(), writing(db.session) as session:
+        session.add(Answer(run_id=run, node="3", path="a", value=ref, answered_by="somebody"))
+    age(flow)
+    assert collect(flow).deleted == 0
+    assert all(flow.store.has_blob(digest) for digest in inside)
 
 
 def test_an_answer_keeps_its_value(flow: Playground) -> None:

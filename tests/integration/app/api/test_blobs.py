@@ -112,6 +112,30 @@ def test_no_step_is_given_what_its_launcher_may_not_read(two: Two, tmp_path: Pat
     assert two.launch(ref).status == 201, "whoever has the bytes may use them"
 
 
+def test_a_reference_of_two_forms_opens_nothing(two: Two, tmp_path: Path) -> None:
+    """One form would be checked, and the other read."""
+    theirs = two.secret(tmp_path)["blob"]
+    listing = json.dumps({"files": {"x": {"digest": theirs, "size": 1, "mode": 0o644}}}).encode()
+    items = json.dumps([{"type": "file", "digest": theirs, "blob": theirs, "size": 1, "name": "x"}]).encode()
+    for data in (listing, items):
+        two.other("PUT", f"blobs/{digest_of(data)}", data=data)
+    inline = encode("x", ANY, two.playground.store)
+    empty = encode([], ANY, two.playground.store)
+    forged = (
+        inline | {"blob": theirs},
+        inline | {"type": "file", "digest": theirs, "blob": theirs},
+        empty | {"type": "directory", "inline": [], "digest": digest_of(listing), "blob": digest_of(listing)},
+        empty | {"blob": digest_of(items)},
+    )
+    for ref in forged:
+        answer = two.launch(ref)
+        assert (answer.status, "never in both" in answer.text) == (422, True), answer.text
+        named = taker() | {"name": "named"}
+        named["steps"][0]["inputs"]["data"] = {"value": ref}
+        assert two.other("POST", "versions", {"spec": named}).status == 422
+    assert two.other("GET", "runs").json["items"] == []
+
+
 def test_a_file_of_ones_own_with_the_bytes_of_a_listing_opens_nothing(two: Two, tmp_path: Path) -> None:
     ref = two.secret(tmp_path)
     listing = json.dumps({"files": {"x": {"digest": ref["blob"], "size": ref["size"], "mode": 0o644}}}).encode()

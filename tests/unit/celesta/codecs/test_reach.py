@@ -35,6 +35,7 @@ def file(tmp_path: Path) -> File:
     return File(tmp_path / "m.bin")
 
 
+ANY = {"kind": "any"}
 MODEL = digest_of(b"model")
 
 
@@ -64,6 +65,14 @@ def test_what_is_in_blobs_is_looked_into(store: Store, file: File, tmp_path: Pat
     (tmp_path / "folder" / "sub").mkdir(parents=True)
     (tmp_path / "folder" / "sub" / "m.bin").write_bytes(b"model")
     assert places(Directory(tmp_path / "folder"), Directory, store)["sub/m.bin"] == MODEL
+
+
+def test_a_folder_is_looked_into_whatever_else_its_reference_says(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/m.bin").write_bytes(b"model")
+    ref = encode(Directory(tmp_path / "folder"), ANY, store)
+    for more in ({"inline": []}, {"inline": "x"}, {"items": []}):
+        assert dict(blobs(ref | more, store))["m.bin"] == MODEL
 
 
 def test_an_array_is_its_blob(store: Store) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from celesta.codecs import encode, make_list, verify
 from celesta.files import Directory, File
+from celesta.spec.shapes import ref_problems
 from celesta.store.base import blob_key
 from celesta.store.local import LocalStore
 from tests.unit.celesta.codecs.samples import Point, Trained
@@ -100,6 +101,21 @@ def test_blobs_have_to_be_there_also_those_inside_others(store: LocalStore, file
 )  # fmt: skip
 def test_nothing_is_taken_for_granted(store: LocalStore, ref: Any) -> None:
     assert verify(ref, store, "x")
+
+
+def test_a_value_is_in_its_reference_or_in_a_blob_and_not_in_both(store: LocalStore, file: File) -> None:
+    """What is checked by the one would be read by the other."""
+    one, few = encode("x", ANY, store), encode([1], ANY, store)
+    stored, folder = encode(file, ANY, store), encode(Directory(file.path.parent), ANY, store)
+    blob = stored["blob"]
+    for ref in (
+        {**one, "blob": blob}, {**few, "blob": blob}, {**one, "items": []}, {**few, "inline": 1},
+        {**stored, "inline": "x"}, {**folder, "inline": []}, {**folder, "items": []},
+        {**encode(np.arange(3), ANY, store), "inline": "x"},
+    ):  # fmt: skip
+        assert "never in both" in told(ref, store), ref
+        assert [*ref_problems(ref, ANY, "x")], "nor does a spec or a result take it"
+        assert "x[0]: a value is in a blob or" in told(make_list([ref], store), store)
 
 
 def test_blobs_that_are_not_what_a_reference_needs_are_told(store: LocalStore) -> None:

@@ -27,6 +27,8 @@ _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, s
 _FATAL = b"Fatal Python error"
 _OUR_FRAMES = "celesta/runtime/"
 _TAIL_BYTES = 65_536
+_NAMES = ("type", "kind", "bases")
+"""Of an error document: whose move it is, and classes. As in the errors of the step itself, they are not masked."""
 
 
 def timed_out(seconds: float, where: str = "ran") -> Document:
@@ -81,7 +83,7 @@ def conclude(
     seconds = time.monotonic() - started
     result["timings"]["started_ms"] -= int(seconds * 1000)
     result["timings"]["body_seconds"] = round(seconds, 6)
-    result["error"] = error if mask is None else mask.document(error)
+    result["error"] = error if mask is None else _hidden(error, mask)
     prefix = step_prefix(document["run"], document["path"], document["token"])
     try:
         existing = read_result(store, result_key(result["run"], result["path"], result["token"]))
@@ -94,6 +96,12 @@ def conclude(
     except StoreError as failure:
         result["error"] = error_document(failure, "system")
         return result
+
+
+def _hidden(error: Document, mask: Mask) -> Document:
+    """The error with no secret in what it says. What it is stays: it decides on retries, and tells a secret's value if
+    one that happens to be such a word is hidden there."""
+    return {name: said if name in _NAMES else mask.document(said) for name, said in error.items()}
 
 
 def _signal_name(number: int) -> str:

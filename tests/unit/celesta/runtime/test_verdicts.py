@@ -12,6 +12,7 @@ import pytest
 
 from celesta.errors import StoreError
 from celesta.runtime import verdicts
+from celesta.runtime.masking import Mask
 from celesta.store import open_store, step_prefix
 
 DOCUMENT = {"run": "r", "path": "f", "node": "0", "token": "1.1"}
@@ -78,6 +79,17 @@ def test_what_a_loss_of_power_left_of_a_result_is_none(tmp_path: Path, log: int,
     result = verdicts.conclude(DOCUMENT, store, verdicts.timed_out(1), log, time.monotonic(), "host:1")
     assert result["error"]["type"] == "Timeout"
     assert json.loads(store.get(KEY) or b"") == result
+
+
+@pytest.mark.parametrize("error", [verdicts.lost("system down"), verdicts.timed_out(1, "as system")])
+def test_a_secret_is_hidden_in_what_an_error_says_and_never_in_what_it_is(tmp_path: Path, error: Any) -> None:
+    store, mask = open_store(f"file://{tmp_path}/store"), Mask(["system", "timeout", "Lost"])
+    told = error | {"traceback": "Lost here", "events": ["the system said"]}
+    result = verdicts.conclude(DOCUMENT, store, told, None, time.monotonic(), "host:1", mask)["error"]
+    assert (result["type"], result["kind"]) == (error["type"], error["kind"])
+    assert (result["traceback"], result["events"]) == ("*** here", ["the *** said"])
+    assert "***" in result["message"]
+    assert "system" not in result["message"]
 
 
 def test_a_cancelled_attempt_leaves_no_result(tmp_path: Path, log: int) -> None:

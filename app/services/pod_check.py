@@ -23,7 +23,12 @@ ADVICE = (
     "these pod templates ask for what no task may have here; leave it out, or ask the operator, who can allow it to "
     "all tasks (CELESTA_POD_SECURITY, CELESTA_POD_OBJECTS) or give it to a project (CELESTA_POD_TEMPLATES)"
 )
-_STEP: Document = {"spec": {"containers": [{"name": "step", "securityContext": CONTAINER_CONTEXT}]}}
+_STEP: Document = {
+    "spec": {
+        "automountServiceAccountToken": False,
+        "containers": [{"name": "step", "securityContext": CONTAINER_CONTEXT}],
+    }
+}
 
 
 def require_templates_of_spec(spec: Document, config: Config, project: str) -> None:
@@ -74,12 +79,12 @@ def _problems(given: Iterable[tuple[str, Mapping[str, Any]]], config: Config, pr
 
 
 def _named(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The objects of the namespace that a pod names, and where."""
-    for field in ("serviceAccountName", "serviceAccount"):
-        if spec.get(field):
-            yield f"spec.{field}", str(spec[field])
+    """The objects of the namespace, and the volumes of the cluster, that a pod names, and where."""
+    accounts = [(f"spec.{field}", str(spec[field])) for field in _ACCOUNT if spec.get(field)]
+    yield from accounts or ((where, "default") for where in _tokens(spec))
     for secret in spec.get("imagePullSecrets") or ():
         yield "spec.imagePullSecrets", str(secret["name"])
+    yield from _references(spec.get("resourceClaims"), "spec.resourceClaims")
     for volume in spec.get("volumes") or ():
         yield from _references(volume, f"spec.volumes[{volume['name']}]")
     for group in CONTAINERS:
@@ -88,17 +93,48 @@ def _named(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
                 yield from _references(container.get(field), f"spec.{group}[{container['name']}].{field}")
 
 
-_KEYS = {
-    "secret": ("secretName", "name"),
-    "secretRef": ("name",),
-    "secretKeyRef": ("name",),
-    "nodePublishSecretRef": ("name",),
-    "configMap": ("name",),
-    "configMapRef": ("name",),
-    "configMapKeyRef": ("name",),
-    "persistentVolumeClaim": ("claimName",),
-}
-"""What refers to an object, and by which field: in a volume by another than in a projection."""
+_ACCOUNT = ("serviceAccountName", "serviceAccount")
+
+
+def _tokens(spec: Mapping[str, Any]) -> Iterator[str]:
+    """Where a pod asks for the token of its account: that of `default`, when it names none."""
+    if spec.get("automountServiceAccountToken", True):  # Kubernetes gives it to who says nothing; our own pods say no.
+        yield "spec.automountServiceAccountToken"
+    for volume in spec.get("volumes") or ():
+        sources = _map(volume.get("projected")).get("sources")
+        if isinstance(sources, list) and any("serviceAccountToken" in _map(source) for source in sources):
+            yield f"spec.volumes[{volume['name']}].projected"
+
+
+def _map(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+_HOLDERS = frozenset(
+    (
+        "configMap",
+        "configMapKeyRef",
+        "configMapRef",
+        "dataSource",
+        "dataSourceRef",
+        "nodePublishSecretRef",
+        "secret",
+        "secretKeyRef",
+        "secretRef",
+    )
+)
+"""What refers to an object by its `name`."""
+_NAMES = frozenset(
+    (
+        "claimName",
+        "resourceClaimName",
+        "resourceClaimTemplateName",
+        "secretName",
+        "secretProviderClass",
+        "volumeName",
+    )
+)
+"""What is the name of an object, whatever it is in."""
 
 
 def _references(value: Any, where: str) -> Iterator[tuple[str, str]]:
@@ -108,6 +144,8 @@ def _references(value: Any, where: str) -> Iterator[tuple[str, str]]:
             yield from _references(item, where)
     elif isinstance(value, Mapping):
         for key, part in value.items():
-            if isinstance(part, Mapping):
-                yield from ((f"{where}.{key}", str(part[field])) for field in _KEYS.get(key, ()) if part.get(field))
+            if key in _NAMES and part:
+                yield f"{where}.{key}", str(part)
+            elif key in _HOLDERS and isinstance(part, Mapping) and part.get("name"):
+                yield f"{where}.{key}", str(part["name"])
             yield from _references(part, where)

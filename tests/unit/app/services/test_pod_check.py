@@ -55,6 +55,10 @@ def test_the_operator_may_allow_more() -> None:
     assert refused(HOST, ClusterConfig(pod_security="privileged")) == []
 
 
+def claim(**spec: Any) -> dict[str, Any]:
+    return {"spec": {"volumes": [{"name": "v", "ephemeral": {"volumeClaimTemplate": {"spec": spec}}}]}}
+
+
 NAMING = [
     {"spec": {"serviceAccountName": "data-reader"}},
     {"spec": {"imagePullSecrets": [{"name": "data-reader"}]}},
@@ -62,6 +66,14 @@ NAMING = [
     {"spec": {"volumes": [{"name": "v", "configMap": {"name": "data-reader"}}]}},
     {"spec": {"volumes": [{"name": "v", "persistentVolumeClaim": {"claimName": "data-reader"}}]}},
     {"spec": {"volumes": [{"name": "v", "projected": {"sources": [{"secret": {"name": "data-reader"}}]}}]}},
+    {"spec": {"volumes": [{"name": "v", "csi": {"driver": "d", "nodePublishSecretRef": {"name": "data-reader"}}}]}},
+    {"spec": {"volumes": [{"name": "v", "csi": {"volumeAttributes": {"secretProviderClass": "data-reader"}}}]}},
+    claim(dataSource={"kind": "PersistentVolumeClaim", "name": "data-reader"}),
+    claim(dataSourceRef={"kind": "VolumeSnapshot", "name": "data-reader"}),
+    claim(volumeName="data-reader"),
+    {"spec": {"resourceClaims": [{"name": "gpu", "resourceClaimName": "data-reader"}]}},
+    {"spec": {"resourceClaims": [{"name": "gpu", "source": {"resourceClaimTemplateName": "data-reader"}}]}},
+    {"spec": {"serviceAccountName": "data-reader", "automountServiceAccountToken": True}},
     container(env=[{"name": "A", "valueFrom": {"secretKeyRef": {"name": "data-reader", "key": "k"}}}]),
     container(envFrom=[{"configMapRef": {"name": "data-reader"}}]),
 ]
@@ -75,6 +87,31 @@ def test_in_a_shared_namespace_only_what_is_open_may_be_named(template: dict[str
     assert refused(template, replace(shared, pod_objects=("{project}-*", "data-*"))) == []
     assert len(refused(template, replace(shared, pod_objects=("{project}-*",)))) == 1
     assert len(refused(template, ClusterConfig(pod_objects=()))) == 1
+
+
+TOKEN = {"projected": {"sources": [{"serviceAccountToken": {"path": "token"}}]}}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "where"),
+    [
+        ({"automountServiceAccountToken": True}, "automountServiceAccountToken"),
+        ({"automountServiceAccountToken": None}, "automountServiceAccountToken"),
+        ({"volumes": [{"name": "v", **TOKEN}]}, "volumes[v].projected"),
+    ],
+)
+def test_a_token_is_that_of_the_default_account_where_none_is_named(wanted: dict[str, Any], where: str) -> None:
+    shared = ClusterConfig(namespace="steps")
+    assert refused({"spec": wanted}) == []
+    assert refused({"spec": wanted}, shared) == [f"it.spec.{where}"]
+    assert refused({"spec": wanted}, replace(shared, pod_objects=("default",))) == []
+    assert refused({"spec": wanted | {"automountServiceAccountToken": False, "volumes": []}}, shared) == []
+
+
+@pytest.mark.parametrize("odd", ["x", [1], {"a": [None]}, [{"name": "v", "projected": {"sources": 5}}]])
+def test_what_is_no_form_of_the_clusters_is_left_to_the_cluster(odd: Any) -> None:
+    spec = {"resourceClaims": odd, "volumes": odd if isinstance(odd, list) and odd != [1] else []}
+    assert refused({"spec": spec}, ClusterConfig(namespace="steps")) == []
 
 
 def test_a_spec_is_refused_with_the_place_of_each_template() -> None:

@@ -28,6 +28,8 @@ from celesta.store.base import blob_key
 CHUNK = 500
 ASKED_AT_ONCE = 8
 Ref = Mapping[str, Any]
+Name = tuple[str, str, str | None]
+"""Type, digest and blob of a value."""
 Projects = Collection[int] | None
 """Ids of projects; None: all of them."""
 
@@ -110,20 +112,21 @@ def _is_inline(ref: Ref) -> bool:
     return ref["type"] == "json" and "blob" not in ref and not isinstance(ref.get("inline"), dict | list)
 
 
-def _name(ref: Ref) -> tuple[str, str | None]:
-    return ref["type"], ref.get("blob")
+def _name(ref: Ref) -> Name:
+    return ref["type"], ref["digest"], ref.get("blob")
 
 
-def _wholes(session: Session, projects: Collection[int], refs: list[Ref]) -> set[tuple[str, str | None]]:
-    """The values that are artifacts of these projects as they are: what lies in them is theirs too. By type and blob: a
-    file may have the very bytes of a folder's listing, and holds nothing."""
-    names = sorted({(ref["type"], ref["blob"]) for ref in refs if "blob" in ref})
-    found: set[tuple[str, str | None]] = set()
+def _wholes(session: Session, projects: Collection[int], refs: list[Ref]) -> set[Name]:
+    """The values that are artifacts of these projects as they are: what lies in them is theirs too. By type, digest and
+    blob: a file may have the very bytes of a folder's listing, and so may JSON that names nothing; they hold nothing.
+    """
+    names = sorted({(ref["type"], ref["digest"], ref["blob"]) for ref in refs if "blob" in ref})
+    columns = Artifact.type, Artifact.digest, Artifact.blob
+    found: set[Name] = set()
     for start in range(0, len(names), CHUNK):
         part = names[start : start + CHUNK]
-        blobs = [blob for _, blob in part]
-        for same in (Artifact.digest.in_(blobs), Artifact.blob.in_(blobs) & (Artifact.blob != Artifact.digest)):
-            query = select(Artifact.type, Artifact.blob).where(Artifact.project_id.in_(projects), same)
-            query = query.where(tuple_(Artifact.type, Artifact.blob).in_(part)).distinct()
-            found |= {(kind, blob) for kind, blob in session.execute(query)}
+        query = select(*columns).where(tuple_(*columns).in_(part)).distinct()
+        # By itself the digest is found through an index.
+        query = query.where(Artifact.project_id.in_(projects), Artifact.digest.in_([digest for _, digest, _ in part]))
+        found |= {(kind, digest, blob) for kind, digest, blob in session.execute(query)}
     return found

@@ -134,9 +134,10 @@ class _Marks:
                 self._pass_over(f"{ref!r:.200} is no reference")
 
     def _add_below(self, ref: dict[str, Any]) -> None:
-        """Once for each blob and type: a file may have the very bytes of a folder's listing, and holds nothing. Nor is
-        what a forged reference says beside its blob all that lies in that blob."""
-        name = _key(f"{ref['type']} {ref['blob']}") if "blob" in ref and not is_ambiguous(ref) else None
+        """Once for each type, digest and blob: a file, or JSON that names nothing, may have the very bytes of a
+        listing, and holds nothing. Nor is what a forged reference says beside its blob all that lies in that blob."""
+        stored = "blob" in ref and not is_ambiguous(ref)
+        name = _key(f"{ref['type']} {ref['digest']} {ref['blob']}") if stored else None
         if name and self._db.execute("SELECT 1 FROM whole WHERE ref = ?", (name,)).fetchone():
             return
         for _, digest in blobs(ref, self._store):

@@ -13,8 +13,9 @@ from app.db import db, writing
 from app.models import Answer, Upload
 from app.services import store_collect
 from celesta.codecs import make_list
+from celesta.codecs.values import reduced
 from celesta.errors import InputError
-from celesta.hashing import digest_of
+from celesta.hashing import canonical, digest_of
 from celesta.store.base import blob_key, result_key
 from tests.fixtures.playground import OPERATOR, Playground
 from tests.unit.app.specs import diamond, spec, step, task, value
@@ -197,6 +198,21 @@ def test_a_forged_reference_to_a_listing_does_not_hide_the_folder(flow: Playgrou
     age(flow)
     assert collect(flow).deleted == 0
     assert all(flow.store.has_blob(digest) for digest in kept)
+
+
+def test_json_that_passes_for_plain_does_not_hide_what_it_names(flow: Playground) -> None:
+    run = flow.launch(inputs={"n": 1})
+    flow.start(run)
+    inside = flow.store.put_blob(b"inside")
+    tagged = {"d": [["file", {"ref": {"type": "file", "digest": inside, "blob": inside, "size": 6, "name": "x"}}]]}
+    blob = flow.store.put_blob(canonical(tagged))
+    settle(flow, run, {"type": "json", "digest": blob, "blob": blob, "size": 1})
+    honest = {"type": "json", "digest": digest_of(canonical(reduced(tagged))), "blob": blob, "size": 1}
+    with flow.app.app_context(), writing(db.session) as session:
+        session.add(Answer(run_id=run, node="3", path="a", value=honest, answered_by="somebody"))
+    age(flow)
+    assert collect(flow).deleted == 0
+    assert flow.store.has_blob(inside)
 
 
 def test_a_forged_reference_to_a_list_does_not_hide_its_items(flow: Playground) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from celesta.codecs import encode
+from celesta.codecs.values import reduced
 from celesta.files import Directory, File
-from celesta.hashing import digest_of
+from celesta.hashing import canonical, digest_of
 from celesta.store.base import KEPT_SECONDS, blob_key
 from tests.fixtures.playground import Answer, Playground
 from tests.unit.app.specs import diamond, spec, step, task
@@ -147,6 +148,19 @@ def test_a_file_of_ones_own_with_the_bytes_of_a_listing_opens_nothing(two: Two, 
     two.playground.settle(run["run_id"], "0", "take", outputs={"result": File(tmp_path / "listing")}, project="other")
     answer = two.launch({"type": "directory", "digest": folder, "blob": folder, "size": ref["size"]})
     assert answer.status == 422, answer.text
+
+
+def test_json_of_ones_own_that_is_not_looked_into_opens_nothing(two: Two, tmp_path: Path) -> None:
+    """Under the digest of its bytes it is plain JSON, and under that of the value it names a file."""
+    tagged = {"ref": two.secret(tmp_path)}
+    data, size = canonical(tagged), len(canonical(tagged))
+    two.other("PUT", f"blobs/{digest_of(data)}", data=data)
+    plain = {"type": "json", "digest": digest_of(data), "blob": digest_of(data), "size": size}
+    run = two.launch(plain).json["run_id"]
+    two.playground.tell(run, "run.started", known=1, project="other")
+    two.playground.settle(run, "0", "take", project="other", refs={"result": plain})
+    answer = two.launch(plain | {"digest": digest_of(canonical(reduced(tagged)))})
+    assert (answer.status, tagged["ref"]["blob"] in answer.text) == (422, True), answer.text
 
 
 def test_a_folder_that_a_project_has_is_used_with_all_that_lies_in_it(two: Two, tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """Finds who made the bytes of a file: artifacts of that content, and those that hold it as a part.
 
 A file that was downloaded tells by its SHA-256 alone where it came from. Folders and lists name their parts in blobs,
-which are read for it, those of the newest artifacts. Called by `app.api`. Writes nothing.
+which are read for it, those of the newest artifacts, and no more than a server can hold. What has no form or is too
+large is passed over: somebody's broken folder must keep nobody from finding. Called by `app.api`. Writes nothing.
 """
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from threading import Lock
 from typing import Any
 
 from sqlalchemy import or_, select
@@ -16,12 +18,17 @@ from app.models import Artifact, Project, Run, Step, Version, Workflow
 from app.services import artifact_query, model_query, project_query
 from app.services.session import Session
 from celesta.codecs import blobs
+from celesta.codecs.presence import MALFORMED
+from celesta.codecs.verify import MAX_READ_BYTES
 from celesta.errors import NotFoundError, StoreError
 from celesta.store import Store
+from celesta.store.base import blob_key
 
 MOST = 50
 CONTAINERS = ("directory", "list")
 MOST_CONTAINERS = 1_000
+MOST_READ_BYTES = 4 * MAX_READ_BYTES
+"""Of all blobs that one search reads, which are in memory side by side."""
 READ_AT_ONCE = 8
 Document = dict[str, Any]
 
@@ -34,7 +41,8 @@ def find(session: Session, store: Store, principal: Principal, digest: str) -> l
     """
     projects = [project.id for project in project_query.visible(session, principal)]
     found = [_document(row, None) for row in session.execute(_whole(projects, digest))]
-    found += _as_parts(session, store, projects, digest)
+    if len(found) < MOST:
+        found += _as_parts(session, _Bounded(store), projects, digest, MOST - len(found))
     found = found or _nobody(digest)
     models = model_query.of_digest(session, projects, {item["digest"] for item in found})
     return [item | {"models": models.get(item["digest"], [])} for item in found]
@@ -58,7 +66,7 @@ def _artifacts(projects: list[int]) -> Any:
     )
 
 
-def _as_parts(session: Session, store: Store, projects: list[int], digest: str) -> Iterator[Document]:
+def _as_parts(session: Session, store: Store, projects: list[int], digest: str, most: int) -> Iterator[Document]:
     query = select(Artifact.id, Artifact.ref).where(Artifact.project_id.in_(projects), Artifact.type.in_(CONTAINERS))
     rows = session.execute(query.order_by(Artifact.id.desc()).limit(MOST_CONTAINERS)).all()
     by_digest = {ref["digest"]: ref for _, ref in rows}
@@ -66,18 +74,36 @@ def _as_parts(session: Session, store: Store, projects: list[int], digest: str) 
         places = dict(zip(by_digest, pool.map(partial(_place, store, digest), by_digest.values()), strict=True))
     holders = {artifact: places[ref["digest"]] for artifact, ref in rows if places[ref["digest"]]}
     query = _artifacts(projects).where(Artifact.id.in_(holders)).order_by(Step.state == "cached", Artifact.id)
-    for row in session.execute(query.limit(MOST)):
+    for row in session.execute(query.limit(most)):
         yield _document(row, holders[row[0].id])
 
 
 def _place(store: Store, digest: str, ref: Document) -> str | None:
-    """Where in the value the blob is; None: nowhere, or the value is not in the store any more."""
+    """Where in the value the blob is; None: nowhere, or the value cannot be read, now or ever."""
     try:
         return next((place for place, blob in blobs(ref, store) if blob == digest and place), None)
+    except MALFORMED:
+        return None
     except StoreError as error:
-        if error.code != "missing_blob":
+        if error.retryable:
             raise
         return None
+
+
+class _Bounded(Store):
+    """The blobs that name parts, as far as one search reads them."""
+
+    def __init__(self, store: Store) -> None:
+        self.url, self._store = store.url, store
+        self._left, self._lock = MOST_READ_BYTES, Lock()
+
+    def get_blob(self, digest: str) -> bytes:
+        size = self._store.size(blob_key(digest)) or 0
+        with self._lock:
+            if size > min(MAX_READ_BYTES, self._left):
+                raise StoreError(f"blob {digest} is too large to be searched", code="too_large", retryable=False)
+            self._left -= size
+        return self._store.get_blob(digest)
 
 
 def _document(row: Any, place: str | None) -> Document:

@@ -240,6 +240,50 @@ def test_a_file_of_a_folder_or_of_a_list_is_found_with_its_place(flow: Playgroun
     assert flow.call("GET", f"artifacts/find?digest={deep}").status == 404
 
 
+def folder_of(flow: Playground, inside: str, **more: Any) -> dict[str, Any]:
+    listing = {"files": {"a/b.txt": {"digest": inside, "size": 4, "mode": 0o644}}, **more}
+    digest = flow.store.put_blob(json.dumps(listing).encode())
+    return {"type": "directory", "digest": digest, "size": 4, "blob": digest}
+
+
+@pytest.mark.parametrize(
+    ("kind", "listing"),
+    [
+        ("directory", b"no JSON"),
+        ("directory", b'{"files": [1]}'),
+        ("directory", b"[" * 100_000),
+        ("directory", None),
+        ("list", b"[1]"),
+        ("list", b'[{"type": "directory", "digest": "x", "size": 1}]'),
+    ],
+)
+def test_a_listing_of_no_form_keeps_nobody_from_finding(flow: Playground, kind: str, listing: bytes | None) -> None:
+    inside, run = flow.store.put_blob(b"deep"), launch(flow, 1)
+    settle_with(flow, run, "3", "a", folder_of(flow, inside))
+    blob = "../x" if listing is None else flow.store.put_blob(listing)
+    settle_with(flow, run, "1", "b", {"type": kind, "digest": "3" * 64, "size": 1, "blob": blob, "length": 1})
+    found = flow.get("artifacts/find", digest=inside)["items"]
+    assert [(one["path"], one["part"]) for one in found] == [("a", "a/b.txt")]
+
+
+@pytest.mark.parametrize("bound", ["MAX_READ_BYTES", "MOST_READ_BYTES"])
+def test_no_more_is_read_than_a_search_may(flow: Playground, monkeypatch: pytest.MonkeyPatch, bound: str) -> None:
+    inside, run = flow.store.put_blob(b"deep"), launch(flow, 1)
+    settle_with(flow, run, "3", "a", folder_of(flow, inside, padding="x" * 5_000))
+    settle_with(flow, run, "1", "b", folder_of(flow, inside))
+    monkeypatch.setattr(artifact_find, bound, 1_000)
+    found = flow.get("artifacts/find", digest=inside)["items"]
+    assert [one["path"] for one in found] == ["b"]
+
+
+def test_parts_are_looked_for_only_while_there_is_room(flow: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside, run = flow.store.put_blob(b"deep"), launch(flow, 1)
+    settle_with(flow, run, "3", "a", {"type": "file", "digest": inside, "size": 4, "blob": inside, "name": "f"})
+    settle_with(flow, run, "1", "b", folder_of(flow, inside))
+    monkeypatch.setattr(artifact_find, "MOST", 1)
+    assert [one["path"] for one in flow.get("artifacts/find", digest=inside)["items"]] == ["a"]
+
+
 def test_bytes_that_are_one_output_and_a_part_of_another_are_found_as_both(flow: Playground) -> None:
     digest = flow.store.put_blob(b"both")
     listing = {"files": {"a/b.txt": {"digest": digest, "size": 4, "mode": 0o644}}}

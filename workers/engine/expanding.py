@@ -126,10 +126,21 @@ def _compiled(engine: Engine, view: View, ended: Ended) -> tuple[str, Plan]:
         raise SpecError(f'"{name}" traced {len(spec["steps"])} steps: a run may have {MOST_STEPS} in all')
     task = view.task(node)
     bundle = task["bundle"] if "bundle" in task else view.frame(node).plan.bundle
+    _require_own_code(name, spec, bundle)
     plan = compile_plan(spec | {"bundle": bundle})  # its code is the producer's, whatever the spec says
     opened = Plan(plan)
     _require_lanes(engine, view, name, opened)
     return engine.store.put_blob(canonical(plan)), opened
+
+
+def _require_own_code(name: str, spec: Document, bundle: str | None) -> None:
+    """A digest is a name and not a right: a step may not have another one run, or read, a bundle that it only names."""
+    brought = [task for task, document in spec["tasks"].items() if document.get("bundle", bundle) != bundle]
+    if brought:
+        raise SpecError(
+            f'"{name}" traced task "{brought[0]}" with a bundle of its own: a dynamic step calls tasks of the code '
+            "that it runs from"
+        )
 
 
 def _require_lanes(engine: Engine, view: View, name: str, plan: Plan) -> None:

@@ -95,6 +95,14 @@ def test_what_cannot_run_fails_the_step_that_traced_it(world: World) -> None:
     assert world.events("r1", "dynamic.opened") == []
 
 
+def test_a_dynamic_step_brings_no_code_of_others(world: World) -> None:
+    plan, _ = _plan("borrowed")
+    finished = world.run(plan)
+    assert finished["error"]["path"] == "borrowed#0"
+    assert 'traced task "double" with a bundle of its own' in finished["error"]["message"]
+    assert world.events("r1", "dynamic.opened") == []
+
+
 def test_maps_lie_in_each_other_by_mapping_a_dynamic_step(world: World) -> None:
     plan = Planned()
     each = plan.add("doubled", dynamic=True, map_over=["xs"], xs=value([[1, 2], [3], [4, 5, 6]]))

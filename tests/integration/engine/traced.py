@@ -66,6 +66,11 @@ def wrong(xs: list[int]) -> Traced:
     return Traced(spec([], [step("nothing")], interface=OUTPUT, outputs={}))
 
 
+def borrowed(xs: list[int]) -> Traced:
+    """A step that would run code of others."""
+    return traced([known("double", "x", bundle="0" * 64)], [step("double", inputs={"x": value(1)})], "double")
+
+
 def burst(x: int) -> Any:
     """Maps inside; fails when x is even and above 3; calls nothing when x is 3 or less."""
     if x <= 3:
@@ -85,6 +90,7 @@ FUNCTIONS = {
     "endless": endless,
     "broken": broken,
     "wrong": wrong,
+    "borrowed": borrowed,
     "burst": burst,
     "same": lambda xs: sum(xs),
 }

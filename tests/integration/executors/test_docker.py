@@ -1,5 +1,6 @@
 """The docker executor on a real engine: the step contract in containers, commands of any image, and what goes wrong."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -195,6 +196,37 @@ def test_what_a_container_leaves_as_its_result_is_not_believed(bench: Bench, mon
         error = bench.error(bench.executor.submit(document) or {})
         assert error["kind"] == "user"
         assert words in error["message"]
+
+
+def test_what_a_container_traced_names_nothing_that_it_does_not_have(bench: Bench) -> None:
+    """The engine opens a spec that a dynamic step leaves: by a constant in it a step would be given what it names."""
+    source = (
+        "import json, os, pathlib\n"
+        "from celesta.store import open_store, step_prefix\n"
+        "step = json.loads(pathlib.Path('/celesta/step.json').read_text())\n"
+        "store = open_store(step['store_url'])\n"
+        "named = json.loads(step['env']['NAMED'])\n"
+        "traced = store.put_blob(json.dumps({'steps': [{'inputs': {'x': {'value': named}}}]}).encode())\n"
+        "traced = step['env'].get('TRACED') or traced\n"
+        "result = {'result_document': 1, **{k: step[k] for k in ('run', 'path', 'node', 'token')},\n"
+        "    'status': 'succeeded', 'outputs': {}, 'input_digests': {}, 'error': None, 'dynamic': traced,\n"
+        "    'metrics': [], 'report': False, 'log_bytes': 0, 'worker': 'me',\n"
+        "    'timings': {'started_ms': 1, 'finished_ms': 1}}\n"
+        "prefix = step_prefix(step['run'], step['path'], step['token'])\n"
+        "store.create(f'{prefix}result.json', json.dumps(result).encode())\n"
+        "os._exit(0)\n"
+    )
+    secret, mine = bench.store.put_blob(b"another project's"), bench.bundle(mine=source)
+    spec = bench.store.put_blob(b'{"steps": []}')
+
+    def left(named: Any, **env: str) -> dict[str, Any]:
+        document = bench.document("mine:traces", bundle=mine) | {"kind": "dynamic"}
+        return bench.executor.submit(document | {"env": {"NAMED": json.dumps(named), **env}}) or {}
+
+    ref = {"type": "file", "digest": secret, "blob": secret, "size": 17, "name": "x"}
+    assert f"names blob {secret}" in bench.error(left(ref))["message"]
+    assert f"{spec} is not in the store" in bench.error(left(5, TRACED=spec))["message"], "nor a spec of others"
+    assert left(ref | {"digest": mine, "blob": mine})["status"] == "succeeded", "it has its own code"
 
 
 def test_what_a_dead_worker_left_behind_is_removed_by_the_next(

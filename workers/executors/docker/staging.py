@@ -19,7 +19,8 @@ from typing import BinaryIO
 
 import celesta
 from app.services.step_result import check_result
-from celesta.codecs.reach import blobs_within
+from celesta.codecs.presence import MALFORMED
+from celesta.codecs.reach import blobs_within, values_of
 from celesta.command import FOLDER
 from celesta.errors import InputError, StoreError
 from celesta.runtime import checkpoints, exchange
@@ -109,11 +110,15 @@ class Staged:
         return [digest for digest in digests if digest not in self._given and digest != self.document["bundle"]]
 
     def _require_there(self, result: Document, small: Store) -> None:
-        """What it was given and what it left, and nothing else of the store: that may be another project's."""
+        """What it was given and what it left, and nothing else of the store: that may be another project's. So for what
+        it traced, of which the engine makes steps that are given what it names."""
+        traced = result.get("dynamic")
         try:
-            named = [*blobs_within(result["outputs"].values(), small), *filter(None, [result.get("environment")])]
+            constants = values_of(json.loads(small.get_blob(traced))) if traced else ()
+            named = [*blobs_within([*result["outputs"].values(), *constants], small)]
+            named += filter(None, [result.get("environment")])
             missing = [digest for digest in named if not small.has_blob(digest)]
-        except StoreError as error:
+        except (StoreError, *MALFORMED) as error:
             raise InputError(f"the result names a value that the container did not leave: {error}") from None
         if missing:
             raise InputError(f"the result names blob {missing[0]}, which the container did not leave")

@@ -20,6 +20,7 @@ from app.access import UnauthorizedError
 from app.models import RUN_TERMINAL, STEP_TERMINAL, Run, Step
 from app.services.blob_access import foreign, without_access
 from app.services.session import Session
+from celesta.codecs.presence import MALFORMED
 from celesta.codecs.reach import blobs_within, values_of
 from celesta.errors import AccessError, InputError, NotFoundError, Problem, StoreError
 from celesta.store import Store, step_prefix
@@ -123,9 +124,13 @@ def require_own(session: Session, store: Store, attempt: Attempt, result: Docume
         wrong = foreign(session, projects, store, [*refs, *values], known)
         wrong |= without_access(session, projects, set(named).difference(known))
     except StoreError as error:
-        if error.code != "missing_blob":
+        if error.retryable:
             raise
         raise InputError(f"the result of step {attempt.path!r} cannot be taken: {error}") from None
+    except MALFORMED:
+        raise InputError(
+            f"the result of step {attempt.path!r} cannot be taken: a blob that it names has no form"
+        ) from None
     if wrong:
         raise InputError(
             f"the result of step {attempt.path!r} cannot be taken",

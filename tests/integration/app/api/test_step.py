@@ -194,6 +194,36 @@ def test_a_result_that_names_bytes_which_the_step_neither_was_given_nor_put_is_r
     assert pod.call("PUT", "/objects/result.json", passed_on).status == 201, "an input may be given on"
 
 
+NO_FORM = [
+    ("directory", b"no JSON"),
+    ("directory", b"[]"),
+    ("directory", b'{"files": [1]}'),
+    ("directory", b"[" * 100_000),
+    ("list", b"no JSON"),
+    ("list", b'[{"type": "list", "digest": "", "size": 1, "length": 1, "blob": "x"}]'),
+    ("dynamic", b"no JSON"),
+    ("dynamic", b"[" * 100_000),
+]
+
+
+@pytest.mark.parametrize(("kind", "listing"), NO_FORM)
+def test_a_result_that_names_a_blob_of_no_form_is_refused(
+    playground: Playground, run: str, kind: str, listing: bytes
+) -> None:
+    pod = launch(playground, run)
+    pod.document["interface"]["outputs"][0]["type"] = ANY
+    pod.document["kind"] = "dynamic" if kind == "dynamic" else "python"
+    data = json.dumps(pod.document).encode()
+    playground.store.put(f"{pod.prefix}step.json", data)
+    pod.token = grant(secret_key(playground.config), pod.document, data, 60.0)
+    blob = digest_of(listing)
+    assert pod.call("PUT", f"/blobs/{blob}", listing).status in (200, 201)
+    ref = {"type": kind, "digest": blob, "size": 1, "blob": blob, "length": 1}
+    changes = {"outputs": {}, "dynamic": blob} if kind == "dynamic" else {"outputs": {"result": ref}}
+    answer = pod.call("PUT", "/objects/result.json", json.dumps(pod.result(**changes)).encode())
+    assert (answer.status, "cannot be taken" in answer.text) == (422, True), answer.text
+
+
 def test_the_objects_of_another_attempt_are_out_of_reach(playground: Playground, run: str, pod: Pod) -> None:
     other = launch(playground, run, node="1", path="b")
     playground.store.put(f"{other.prefix}log.txt", b"theirs")

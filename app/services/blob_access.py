@@ -10,6 +10,7 @@ The operator of the server sees all projects, and is asked nothing.
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -23,7 +24,7 @@ from app.models.columns import now
 from app.services.session import Session
 from celesta.codecs.reach import blobs_within
 from celesta.store import Store
-from celesta.store.base import blob_key
+from celesta.store.base import KEPT_SECONDS, blob_key
 
 CHUNK = 500
 ASKED_AT_ONCE = 8
@@ -40,16 +41,20 @@ def projects_of(principal: Principal) -> Projects:
 
 
 def note(session: Any, project_id: int, digests: Iterable[str]) -> None:
-    """Remembers that the project has these bytes. For use inside of `writing`; harmless when it is known."""
+    """Remembers that the project has these bytes, from now on. For use inside of `writing`."""
     insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
     rows = [{"project_id": project_id, "digest": digest, "at": now()} for digest in sorted(set(digests))]
     if rows:
-        session.execute(insert(Upload).on_conflict_do_nothing(), rows)
+        new = insert(Upload)
+        again = new.on_conflict_do_update(index_elements=["project_id", "digest"], set_={"at": new.excluded.at})
+        session.execute(again, rows)
 
 
 def uploaded(session: Any, project_id: int, digest: str) -> None:
-    """Remembers one upload, once it is stored."""
-    if session.get(Upload, (project_id, digest)) is None:
+    """Remembers one upload, once it is stored; again after an hour, as `Store.keep` does: a garbage collection that
+    goes on forgets only those of before."""
+    known = session.get(Upload, (project_id, digest))
+    if known is None or known.at < now() - timedelta(seconds=KEPT_SECONDS):
         with writing(session):
             note(session, project_id, [digest])
 

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -85,7 +86,10 @@ def sweep(session: Session, store: Store, *, dry_run: bool, before: float) -> Co
                 store.delete(blob_key(digest))
                 found.deleted += 1
                 gone.append(digest)
-        _forget_uploads(session, gone)
+            if len(gone) >= FETCHED:
+                _forget_uploads(session, gone, before)
+                gone.clear()
+        _forget_uploads(session, gone, before)
         found.unreadable = tuple(sorted(marks.unreadable))
         marks.close()
     return found
@@ -176,11 +180,12 @@ class _Marks:
         return self._db.execute("SELECT 1 FROM mark WHERE digest = ?", (_key(digest),)).fetchone() is not None
 
 
-def _forget_uploads(session: Session, digests: list[str]) -> None:
-    """Whoever had put these puts them again."""
-    for start in range(0, len(digests), FETCHED):
+def _forget_uploads(session: Session, digests: list[str], before: float) -> None:
+    """Whoever had put these puts them again; who has done so since they were deleted keeps them."""
+    old = Upload.at <= datetime.fromtimestamp(before, UTC)
+    if digests:
         with writing(session):
-            session.execute(delete(Upload).where(Upload.digest.in_(digests[start : start + FETCHED])))
+            session.execute(delete(Upload).where(Upload.digest.in_(digests), old))
 
 
 def _is_old(store: Store, digest: str, before: float) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from app.db import db, writing
 from app.models import Answer, Upload
@@ -33,10 +35,12 @@ def flow(playground: Playground) -> Playground:
 
 
 def age(flow: Playground, hours: float = 48) -> None:
-    """All that is in the store was written that long ago."""
+    """All that is in the store was written that long ago, and put by somebody then."""
     then = time.time() - hours * 3600
     for key in flow.store.list(""):
         os.utime(f"{flow.store.root}/{key}", (then, then))  # type: ignore[attr-defined]
+    with flow.app.app_context(), writing(db.session) as session:
+        session.execute(update(Upload).values(at=datetime.fromtimestamp(then, UTC)))
 
 
 def collect(flow: Playground, *, dry_run: bool = False) -> store_collect.Collected:
@@ -272,3 +276,47 @@ def test_an_upload_is_forgotten_with_its_bytes(flow: Playground) -> None:
         assert db.session.query(Upload).count() == 0
     assert flow.call("HEAD", f"blobs/{digest}").status == 404
     assert flow.call("PUT", f"blobs/{digest}", data=b"uploaded").status == 201
+
+
+def test_what_is_put_again_after_it_was_deleted_stays_with_who_put_it(
+    flow: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests = [upload(flow, text) for text in (b"one", b"two")]
+    age(flow)
+    garbage_of = store_collect._Marks.garbage
+
+    def look_and_put_again(marks: Any) -> Any:
+        for digest, size in garbage_of(marks):
+            yield digest, size
+            assert not flow.store.has_blob(digest)
+            upload(flow, b"one" if digest == digests[0] else b"two")
+
+    monkeypatch.setattr(store_collect._Marks, "garbage", look_and_put_again)
+    assert collect(flow).deleted == 2
+    assert all(flow.store.has_blob(digest) for digest in digests)
+    with flow.app.app_context():
+        assert {row.digest for row in db.session.query(Upload)} == set(digests)
+
+
+def test_uploads_are_forgotten_while_blobs_are_deleted(flow: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in (b"one", b"two", b"three"):
+        upload(flow, text)
+    age(flow)
+    garbage_of, left = store_collect._Marks.garbage, []
+
+    def look_and_count(marks: Any) -> Any:
+        for found in garbage_of(marks):
+            with flow.app.app_context():
+                left.append(db.session.query(Upload).count())
+            yield found
+
+    monkeypatch.setattr(store_collect._Marks, "garbage", look_and_count)
+    monkeypatch.setattr(store_collect, "FETCHED", 1)
+    assert collect(flow).deleted == 3
+    assert left == [3, 2, 1]
+
+
+def upload(flow: Playground, data: bytes) -> str:
+    digest = digest_of(data)
+    assert flow.call("PUT", f"blobs/{digest}", data=data).status in (200, 201)
+    return digest

@@ -15,8 +15,8 @@ from app.dispatch import TASK_FINISH, TASK_START, TASK_STEPS
 from workers import child, sources
 from workers.engine import answer, start
 from workers.engine.backend import Outcomes
-from workers.engine.core import Kept
 from workers.engine.external import ended_elsewhere
+from workers.engine.kept import Kept
 from workers.engine.settling import Ended
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from celery import states
 from celery.backends.redis import RedisBackend
 
 from workers.engine.completing import complete
-from workers.engine.core import Kept
+from workers.engine.kept import Kept
 from workers.engine.running import expire
 from workers.engine.settling import Ended
 

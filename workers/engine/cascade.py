@@ -17,15 +17,16 @@ from typing import Any
 from celesta.codecs import encode, gone
 from celesta.errors import CelestaError, Skipped, StoreError
 from celesta.spec.conditions import decide
-from workers.engine import caching, events, expanding, keys, mapping, settling, waiting
+from workers.engine import caching, expanding, kept, keys, mapping, settling, waiting
 from workers.engine.advancing import admission, advance, top_up
 from workers.engine.bindings import Ref, parents_of
-from workers.engine.core import CHUNK, Engine, Kept
+from workers.engine.core import CHUNK, Engine
+from workers.engine.kept import Kept
 from workers.engine.manifests import is_result, read
 from workers.engine.remaining import remaining
 from workers.engine.reusing import reusable
 from workers.engine.settling import Adopted, Entry, Finding
-from workers.engine.views import SEND, Frame, View, index_of, map_of
+from workers.engine.views import Frame, View, index_of, map_of
 from workers.engine.waiting import Waits
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class Cascade:
         self.seen: set[str] = set()
         self.outcomes: dict[str, dict[str, Ref]] = {}
         self.missed: dict[str, Finding] = {}
-        """What was looked up in the cache, and is not there."""
+        """What was looked up in the cache and is not there, or most likely is not."""
         self.settles: list[Entry] = []
         self.admits: list[dict[str, Any]] = []
         self.good: set[str] = set()
@@ -85,14 +86,17 @@ class Cascade:
         self.settles += remaining(self.engine, self.view)
         return self
 
-    def begin(self) -> None:
+    def begin(self, computed: bool = False) -> None:
         """The first calls of the script, with what becomes ready by them as far as that is known here.
 
         So the next step of a chain is looked up in the cache before its parent counts, and sent in the same call.
+        One that the caller goes on with, after a step that was `computed`, is not looked up: it is hardly ever there,
+        and the cache is asked when its flight is taken.
         """
         plain = [ask[0] for ask in self.asks if not self._is_decided_here(ask[0])]
         self.asks = [ask for ask in self.asks if self._is_decided_here(ask[0])]
-        self._look_up(plain)
+        if not (computed and self.keep is not None and kept.lets_through(self, plain)):
+            self._look_up(plain)
         self.flush_all()
 
     def run(self) -> bool:
@@ -116,15 +120,15 @@ class Cascade:
         settles, self.settles = self.settles[:CHUNK], self.settles[CHUNK:]
         room = 0 if self.settles else CHUNK
         admits, self.admits = self.admits[:room], self.admits[room:]
-        claim = self._going_on(settles, admits) if self.keep is not None and self.keep.node is None else None
+        claim = kept.claim(self, self.keep, settles, admits) if self.keep is not None else None
         reply = advance(self.engine, self.view, settles, admits, claim=claim, **more)
         self.status = reply["status"]
         self.answers += reply.get("ok") or []
         self.opened, self.began = reply.get("opened"), reply.get("began")
         self.control = reply.get("control", "")
         self.over = self.over or bool(reply.get("over"))
-        if claim and reply.get("claimed"):
-            self._keep(claim["n"], reply["claimed"])
+        if self.keep is not None and claim and reply.get("claimed"):
+            kept.take(self, self.keep, claim["n"], reply["claimed"])
         self.engine.publish(self.view.run, reply.get("send") or [])
         for run in reply.get("wake") or []:
             top_up(self.engine, run)
@@ -133,22 +137,6 @@ class Cascade:
         self.add(reply.get("asks") or [])
         if reply.get("stop"):
             self.stop()
-
-    def _going_on(self, settles: list[Entry], admits: list[dict[str, Any]]) -> dict[str, Any] | None:
-        """The step that the caller would take at once: the first that is to be sent, if its inputs are known here."""
-        assert self.keep is not None
-        plain = (entry["n"] for entry in admits if "park" not in entry and "hold" not in entry)
-        node = next(plain, None) or next((kid[0] for entry in settles for kid in entry["kids"] if kid[2] == SEND), None)
-        if node is None or any(parent not in self.outcomes for parent in parents_of(self.view, [node])):
-            return None
-        owner = self.keep.owner
-        return {"n": node, "attempt": 1, "owner": owner, "e": events.running(self.view, node, 1, owner)}
-
-    def _keep(self, node: str, token: str) -> None:
-        assert self.keep is not None
-        self.keep.node, self.keep.token = node, token
-        self.keep.outcomes = {parent: self.outcomes[parent] for parent in parents_of(self.view, [node])}
-        self.keep.finding = self.missed.get(node)
 
     def _is_decided_here(self, node: str) -> bool:
         """A mapped step opens, a branch decides, a question waits: none of them is ever sent."""

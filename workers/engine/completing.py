@@ -12,9 +12,10 @@ from time import time
 from celesta.errors import StoreError
 from workers.engine import caching, keys, settling, waiting
 from workers.engine.cascade import Cascade
-from workers.engine.core import Engine, Kept
+from workers.engine.core import Engine
 from workers.engine.expanding import expand
 from workers.engine.finishing import finish
+from workers.engine.kept import Kept
 from workers.engine.settling import Ended, Entry
 from workers.engine.views import View
 from workers.engine.waiting import Answer
@@ -76,7 +77,7 @@ def _begin(engine: Engine, run: str, ended: Sequence[Ended], keep: Kept | None) 
     for one in ended:
         outputs = one.outcome["outputs"] if one.state in ("succeeded", "cached") else None
         cascade.settle(settling.attempt(view, one), outputs)
-    cascade.begin()
+    cascade.begin(computed=ended[-1].state == "succeeded")
     return cascade
 
 

@@ -13,9 +13,7 @@ from redis import Redis
 from celesta.store.base import Store
 from workers.engine import scripts
 from workers.engine.bindings import Resolver
-from workers.engine.caching import Taken
 from workers.engine.pace import Pace
-from workers.engine.settling import Finding
 from workers.engine.views import Views
 
 CHUNK = 1_000
@@ -29,21 +27,6 @@ class Place(Protocol):
     """What the engine asks of an executor about work that it launched: `workers.executors.base.Executor`."""
 
     def reconcile(self, attempt: Document) -> Document | None: ...
-
-
-@dataclass
-class Kept:
-    """The step that a worker goes on with: its own completion made it ready, and claimed it in the same call."""
-
-    owner: str
-    node: str | None = None
-    """None: nothing that became ready could be kept."""
-    token: str = ""
-    outcomes: dict[str, dict[str, Document]] = field(default_factory=dict)
-    """The outputs of its parents."""
-    finding: Finding | None = None
-    taken: Taken | None = None
-    """What the cache said of its key, where that was asked already."""
 
 
 class Sender(Protocol):

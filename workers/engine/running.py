@@ -21,9 +21,10 @@ from workers.engine import caching, events, keys, pending, scripts, settling
 from workers.engine.advancing import top_up
 from workers.engine.bindings import Ref, parents_of
 from workers.engine.completing import flight_owner, wake
-from workers.engine.core import Engine, Kept
+from workers.engine.core import Engine
 from workers.engine.documents import step_document
 from workers.engine.external import Launched, hand_over
+from workers.engine.kept import Kept
 from workers.engine.manifests import accepted
 from workers.engine.pace import LAUNCHED_MS
 from workers.engine.settling import Ended, Finding

@@ -4,7 +4,7 @@ import pytest
 
 from tests.integration.engine.harness import Planned, World, step, value
 from workers.engine import Ended, complete, control, keys
-from workers.engine.core import Kept
+from workers.engine.kept import Kept
 from workers.engine.settling import error_of, failure
 
 

@@ -15,7 +15,7 @@ from tests.integration.engine.harness import Planned, World, step, value
 from workers.celery_app import CelestaApp, create
 from workers.engine import ChordBackend, Ended, complete, keys
 from workers.engine.backend import Outcomes
-from workers.engine.core import Kept
+from workers.engine.kept import Kept
 from workers.engine.publishing import Publisher
 
 OUTCOME = {"status": "succeeded", "outputs": {"result": value(1)["value"]}, "error": None, "metrics": []}
@@ -207,11 +207,11 @@ def test_a_worker_that_can_go_on_gets_one_ready_step_and_the_queue_the_others(wo
     assert [event["worker"] for event in world.events("r1", "step.running")] == ["here:1", "here:1"]
 
 
-@pytest.mark.parametrize(("cache", "calls"), [(False, ["EVALSHA"]), (True, ["HMGET", "EVALSHA", "pipeline"])])
+@pytest.mark.parametrize(("cache", "calls"), [(False, ["EVALSHA"]), (True, ["EVALSHA", "pipeline"])])
 def test_a_worker_goes_on_without_a_message_and_with_no_more_than_the_transition(
     world: World, cache: bool, calls: list[str]
 ) -> None:
-    """A cached step looks up what follows it before, and writes the cache and takes the next flight after it."""
+    """A cached step writes the cache and takes the next flight, which looks into the cache as well."""
     plan = Planned()
     last = plan.add("one", cache=cache)
     for _ in range(3):
@@ -227,6 +227,29 @@ def test_a_worker_goes_on_without_a_message_and_with_no_more_than_the_transition
         assert counted == calls
     assert len(world.published) == published
     assert world.events("r1", "step.running")[-1]["token"] == "1.1"
+
+
+def test_a_worker_that_goes_on_meets_a_hit_when_it_takes_the_flight(world: World) -> None:
+    def started(run: str, first: int) -> list[Ended]:
+        plan = Planned()
+        last = plan.add("size", cache=True, x=value(first))
+        for _ in range(3):
+            last = plan.add("double", x=step(last), cache=True)
+        world.start(run, world.plan(plan))
+        return world.worker.run(*world.queue.popleft(), lambda ended: None)
+
+    world.functions["size"] = lambda x: abs(x)
+    complete(world.engine, "r1", started("r1", 4))
+    world.drain()
+    world.executor.ran.clear()
+    ended = started("r2", -4)
+    kept = Kept(world.worker.worker)
+    complete(world.engine, "r2", ended, kept)
+    complete(world.engine, "r2", world.worker.go_on("r2", kept, lambda ended: None))
+    assert world.executor.ran == ["0"]
+    assert world.states("r2") == {"0": "succeeded", "1": "cached", "2": "cached", "3": "cached"}
+    assert not world.queue
+    assert world.client.keys("celesta:flight:*") == []
 
 
 @pytest.mark.parametrize("control", ["pause", "cancel"])

@@ -33,12 +33,13 @@ _STEP: Document = {
 
 def require_templates_of_spec(spec: Document, config: Config, project: str) -> None:
     """Raises `SpecError` with all that the steps of a valid spec may not ask of their pods."""
-    given: dict[str, Document] = {}
+    given: dict[tuple[str, str], Document] = {}
     for step in spec["steps"]:
         options = step.get("options") or {}
         where = f"steps.{step['path']}.options" if "pod_template" in options else f"tasks.{step.get('task')}"
-        given[where] = spec["tasks"].get(step.get("task"), {}) | options
-    problems = list(_problems(given.items(), config, project))
+        wanted = spec["tasks"].get(step.get("task"), {}) | options
+        given[where, wanted.get("executor") or config.executor] = wanted  # of one task some steps may be no pods
+    problems = list(_problems(((where, wanted) for (where, _), wanted in given.items()), config, project))
     if problems:
         raise SpecError(ADVICE, problems[:MOST_PROBLEMS])
 

@@ -124,6 +124,15 @@ def test_a_spec_is_refused_with_the_place_of_each_template() -> None:
     ]
 
 
+def test_one_step_of_a_task_that_is_no_pod_hides_no_other_that_is() -> None:
+    once = "tasks.a.pod_template.spec.hostNetwork"
+    for executors in (("kubernetes", "process"), ("process", "kubernetes"), (None, "process"), (None, "kubernetes")):
+        steps = [step(f"a#{i}", options={"executor": executor}) for i, executor in enumerate(executors)]
+        with pytest.raises(SpecError) as caught:
+            require_templates_of_spec(spec([task("a", (), pod_template=HOST)], steps), CONFIG, "vision")
+        assert [problem.where for problem in caught.value.problems].count(once) == 1
+
+
 def test_a_plan_is_refused_at_its_launch_when_the_setting_has_changed() -> None:
     plan = Plan(compile_plan(workflow(HOST)))
     with pytest.raises(InputError) as caught:

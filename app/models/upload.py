@@ -1,4 +1,4 @@
-"""Which bytes a project was given, by a person or by a step: it may rely on them before anything refers to them."""
+"""Which bytes a project was given, by a person, a step or a launch: it may rely on them without an artifact."""
 
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -7,8 +7,8 @@ from app.models.columns import Moment, ProjectKey, now
 
 
 class Upload(Base):
-    """That somebody of the project had these bytes. Written by `app.services.blob_access`, and taken away by the
-    garbage collection together with them."""
+    """That somebody of the project had these bytes, or might use them. Written by `app.services.blob_access`, and taken
+    away by the garbage collection together with them."""
 
     __tablename__ = "upload"
 

@@ -1,8 +1,10 @@
 """Which blobs a principal may read, or rely on by naming their digest.
 
-A blob is found by what refers to it in a project that the principal may see: an artifact, the input of a run, a version
-of a model, or that somebody of the project uploaded it. Who knows no more than a digest gets nothing for it, neither
-the bytes nor a step that reads them. Parts of a value belong to whoever has the value: they are reached through it.
+A blob is found by what refers to it in a project that the principal may see: an artifact, also one that became a model,
+or that it was given to the project, by an upload or with an input of a run. Only what was held to be a blob of the
+project counts: the digest of a table is what its maker says, and may be that of anything. Who knows no more than a
+digest gets nothing for it, neither the bytes nor a step that reads them. Parts of a value belong to whoever has the
+value: they are reached through it.
 
 Called where digests come from outside: the blob routes, registrations, launches, and results of steps in containers.
 The operator of the server sees all projects, and is asked nothing.
@@ -19,7 +21,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from app.access import Principal
 from app.db import writing
-from app.models import Artifact, Model, ModelVersion, RunInput, Upload
+from app.models import Artifact, Upload
 from app.models.columns import now
 from app.services.session import Session
 from celesta.codecs.reach import blobs_within
@@ -64,7 +66,7 @@ def may_read(session: Session, projects: Projects, digest: str) -> bool:
 
 
 def without_access(session: Session, projects: Projects, digests: Iterable[str]) -> set[str]:
-    """Those of the digests that nothing in these projects refers to. Four look-ups by index for every 500."""
+    """Those of the digests that nothing in these projects refers to. Three look-ups by index for every 500."""
     wanted = set() if projects is None else set(digests)
     asked = sorted(wanted)
     for start in range(0, len(asked), CHUNK):
@@ -75,12 +77,11 @@ def without_access(session: Session, projects: Projects, digests: Iterable[str])
 
 def _held(projects: Collection[int], digests: list[str]) -> Iterator[Any]:
     yield select(Upload.digest).where(Upload.project_id.in_(projects), Upload.digest.in_(digests))
-    yield select(RunInput.digest).where(RunInput.digest.in_(digests), RunInput.project_id.in_(projects))
-    yield select(Artifact.digest).where(Artifact.project_id.in_(projects), Artifact.digest.in_(digests)).distinct()
-    stored = Artifact.blob.in_(digests) & (Artifact.blob != Artifact.digest)  # the condition of an index
-    yield select(Artifact.blob).where(stored, Artifact.project_id.in_(projects)).distinct()
-    of_models = select(ModelVersion.digest).join(Model).where(ModelVersion.digest.in_(digests))
-    yield of_models.where(Model.project_id.in_(projects))
+    for is_stored in (  # each the condition of an index
+        Artifact.digest.in_(digests) & (Artifact.blob == Artifact.digest),
+        Artifact.blob.in_(digests) & (Artifact.blob != Artifact.digest),
+    ):
+        yield select(Artifact.blob).where(is_stored, Artifact.project_id.in_(projects)).distinct()
 
 
 def foreign(

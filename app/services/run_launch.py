@@ -1,5 +1,6 @@
 """Launches a run: its row is committed, then the engine is told. A launch takes a few milliseconds."""
 
+from itertools import chain
 from typing import Any, NamedTuple
 
 from sqlalchemy import select
@@ -21,6 +22,7 @@ from app.services.run_inputs import bind_inputs, require_steps
 from app.services.secret_check import require_secrets
 from app.services.share_find import usable_version
 from app.services.workflow_query import load_plan
+from celesta.codecs.reach import blobs_of
 from celesta.errors import InputError, Problem
 from celesta.ids import new_run_id
 from celesta.store import Store
@@ -116,6 +118,7 @@ def _commit(session: Any, principal: Principal, project: Project, run: Run, work
             session.add(run)
             session.flush()
             session.add_all(inputs_of(run))
+            blob_access.note(session, run.project_id, chain.from_iterable(map(blobs_of, run.inputs.values())))
             record(session, principal, "run.launch", project, run.id, workflow=workflow, **_origin(run))
     except IntegrityError:
         first = _launched(session, project, key)

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 
 from app.config import Config
 from app.db import MIGRATIONS, Base, alembic_config, db, standalone, upgrade, writing
-from app.models import Member, Project, UserAccount
+from app.models import Member, Project, Run, Upload, UserAccount, Version, Workflow
 
 
 def test_migrations_have_one_head(home):
@@ -54,6 +54,31 @@ def test_a_table_that_a_migration_makes_anew_keeps_the_rows_that_refer_to_it(con
     command.upgrade(alembic, "head")
     with standalone(config):
         assert db.session.scalars(select(Member.role)).all() == ["owner"]
+        db.session.remove()
+        db.engine.dispose()
+
+
+def test_an_upgrade_keeps_inputs_readable_that_were_launched_before_anybody_wrote_down_who_has_them(config):
+    """But not what a reference names beside its value: that was not looked at."""
+    refs = {
+        "file": {"type": "file", "digest": "a", "size": 1, "blob": "a"},
+        "table": {"type": "table", "digest": "of another", "size": 1, "blob": "b"},
+        "small": {"type": "json", "digest": "c", "size": 1, "inline": 1},
+        "forged": {"type": "json", "digest": "d", "size": 1, "inline": 1, "blob": "e"},
+    }
+    with standalone(config), writing(db.session) as session:
+        session.add_all([Project(id=7, name="p"), Workflow(id=7, project_id=7, name="w", kind="workflow")])
+        session.flush()
+        known = {"spec_blob": "s", "plan_blob": "s", "interface": {}, "step_count": 1, "environment": {}}
+        session.add(Version(id=7, project_id=7, workflow_id=7, digest="v", created_by="u", **known))
+        session.flush()
+        for name in ("r1", "r2"):
+            session.add(Run(id=name, project_id=7, workflow_id=7, version_id=7, inputs=refs, created_by="u"))
+    command.downgrade(alembic_config(config), "0014")
+    upgrade(config)
+    with standalone(config):
+        assert sorted(db.session.scalars(select(Upload.digest))) == ["a", "b"]
+        assert {at.tzinfo for at in db.session.scalars(select(Upload.at))} == {UTC}
         db.session.remove()
         db.engine.dispose()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from celesta.codecs import encode
+from celesta.codecs import encode, make_list
 from celesta.codecs.values import reduced
 from celesta.files import Directory, File
 from celesta.hashing import canonical, digest_of
@@ -76,16 +76,28 @@ def test_a_blob_is_read_by_who_may_see_a_project_that_refers_to_it_and_by_nobody
     assert two.playground.call("GET", f"blobs/{digest}", **two.headers).status == 404, "nor through the other project"
 
 
-@pytest.mark.parametrize("what", ["an upload", "an input of a run", "an array"])
+@pytest.mark.parametrize(
+    "what",
+    ["an upload", "an input of a run", "a typed input", "an input in a list", "an array", "an array as an input"],
+)
 def test_what_a_project_refers_to_is_read_by_its_viewers_only(two: Two, tmp_path: Path, what: str) -> None:
     playground = two.playground
     if what == "an upload":
         digest = digest_of(SECRET)
         editor = {"Authorization": f"Bearer {playground.token('editor')}"}
         assert playground.call("PUT", f"blobs/{digest}", data=SECRET, **editor).status == 201
-    elif what == "an input of a run":
+    elif what in ("an input of a run", "an input in a list"):
         (tmp_path / "input").write_bytes(SECRET)
         ref = playground.encode(File(tmp_path / "input"))
+        given = ref if what == "an input of a run" else make_list([ref], playground.store)
+        playground.launch("taker", input_refs={"data": given})
+        digest = ref["blob"]
+    elif what == "a typed input":
+        playground.launch("taker", inputs={"data": SECRET.decode()})
+        digest = playground.encode(SECRET.decode())["blob"]
+    elif what == "an array as an input":
+        numpy = pytest.importorskip("numpy")
+        ref = playground.encode(numpy.arange(900.0))
         playground.launch("taker", input_refs={"data": ref})
         digest = ref["blob"]
     else:
@@ -111,6 +123,22 @@ def test_no_step_is_given_what_its_launcher_may_not_read(two: Two, tmp_path: Pat
     assert two.other("GET", "runs").json["items"] == []
     assert two.other("PUT", f"blobs/{ref['blob']}", data=SECRET).json["created"] is False
     assert two.launch(ref).status == 201, "whoever has the bytes may use them"
+
+
+def test_the_digest_of_a_table_is_no_proof_of_having_such_bytes(two: Two, tmp_path: Path) -> None:
+    """It is that of logical content, which no server computes: anything may stand there."""
+    theirs, own = two.secret(tmp_path)["blob"], b"no table at all"
+    two.other("PUT", f"blobs/{digest_of(own)}", data=own)
+    ref = {"type": "table", "digest": theirs, "size": 1, "blob": digest_of(own)}
+    ref |= {"flavour": "pandas", "rows": 1, "columns": [["a", "int64"]]}
+    run = two.launch(ref).json["run_id"]
+    assert two.other("GET", f"blobs/{theirs}").status == 404
+    two.playground.tell(run, "run.started", known=1, project="other")
+    two.playground.settle(run, "0", "take", project="other", refs={"result": ref})
+    artifact = two.other("GET", f"artifacts?run={run}").json["items"][0]["id"]
+    assert two.other("POST", "models/mine/versions", {"artifact": artifact}).status == 201
+    assert two.other("GET", f"blobs/{theirs}").status == 404
+    assert two.launch({"type": "file", "digest": theirs, "blob": theirs, "size": 1, "name": "x"}).status == 422
 
 
 def test_a_reference_of_two_forms_opens_nothing(two: Two, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from celesta.store.base import Store
 Ref = dict[str, Any]
 PLAIN_BYTES = 1 << 20
 PREVIEW_CHARACTERS = 200
+_DAMAGED = KeyError, IndexError, AttributeError, TypeError, ValueError
 _DESCRIBED = ("type", "digest", "size", "name", "media_type", "dtype", "shape", "flavour", "rows", "length")
 
 
@@ -23,17 +24,19 @@ def to_plain(ref: Ref, store: Store | None = None, limit_bytes: float = PLAIN_BY
     and, without a store, what is not in the reference itself."""
     try:
         return _to_plain(ref, store, limit_bytes)
-    except (KeyError, IndexError, AttributeError, TypeError, ValueError, RecursionError) as error:
+    except (*_DAMAGED, RecursionError) as error:
         raise CodecError(f"a damaged reference cannot be shown: {error!r}") from error
 
 
 def preview(ref: Ref) -> str:
-    """One line about the value, at most 200 characters, from the reference alone. It never fails for its depth: a
-    listing shows many values, and one that is nested deeply must not hide the others."""
+    """One line about the value, at most 200 characters, from the reference alone. It never fails: a listing shows many
+    values, and one that is nested deeply, or damaged, must not hide the others."""
     try:
         text = _preview(ref)
     except RecursionError:
         text = f"{ref.get('type')}, {_size(ref)}, nested deeply"
+    except _DAMAGED:
+        text = f"{ref.get('type')}, damaged"
     return text if len(text) <= PREVIEW_CHARACTERS else text[: PREVIEW_CHARACTERS - 1] + "…"
 
 

@@ -87,6 +87,11 @@ def test_a_preview_of_a_value_that_is_nested_too_deeply_describes_it(kind: str) 
     assert preview(deep) == f"{kind}, 1.23 kB, nested deeply"
 
 
+@pytest.mark.parametrize("kind", ["table", "ndarray", "file", "list"])
+def test_a_preview_of_a_damaged_reference_says_so(kind: str) -> None:
+    assert preview({"type": kind, "digest": "0" * 64, "size": 3, "blob": "0" * 64}) == f"{kind}, damaged"
+
+
 def test_a_preview_is_one_short_line_from_the_reference_alone(store: LocalStore, tmp_path: Path) -> None:
     (tmp_path / "m.bin").write_bytes(b"x" * 12345)
     shown = {

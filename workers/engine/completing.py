@@ -26,9 +26,9 @@ log = logging.getLogger(__name__)
 def complete(engine: Engine, run: str, ended: Sequence[Ended], keep: Kept | None = None) -> list[str]:
     """Settles attempts. What became of each: `ok`, `retry`, `done` (it was settled before) or `stale`.
 
-    One round trip, and one to publish when something became ready; cached steps take one more for what may follow them
-    and one to write the cache. A worker that can go on at once gives an empty `keep`, and is left one of the steps that
-    became ready, claimed.
+    One round trip, and one to publish when something became ready; cached steps take one more to write the cache, and
+    one before, to look up what may follow them. A worker that can go on at once gives an empty `keep`, and is left one
+    of the steps that became ready, claimed: what alone follows a computed step is not looked up before.
     """
     if any("dynamic" in one.outcome for one in ended):
         return [_complete_one(engine, run, one, keep) for one in ended]

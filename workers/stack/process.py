@@ -22,8 +22,8 @@ from celesta.errors import CelestaError
 
 PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 15.0
-STEADY_SECONDS = 30.0
-"""A process that lived this long has earned a quick restart."""
+STEADY_SECONDS = 5.0
+"""A process that lived this long has earned a quick restart: it was killed, rather than unable to start."""
 HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _libc = ctypes.CDLL(None)
 

@@ -1,4 +1,7 @@
-"""Faults are tried on runs of `FAULT_ITEMS` items, `FAULT_ROUNDS` times each: few in CI, many in `make soak`."""
+"""Faults that come again and again are tried on a map of `MANY` items, the others on one of `ITEMS`.
+
+`make soak` makes the large map larger by `FAULT_ITEMS`, and tries each fault `FAULT_ROUNDS` times.
+"""
 
 import os
 from collections.abc import Callable
@@ -6,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.faults.trial import LEASE_SECONDS, Trial
+from tests.e2e.faults.trial import LEASE_SECONDS, Trial, run_seconds
 from tests.fixtures.stack import Stack
 
-ITEMS = int(os.environ.get("FAULT_ITEMS", "300"))
+ITEMS = 300
+MANY = int(os.environ.get("FAULT_ITEMS", "1000"))
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", "1"))
 
 NewTrial = Callable[..., Trial]
@@ -19,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A run that is disturbed may take minutes on a busy machine; the trial itself says when it took too long."""
     for item in items:
         if item.path.parent == Path(__file__).parent:
-            item.add_marker(pytest.mark.timeout(600))
+            item.add_marker(pytest.mark.timeout(2 * run_seconds(MANY)))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -7,13 +7,14 @@ from contextlib import suppress
 
 from redis import RedisError
 
-from tests.e2e.faults.conftest import NewTrial
+from tests.e2e.faults.conftest import MANY, NewTrial
 from tests.e2e.faults.trial import Trial
 from tests.fixtures.processes import wait_until
 
 
 def test_a_broker_that_is_killed_comes_back_with_everything(new_trial: NewTrial) -> None:
-    trial = new_trial().launch()
+    trial = new_trial(items=MANY).launch()
+    trial.somewhere()
     (broker,) = trial.processes("valkey-server") or trial.processes("redis-server")
     os.kill(broker.pid, signal.SIGKILL)
     wait_until(lambda: _answers(trial), 30, "the broker's return")
@@ -21,7 +22,8 @@ def test_a_broker_that_is_killed_comes_back_with_everything(new_trial: NewTrial)
 
 
 def test_a_broker_that_lost_everything_is_filled_again_from_what_is_durable(new_trial: NewTrial) -> None:
-    trial = new_trial().launch()
+    trial = new_trial(items=MANY).launch()
+    trial.somewhere()
     with trial.redis() as client:
         client.flushall()
     trial.check()

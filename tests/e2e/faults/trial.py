@@ -26,8 +26,12 @@ from tests.fixtures.processes import wait_until
 from tests.fixtures.stack import Stack
 
 LEASE_SECONDS = 2
-RUN_SECONDS = 300.0
 FAULT = Callable[[], object]
+
+
+def run_seconds(items: int) -> float:
+    """How long a disturbed run of so many items may take before it counts as stuck: many times what it needs."""
+    return 300.0 + items / 10
 
 
 class Trial:
@@ -51,13 +55,19 @@ class Trial:
         wait_until(lambda: self.began() > 2, 60, "the start of the first items")
         return self
 
+    def somewhere(self) -> None:
+        """Waits until the run is at a random place in its first three quarters."""
+        place = random.randrange(2, self.items * 3 // 4)
+        print(f"The fault comes when {place} of {self.items} items have begun.")
+        wait_until(lambda: self.began() > place, run_seconds(self.items), f"the start of item {place}")
+
     def began(self) -> int:
         """How often a step began so far."""
         return len(self.ledger.read_text().splitlines()) if self.ledger.exists() else 0
 
     def wait(self) -> dict[str, Any]:
         with Client(self.stack.url) as client:
-            return client.wait(self.run_id, timeout=RUN_SECONDS)
+            return client.wait(self.run_id, timeout=run_seconds(self.items))
 
     def disturbed(self, fault: FAULT, every: float) -> int:
         """Awaits the run, and brings about the fault every so many seconds until then; how often."""

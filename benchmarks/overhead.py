@@ -25,6 +25,7 @@ import redis
 
 from app.dispatch import QUEUE_STEPS
 from benchmarks import servers, workflows
+from benchmarks.ends import ends
 from benchmarks.report import Report
 from celesta.client import Client
 from celesta.client.caller import Document
@@ -48,6 +49,7 @@ def main() -> None:
                 beside_stock(report, client, options.rounds)
                 fibonacci(report, client, options.rounds)
                 large(report, client, socket)
+                ends(report, client, Path(folder), options.rounds)
         finally:
             print(report.tables())
     if options.write:

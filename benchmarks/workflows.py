@@ -4,11 +4,17 @@ Each run gets a ``salt`` of its own, so that every step is looked up, missed, ru
 items of ``wide`` are as plain as a step can be.
 """
 
+import os
+import signal
+import time
+from pathlib import Path
+
 from celesta import task, unmapped, workflow
 
 FAN = 1_000
 CHAIN = 500
 FIBONACCI = 40
+HURRY_SECONDS = 2
 GROUPS, GROUP = 100, 99  # and a join for each group: 10,000 steps
 
 
@@ -35,6 +41,14 @@ def fibo(n: int, position: int, after: int, salt: str) -> int:
         return k if k < 2 else number(k - 1) + number(k - 2)
 
     return number(n)
+
+
+@task
+def cling(place: str) -> None:
+    """Writes its process id there, and ignores that it should end."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    Path(place).write_text(str(os.getpid()))
+    time.sleep(60)
 
 
 @task
@@ -80,3 +94,13 @@ def large(salt: str) -> int:
         first = group * GROUP
         value = count(values=[item(index=first + i, salt=salt, after=value) for i in range(GROUP)])
     return value
+
+
+@workflow
+def hurried(place: str) -> None:
+    cling.with_options(timeout=HURRY_SECONDS)(place=place)
+
+
+@workflow
+def clinging(place: str) -> None:
+    cling(place=place)

@@ -8,7 +8,7 @@ import pytest
 
 from celesta.client import Client
 from tests.e2e.conftest import WORKFLOWS
-from tests.fixtures.processes import wait_until
+from tests.fixtures.processes import SOON_SECONDS, wait_until
 from tests.fixtures.stack import Stack
 
 NASTY = WORKFLOWS / "nasty.py"
@@ -61,7 +61,7 @@ def test_a_global_and_a_thread_of_one_step_are_invisible_to_the_next(stack: Stac
 def test_a_fork_left_behind_ends_with_its_step(stack: Stack, project: str) -> None:
     run = stack.json("run", NASTY, "fork", "--project", project)
     assert run["status"] == "succeeded"
-    assert run["duration_seconds"] < 30, "nobody waits for the grandchild"
+    assert run["duration_seconds"] < SOON_SECONDS, "nobody waits for the grandchild"
     wait_until(lambda: not psutil.pid_exists(run["outputs"]["result"]), 10, "the end of what the step left behind")
 
 

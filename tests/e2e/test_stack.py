@@ -6,7 +6,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -166,16 +165,13 @@ def test_a_folder_with_packages_named_as_ours_does_not_disturb(home: Path, tmp_p
         stack.cli("down", cwd=tmp_path)
 
 
-def test_it_is_ready_within_5_seconds_and_idles_under_400_mb(home: Path) -> None:
+def test_it_idles_under_400_mb(home: Path) -> None:
     stack = Stack(home)
-    began = time.monotonic()
     stack.up("--workers", 2)
-    took = time.monotonic() - began
     try:
         total = sum(proportional_bytes(process["pid"]) for process in stack.processes())
     finally:
         stack.down()
-    assert took < 5, f"ready after {took:.1f} s"
     assert total < 400e6, f"{total / 1e6:.0f} MB"
 
 

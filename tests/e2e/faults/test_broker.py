@@ -8,12 +8,12 @@ from contextlib import suppress
 from redis import RedisError
 
 from tests.e2e.faults.conftest import MANY, NewTrial
-from tests.e2e.faults.trial import Trial
+from tests.e2e.faults.trial import SHORT_SECONDS, Trial
 from tests.fixtures.processes import wait_until
 
 
 def test_a_broker_that_is_killed_comes_back_with_everything(new_trial: NewTrial) -> None:
-    trial = new_trial(items=MANY).launch()
+    trial = new_trial(items=MANY).launch(SHORT_SECONDS)
     trial.somewhere()
     (broker,) = trial.processes("valkey-server") or trial.processes("redis-server")
     os.kill(broker.pid, signal.SIGKILL)
@@ -22,7 +22,7 @@ def test_a_broker_that_is_killed_comes_back_with_everything(new_trial: NewTrial)
 
 
 def test_a_broker_that_lost_everything_is_filled_again_from_what_is_durable(new_trial: NewTrial) -> None:
-    trial = new_trial(items=MANY).launch()
+    trial = new_trial(items=MANY).launch(SHORT_SECONDS)
     trial.somewhere()
     with trial.redis() as client:
         client.flushall()

@@ -8,6 +8,7 @@ from kombu import Connection
 
 from celesta.client import Client
 from tests.e2e.faults.conftest import MANY, NewTrial
+from tests.e2e.faults.trial import SHORT_SECONDS
 from tests.e2e.workflows import dags
 
 
@@ -27,7 +28,7 @@ def test_random_dags_equal_their_oracles(new_trial: NewTrial, rabbitmq_url: str)
 
 
 def test_workers_killed_again_and_again_only_delay_a_run(new_trial: NewTrial, rabbitmq_url: str) -> None:
-    trial = new_trial(items=MANY, CELESTA_BROKER_URL=rabbitmq_url).launch()
+    trial = new_trial(items=MANY, CELESTA_BROKER_URL=rabbitmq_url).launch(SHORT_SECONDS)
 
     assert trial.disturbed(lambda: trial.kill_one("celesta-worker"), every=2.0) >= 1
     trial.check()

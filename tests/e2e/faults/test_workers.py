@@ -7,7 +7,7 @@ from threading import Event
 import psutil
 
 from tests.e2e.faults.conftest import MANY, NewTrial
-from tests.e2e.faults.trial import LEASE_SECONDS, Trial
+from tests.e2e.faults.trial import LEASE_SECONDS, SHORT_SECONDS, Trial
 
 HALF_A_SECOND = 0.5
 GRACE_SECONDS = 30.0
@@ -15,7 +15,7 @@ GRACE_SECONDS = 30.0
 
 
 def test_workers_killed_again_and_again_only_delay_a_run(new_trial: NewTrial) -> None:
-    trial = new_trial(items=MANY).launch()
+    trial = new_trial(items=MANY).launch(SHORT_SECONDS)
 
     assert trial.disturbed(lambda: trial.kill_one("celesta-worker"), every=2.0) >= 1
     trial.check()

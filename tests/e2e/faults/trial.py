@@ -26,6 +26,9 @@ from tests.fixtures.processes import wait_until
 from tests.fixtures.stack import Stack
 
 LEASE_SECONDS = 2
+ITEM_SECONDS = 0.02
+SHORT_SECONDS = 0.005
+"""For the large map, of which there is always enough to do."""
 FAULT = Callable[[], object]
 
 
@@ -48,7 +51,7 @@ class Trial:
 
     # The run
 
-    def launch(self, seconds: float = 0.02) -> "Trial":
+    def launch(self, seconds: float = ITEM_SECONDS) -> "Trial":
         inputs = {"count": self.items, "seconds": seconds, "ledger": str(self.ledger)}
         with Client(self.stack.url) as client:
             self.run_id = client.launch("counted", inputs)["run_id"]

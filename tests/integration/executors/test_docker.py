@@ -5,7 +5,6 @@ import os
 import shutil
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from app.config import Config
 from celesta.files import Directory, File
 from celesta.store import open_store, step_prefix
 from tests.fixtures.container_engine import ContainerEngine
-from tests.fixtures.processes import wait_until
+from tests.fixtures.processes import SOON_SECONDS, wait_until
 from tests.integration.executors.conftest import OPENED, Bench
 from tests.integration.executors.test_contract import (  # noqa: F401 - the contract, as far as it names no process of this host
     test_a_checkpoint_is_there_for_the_next_attempt,
@@ -138,7 +137,7 @@ def test_a_command_is_ended_at_its_time_out(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("kind", ["python", "container"])
-def test_a_cancelled_step_ends_within_seconds_and_leaves_no_result(bench: Bench, kind: str) -> None:
+def test_a_cancelled_step_ends_soon_and_leaves_no_result(bench: Bench, kind: str) -> None:
     source = "import time\ndef sleep():\n    print('asleep', flush=True)\n    time.sleep(60)\n"
     document = bench.document("mine:sleep", bundle=bench.bundle(mine=source))
     if kind == "container":
@@ -148,10 +147,8 @@ def test_a_cancelled_step_ends_within_seconds_and_leaves_no_result(bench: Bench,
     thread = threading.Thread(target=lambda: found.append(bench.executor.submit(document)))
     thread.start()
     wait_until(lambda: b"asleep" in (bench.executor.logs(*key) or b""), 60, what="the step's first words")
-    began = time.monotonic()
     assert bench.executor.cancel(*key)
-    thread.join(30)
-    assert time.monotonic() - began < 10
+    thread.join(SOON_SECONDS)
     assert found[0]["error"]["type"] == "Cancelled"
     assert bench.kept(document, "result.json") is None
     assert bench.executor.cancel(*key) is False

@@ -97,7 +97,8 @@ def _container(origin: Any, args: tuple[Any, ...], seen: tuple[Any, ...]) -> Typ
     if origin in _LISTS:
         return {"kind": "list", "items": inner[0] if inner else dict(ANY)}
     if origin in _SETS:
-        return {"kind": "set", "items": inner[0] if inner else dict(ANY)}
+        frozen = {"frozen": True} if origin is frozenset else {}
+        return {"kind": "set", "items": inner[0] if inner else dict(ANY)} | frozen
     if origin in _DICTS:
         keys, values = inner or (dict(ANY), dict(ANY))
         return {"kind": "dict", "keys": keys, "values": values}
@@ -250,7 +251,7 @@ def spell(doc: TypeDoc) -> str:
     """The type as people write it: `list[float]`, `int | None`."""
     match doc:
         case {"kind": "list" | "set" as kind, "items": items}:
-            return f"{kind}[{spell(items)}]"
+            return f"{'frozen' if doc.get('frozen') else ''}{kind}[{spell(items)}]"
         case {"kind": "dict", "keys": keys, "values": values}:
             return f"dict[{spell(keys)}, {spell(values)}]"
         case {"kind": "tuple", "rest": rest}:

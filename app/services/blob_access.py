@@ -26,7 +26,7 @@ from app.models.columns import now
 from app.services.session import Session
 from celesta.codecs.reach import blobs_within
 from celesta.store import Store
-from celesta.store.base import KEPT_SECONDS, blob_key
+from celesta.store.base import KEPT_SECONDS, blob_key, is_digest
 
 CHUNK = 500
 ASKED_AT_ONCE = 8
@@ -66,9 +66,12 @@ def may_read(session: Session, projects: Projects, digest: str) -> bool:
 
 
 def without_access(session: Session, projects: Projects, digests: Iterable[str]) -> set[str]:
-    """Those of the digests that nothing in these projects refers to. Three look-ups by index for every 500."""
+    """Those of the digests that nothing in these projects refers to. Three look-ups by index for every 500.
+
+    What is not a digest is not asked for: not every text is one that a database takes.
+    """
     wanted = set() if projects is None else set(digests)
-    asked = sorted(wanted)
+    asked = sorted(filter(is_digest, wanted))
     for start in range(0, len(asked), CHUNK):
         for query in _held(projects or (), asked[start : start + CHUNK]):
             wanted.difference_update(session.scalars(query))

@@ -53,7 +53,10 @@ def create(
 
     workflow_name, version = split_version(workflow)
     with Client.from_env(project) as client:
-        values = collect(interface_of(client, workflow_name, version), {}, inputs)
+        interface = interface_of(client, workflow_name, version)
+        # The server tells which inputs are missing, together with all else that is wrong.
+        optional = {"inputs": [given | {"required": False} for given in interface["inputs"]]}
+        values = collect(optional, {}, inputs)
         refuse_files(values)
         document: dict[str, Any] = {"name": name, "workflow": workflow_name, "cron": cron, "timezone": timezone}
         document |= {"inputs": values} | ({"version": version} if version else {})

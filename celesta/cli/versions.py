@@ -48,15 +48,15 @@ def versions(name: str, limit: int, project: str | None, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("name")
-@click.argument("version")
-@click.argument("to", required=False)
+@click.argument("workflow", metavar="NAME@VERSION")
+@click.argument("to", required=False, metavar="[TO]")
 @project_option
 @json_option
-def diff(name: str, version: str, to: str | None, project: str | None, as_json: bool) -> None:
-    """Show what changed from VERSION to TO, by default to the active version: code, interface, steps."""
+def diff(workflow: str, to: str | None, project: str | None, as_json: bool) -> None:
+    """Show what changed from VERSION to the version TO, by default to the active one: code, interface, steps."""
     from celesta.client import Client
 
+    name, version = named(workflow, "diff")
     with Client.from_env(project) as client:
         document = client.diff_versions(name, version, to)
     if as_json:
@@ -76,12 +76,9 @@ def activate(workflow: str, project: str | None, as_json: bool) -> None:
 
     Later runs of a changed file do not replace it; `celesta register` does.
     """
-    from celesta.cli.launch import split_version
     from celesta.client import Client
 
-    name, version = split_version(workflow)
-    if version is None:
-        raise click.UsageError(f"say which version: celesta workflows activate {name}@VERSION")
+    name, version = named(workflow, "activate")
     with Client.from_env(project) as client:
         document = client.activate(name, version)
     if as_json:
@@ -114,7 +111,7 @@ def rollback(name: str, to: str | None, aliases: tuple[str, ...], project: str |
     for move in done["aliases"]:
         state = "waits for an owner" if move["state"] == "pending" else "rolled back"
         put(f"{move['alias']} of {move['model']}, from version {move['from']} to {move['to']}: {state}.")
-    put(f"See what that changed with `celesta workflows diff {name} {done['left'][:12]}`.")
+    put(f"See what that changed with `celesta workflows diff {name}@{done['left'][:12]}`.")
 
 
 def commit(version: Document) -> str:
@@ -130,6 +127,16 @@ def recorded(version: Document) -> Iterable[tuple[str, object]]:
     yield "python", environment.get("python")
     yield "packages", f"{environment['packages']} locked as {lock[:12]}" if lock else None
     yield "images", ", ".join(environment.get("images") or ())
+
+
+def named(workflow: str, command: str) -> tuple[str, str]:
+    """The name and the version of `NAME@VERSION`, both of which the command wants."""
+    from celesta.cli.launch import split_version
+
+    name, version = split_version(workflow)
+    if version is None:
+        raise click.UsageError(f"say which version: celesta workflows {command} {name}@VERSION")
+    return name, version
 
 
 def lines_of(document: Document) -> Iterable[str]:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from celesta.codecs import lists
-from celesta.codecs.tagged import Doc, Unstorable, sorted_pairs
+from celesta.codecs.tagged import Doc, Unstorable, set_tag, sorted_pairs
 from celesta.codecs.values import json_ref
 from celesta.errors import InputError, Problem
 from celesta.hashing import canonical
@@ -161,7 +161,7 @@ def _list(plain: Any, doc: dict[str, Any], where: str, problems: list[Problem]) 
 
 def _set(plain: Any, doc: dict[str, Any], where: str, problems: list[Problem]) -> Any:
     items = _list(plain, doc, where, problems)
-    return {"s": [] if problems else sorted({canonical(item): item for item in items}.values(), key=canonical)}
+    return {set_tag(doc): [] if problems else sorted({canonical(item): item for item in items}.values(), key=canonical)}
 
 
 def _tuple(plain: Any, doc: dict[str, Any], where: str, problems: list[Problem]) -> Any:

@@ -65,7 +65,7 @@ def _plain(tagged: Any, store: Store | None = None, limit: float = PLAIN_BYTES) 
     if tag == "f":
         number = float.fromhex(body)
         return number if math.isfinite(number) else body
-    if tag in ("t", "s"):
+    if tag in ("t", "s", "fs"):
         return [_plain(item, store, limit) for item in body]
     if tag == "d":
         return {_key(key): _plain(item, store, limit) for key, item in body}

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from celesta.codecs.lists import items
+from celesta.errors import CodecError
 from celesta.store.base import Store, is_digest
 
 Ref = Mapping[str, Any]
@@ -30,7 +31,7 @@ def children(ref: Ref, store: Store | None = None, place: str = "") -> Iterator[
     """The references directly inside a value, with their places: an item of a list at `[3]`, a file of a folder at its
     path, a field at its name. Without a store only those that the reference itself holds.
 
-    Raises `StoreError` when a blob that has to be read is not there, and `CodecError` for a list that is none.
+    Raises `StoreError` when a blob that has to be read is not there, and `CodecError` when it is not what it should be.
     """
     kind = ref["type"]
     if kind == "list" and ("items" in ref or store is not None):
@@ -39,14 +40,19 @@ def children(ref: Ref, store: Store | None = None, place: str = "") -> Iterator[
     elif kind == "json" and "inline" in ref:
         yield from nested(ref["inline"], place)
     elif store is not None and kind == "directory":
-        for path, entry in _document(ref, store)["files"].items():
-            yield _below(place, path), {"type": "file", "digest": entry["digest"], "blob": entry["digest"]}
-    elif store is not None and kind == "json" and ref["blob"] != ref["digest"]:  # equal: no reference is inside
+        for path, digest in _files(_document(ref, store), place):
+            yield _below(place, path), {"type": "file", "digest": digest, "blob": digest}
+    elif store is not None and kind == "json" and ref.get("blob") != ref.get("digest"):  # equal: no reference is inside
         yield from nested(_document(ref, store), place)
 
 
 def blobs(ref: Ref, store: Store | None, place: str = "") -> Iterator[tuple[str, str]]:
-    """Place and digest of each blob that a value rests on, at any depth; its own first, at the place of the value."""
+    """Place and digest of each blob that a value rests on, at any depth; its own first, at the place of the value.
+
+    Raises as `children` does, and `CodecError` where something stands for a reference that is none.
+    """
+    if not isinstance(ref, Mapping) or not isinstance(ref.get("type"), str):
+        raise CodecError("is not a reference to a value", place)
     if "blob" in ref:
         yield place, ref["blob"]
     for below, inner in children(ref, store, place):
@@ -122,4 +128,23 @@ def _below(place: str, name: str) -> str:
 
 
 def _document(ref: Ref, store: Store) -> Any:
-    return json.loads(store.get_blob(ref["blob"]))
+    digest = _digest(ref, "blob", "")
+    try:
+        return json.loads(store.get_blob(digest))
+    except ValueError:
+        raise CodecError(f"blob {digest} is not JSON, as that of a {ref['type']} is") from None
+
+
+def _files(listing: Any, place: str) -> Iterator[tuple[str, str]]:
+    files = listing.get("files") if isinstance(listing, dict) else None
+    if not isinstance(files, dict):
+        raise CodecError("a folder without a list of its files", place)
+    for path, entry in files.items():
+        yield path, _digest(entry, "digest", _below(place, path))
+
+
+def _digest(holder: Any, name: str, place: str) -> str:
+    digest = holder.get(name) if isinstance(holder, Mapping) else None
+    if not is_digest(digest):
+        raise CodecError(f'wants a SHA-256 in hex as its "{name}"', place)
+    return str(digest)

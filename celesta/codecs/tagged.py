@@ -112,8 +112,18 @@ def sorted_pairs(pairs: list[list[Any]]) -> list[list[Any]]:
 
 
 def _tag_set(value: Iterable[Any], doc: Doc, leaf: Store) -> dict[str, Any]:
-    items = narrow(doc, "set").get("items")
-    return {"s": sorted((_tag_part(item, items, leaf, item) for item in value), key=canonical)}
+    doc = narrow(doc, "set")
+    items = doc.get("items")
+    return {
+        set_tag(doc, frozen=isinstance(value, frozenset)): sorted(
+            (_tag_part(item, items, leaf, item) for item in value), key=canonical
+        )
+    }
+
+
+def set_tag(doc: dict[str, Any], *, frozen: bool = False) -> str:
+    """A set that is given where a frozen one is wanted becomes one, as an int becomes a float."""
+    return "fs" if frozen or doc.get("frozen") else "s"
 
 
 def _tag_object(value: Any, doc: Doc, leaf: Store) -> dict[str, Any]:
@@ -225,13 +235,15 @@ def _untag_dict(body: list[list[Any]], doc: Doc, load: Load) -> dict[Any, Any]:
     return {_hashable(untag(key, keys, load)): untag(item, values, load) for key, item in body}
 
 
-def _untag_set(body: list[Any], doc: Doc, load: Load) -> set[Any]:
-    items = narrow(doc, "set").get("items")
-    return {_hashable(untag(item, items, load)) for item in body}
+def _untag_set(body: list[Any], doc: Doc, load: Load) -> set[Any] | frozenset[Any]:
+    doc = narrow(doc, "set")
+    items = doc.get("items")
+    found = {_hashable(untag(item, items, load)) for item in body}
+    return frozenset(found) if doc.get("frozen") else found
 
 
 def _hashable(value: Any) -> Any:
-    """What a key or an element of a set was: of sets only frozen ones can be."""
+    """What a key or an element of a set was: of sets only frozen ones can be. They had no tag of their own once."""
     if type(value) is tuple:
         return tuple(map(_hashable, value))
     return frozenset(value) if type(value) is set else value
@@ -249,6 +261,7 @@ _READERS: dict[str, Callable[[Any, Doc, Load], Any]] = {
     "t": _untag_tuple,
     "d": _untag_dict,
     "s": _untag_set,
+    "fs": lambda body, doc, load: frozenset(_untag_set(body, doc, load)),
     "dt": lambda body, doc, load: dt.datetime.fromisoformat(body),
     "date": lambda body, doc, load: dt.date.fromisoformat(body),
     "e": lambda body, doc, load: classes.member(body[0], body[1]),

@@ -25,7 +25,16 @@ _SIMPLE = {
     "pickle",
 }  # fmt: skip
 _REF_TYPES = {"json", "list", "file", "directory", "ndarray", "table", "pickle"}
-_TAGS = {"f": "float", "b": "bytes", "t": "tuple", "d": "dict", "s": "set", "dt": "datetime", "date": "date"}
+_TAGS = {
+    "f": "float",
+    "b": "bytes",
+    "t": "tuple",
+    "d": "dict",
+    "s": "set",
+    "fs": "set",
+    "dt": "datetime",
+    "date": "date",
+}
 _DEPTH = 40
 WAITS = ("approve", "wait_for", "sleep")
 """Kinds of tasks that run nothing: their steps wait, without a worker, for an answer or a time."""

@@ -66,7 +66,7 @@ def test_a_diff_of_versions_shows_the_line_of_the_helper_that_changed(
     stack: Stack, flow: tuple[str, list[str], Path]
 ) -> None:
     name, (older, _), _ = flow
-    told = stack.cli("workflows", "diff", name, older[:10])
+    told = stack.cli("workflows", "diff", f"{name}@{older[:10]}")
     assert "-FACTOR = 2\n+FACTOR = 5" in told.stdout
     assert f"changed: {name}_scale" in told.stdout
 

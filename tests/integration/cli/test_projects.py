@@ -127,6 +127,13 @@ def test_two_projects_with_three_roles_each_cannot_see_each_other(ada: Person, t
         person.run("projects", "members", "set", "zoe", "viewer", status=0 if role == "owner" else 2, project=project)
 
 
+def test_all_that_is_wrong_with_a_schedule_is_told_at_once(ada: Person, team: Playground) -> None:
+    team.register(diamond())
+    told = ada.run("schedules", "create", "nightly", "flow", "--cron", "every day", status=2).stderr
+    assert "inputs.n: is missing" in told
+    assert "every day" in told
+
+
 def test_a_schedule_is_created_listed_and_deleted(ada: Person, team: Playground) -> None:
     team.register(diamond())
     made = ada.json("schedules", "create", "nightly", "flow", "--cron", "0 6 * * *", "--input", "n=1")

@@ -112,6 +112,7 @@ values = st.recursive(
         | st.lists(inner, max_size=3).map(tuple)
         | st.dictionaries(hashables, inner, max_size=3)
         | st.sets(hashables, max_size=3)
+        | st.frozensets(hashables, max_size=3)
     ),
     max_leaves=8,
 )
@@ -124,7 +125,7 @@ def identity(value: Any) -> Any:
         return kind, value, math.copysign(1, value)
     if kind in (list, tuple):
         return kind, tuple(identity(item) for item in value)
-    if kind is set:
+    if kind in (set, frozenset):
         return kind, frozenset(identity(item) for item in value)
     if kind is dict:
         return kind, frozenset((identity(key), identity(item)) for key, item in value.items())
@@ -146,7 +147,8 @@ def test_the_order_of_a_dict_never_matters(value: dict[Any, Any], random: Any) -
 def test_look_alikes_never_collide() -> None:
     alike = [
         None, "None", "null", False, True, 0, 1, 0.0, -0.0, 1.0, "0", "1", "1.0", "0x1.0000000000000p+0", b"1", b"",
-        "", [], (), {}, set(), [None], [1], (1,), {1}, {1: 1}, {"1": 1}, {True: 1}, {1.0: 1}, [[1]], [(1,)], ([1],),
+        "", [], (), {}, set(), frozenset(), [None], [1], (1,), {1}, frozenset({1}),
+        {1: 1}, {"1": 1}, {True: 1}, {1.0: 1}, [[1]], [(1,)], ([1],),
         [1, 1], [11], {"f": "0x1.0000000000000p+0"}, {"t": [1]}, {"d": []}, {"ref": 1},
         math.nan, math.inf, -math.inf, "nan",
     ]  # fmt: skip

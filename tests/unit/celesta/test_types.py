@@ -73,7 +73,7 @@ INT, FLOAT, STR, NONE, ANY = ({"kind": k} for k in ("int", "float", "str", "none
         (list, {"kind": "list", "items": ANY}),
         (Sequence[float], {"kind": "list", "items": FLOAT}),
         (Mapping[str, int], {"kind": "dict", "keys": STR, "values": INT}),
-        (frozenset[int], {"kind": "set", "items": INT}),
+        (frozenset[int], {"kind": "set", "items": INT, "frozen": True}),
         (tuple[int, str], {"kind": "tuple", "items": [INT, STR]}),
         (tuple[int, ...], {"kind": "tuple", "items": [], "rest": INT}),
         (Optional[int], {"kind": "union", "of": [INT, NONE]}),  # noqa: UP045

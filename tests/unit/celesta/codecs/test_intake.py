@@ -61,6 +61,7 @@ def store(tmp_path: Path) -> LocalStore:
         ([1, "a"], {"kind": "tuple", "items": [INT, STR]}, (1, "a")),
         ([1, 2], {"kind": "tuple", "items": [], "rest": INT}, (1, 2)),
         ([2, 1, 2], {"kind": "set", "items": INT}, {1, 2}),
+        ([2, 1, 2], {"kind": "set", "items": INT, "frozen": True}, frozenset({1, 2})),
         ("b", {"kind": "literal", "values": ["a", "b"]}, "b"),
         ("RED", COLOUR, Colour.RED),
         ("blue", COLOUR, Colour.BLUE),

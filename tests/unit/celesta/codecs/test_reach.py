@@ -11,7 +11,7 @@ import pytest
 
 from celesta.codecs import blobs, encode
 from celesta.codecs.reach import values_of
-from celesta.errors import StoreError
+from celesta.errors import CodecError, StoreError
 from celesta.files import Directory, File
 from celesta.hashing import digest_of
 from celesta.store import Store, open_store
@@ -109,3 +109,21 @@ def test_what_passes_itself_off_as_a_reference_hides_nothing() -> None:
 def test_what_a_value_says_of_itself_is_no_reference() -> None:
     looks_like_one = REF | {"inline": {"o": ["m:Stored", {"type": "x", "digest": "y", "size": 1, "blob": "z"}]}}
     assert list(values_of([looks_like_one])) == [looks_like_one]
+
+
+@pytest.mark.parametrize(
+    ("kind", "written"),
+    [
+        ("directory", b"not JSON"),
+        ("directory", b"[]"),
+        ("directory", b'{"files": {"a": 1}}'),
+        ("directory", b'{"files": {"a": {"digest": "\\u0000"}}}'),
+        ("json", b'{"ref": 1}'),
+        ("json", b'[{"ref": {"type": 1}}]'),
+        ("json", b'{"ref": {"type": "directory", "blob": "x"}}'),
+    ],
+)
+def test_what_has_not_the_form_of_its_type_is_refused(kind: str, written: bytes, store: Store) -> None:
+    ref = {"type": kind, "digest": digest_of(b""), "blob": store.put_blob(written)}
+    with pytest.raises(CodecError):
+        list(blobs(ref, store))

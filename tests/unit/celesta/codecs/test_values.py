@@ -48,7 +48,8 @@ def there_and_back(value: Any, doc: dict[str, Any] | None, store: LocalStore, in
         [], [1, 2.0, "3", None, [4]], {}, {"a": 1, "b": {"c": [1.0]}}, {1: "a", (1, 2): "b"}, (), (1, (2.0,)),
         set(), {1, 2, 3}, Colour.RED, Level.HIGH, Point(1.0, 2.0), Split([1], (2,)), Config(rate=0.5, Name="x"),
         Config(rate=1.0, inner=Point(0.0)), [Point(1.0), Colour.BLUE], {"p": Point(1.0)}, "x" * 5000, list(range(100)),
-        {"a": {1, 2}}, {frozenset({1}): 2}, {frozenset({1}), frozenset()}, {(1, frozenset({2})): {3}},
+        {"a": {1, 2}}, {frozenset({1}): 2}, {frozenset({1}), frozenset()},
+        frozenset({1}), [frozenset()], {(1, frozenset({2})): {3}},
     ],
 )  # fmt: skip
 def test_a_value_comes_back_as_it_was(value: Any, store: LocalStore, into: Path) -> None:
@@ -72,6 +73,7 @@ def test_naive_and_aware_moments_stay_apart(store: LocalStore, into: Path) -> No
     [
         (1, FLOAT, 1.0),
         (1, {"kind": "union", "of": [FLOAT, {"kind": "none"}]}, 1.0),
+        ({1}, {"kind": "set", "items": INT, "frozen": True}, frozenset({1})),
         (1, {"kind": "union", "of": [INT, FLOAT]}, 1),
         ([1, 2.5], {"kind": "list", "items": FLOAT}, [1.0, 2.5]),
         ({"a": 1}, {"kind": "dict", "keys": {"kind": "str"}, "values": FLOAT}, {"a": 1.0}),

@@ -7,7 +7,7 @@ finds the SHA-256 of every file.
 from collections.abc import Mapping
 from typing import Any
 
-from celesta.codecs import to_plain
+from celesta.codecs import shown
 
 CONTEXT = ["https://w3id.org/ro/crate/1.1/context", {"sha256": "https://w3id.org/ro/terms/workflow-run#sha256"}]
 PROFILES = {
@@ -85,7 +85,7 @@ def _value(key: str, name: str, ref: Document) -> Document:
     if "blob" in ref:
         digest = ref["blob"]
         return told | {"value": {"@id": f"blobs/sha256/{digest[:2]}/{digest}"}}
-    return told | {"value": to_plain(ref)}
+    return told | {"value": shown(ref)}
 
 
 def _file(name: str, digest: str, size: int) -> Document:

@@ -12,7 +12,7 @@ from app.models import Project, Run
 from app.services import metric_query, run_query
 from app.services.moments import iso, seconds_between
 from app.services.session import Session
-from celesta.codecs import preview, to_plain
+from celesta.codecs import preview, shown
 from celesta.errors import InputError, Problem
 
 MOST_RUNS = 50
@@ -83,13 +83,13 @@ def _row(session: Session, run: Run) -> Document:
         "duration_seconds": seconds_between(run.created_at, run.recorded_at),
         "inputs": {name: _cell(ref) for name, ref in (run.inputs or {}).items()},
         "metrics": {f"{path}.{name}": value for path, values in measured.items() for name, value in values.items()},
-        "outputs": {name: to_plain(ref) for name, ref in (run.outputs or {}).items() if _is_scalar(to_plain(ref))},
+        "outputs": {name: shown(ref) for name, ref in (run.outputs or {}).items() if _is_scalar(shown(ref))},
     }
 
 
 def _cell(ref: Document) -> Any:
     """A scalar is itself; what is larger is told in a line."""
-    plain = to_plain(ref)
+    plain = shown(ref)
     return plain if _is_scalar(plain) else preview(ref)
 
 

@@ -15,7 +15,7 @@ from app.models import RUN_TERMINAL, Project, Run, Step, Version, Workflow
 from app.services.moments import iso, seconds_between
 from app.services.paging import Page, decode, page_of
 from app.services.session import Session
-from celesta.codecs import to_plain
+from celesta.codecs import shown
 from celesta.errors import NotFoundError
 from celesta.store import Store
 
@@ -123,4 +123,4 @@ def _counts(run: Run, live: Counter[str] | None) -> dict[str, int]:
 
 
 def plain_values(refs: dict[str, Any] | None, store: Store | None) -> dict[str, Any]:
-    return {name: to_plain(ref, store) for name, ref in (refs or {}).items()}
+    return {name: shown(ref, store) for name, ref in (refs or {}).items()}

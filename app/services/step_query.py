@@ -20,7 +20,7 @@ from app.services.session import Session
 from app.services.step_inputs import StepInputs, told
 from app.services.step_unrecorded import unrecorded, waiting_step
 from app.services.workflow_query import load_plan
-from celesta.codecs import to_plain
+from celesta.codecs import shown
 from celesta.errors import NotFoundError
 from celesta.store import Store, step_prefix
 
@@ -226,7 +226,7 @@ def _document(
         "finished_at": iso(step.finished_at),
         "duration_seconds": seconds_between(step.started_at, step.finished_at),
         "inputs": inputs,
-        "outputs": {name: told(ref) | {"plain": to_plain(ref, store)} for name, ref in (step.outputs or {}).items()},
+        "outputs": {name: told(ref) | {"plain": shown(ref, store)} for name, ref in (step.outputs or {}).items()},
         "error": step.error,
         "metrics": metrics,
         "cache": {"key": step.cache_key, "hit": step.state == "cached", "source": step.source},
@@ -294,7 +294,7 @@ def answer_document(answer: Answer, store: Store | None = None) -> dict[str, Any
     """What was answered, by whom; `value` is null and nobody is named when the time ran out."""
     return {
         "step": answer.path,
-        "value": None if answer.value is None else to_plain(answer.value, store),
+        "value": None if answer.value is None else shown(answer.value, store),
         "timed_out": answer.value is None,
         "note": answer.note,
         "answered_by": answer.answered_by,

@@ -7,7 +7,7 @@ pydantic come in with the first value that needs them.
 from celesta.codecs.differ import difference
 from celesta.codecs.intake import from_plain
 from celesta.codecs.lists import items, make_list, one_length
-from celesta.codecs.plain import preview, to_plain
+from celesta.codecs.plain import preview, shown, to_plain
 from celesta.codecs.presence import gone
 from celesta.codecs.reach import blobs
 from celesta.codecs.values import decode, encode, make_dict
@@ -25,6 +25,7 @@ __all__ = [
     "make_list",
     "one_length",
     "preview",
+    "shown",
     "to_plain",
     "verify",
 ]

@@ -9,13 +9,13 @@ import math
 from typing import Any
 
 from celesta.codecs import lists
-from celesta.errors import CodecError
+from celesta.errors import CodecError, StoreError
 from celesta.store.base import Store
 
 Ref = dict[str, Any]
 PLAIN_BYTES = 1 << 20
 PREVIEW_CHARACTERS = 200
-_DAMAGED = KeyError, IndexError, AttributeError, TypeError, ValueError
+_DAMAGED = KeyError, IndexError, AttributeError, TypeError, ValueError, OverflowError
 _DESCRIBED = ("type", "digest", "size", "name", "media_type", "dtype", "shape", "flavour", "rows", "length")
 
 
@@ -26,6 +26,19 @@ def to_plain(ref: Ref, store: Store | None = None, limit_bytes: float = PLAIN_BY
         return _to_plain(ref, store, limit_bytes)
     except (*_DAMAGED, RecursionError) as error:
         raise CodecError(f"a damaged reference cannot be shown: {error!r}") from error
+
+
+def shown(ref: Ref, store: Store | None = None) -> Any:
+    """As `to_plain`, for documents of many values: one that is damaged, or is not in the store any more, is described,
+    and hides no other."""
+    try:
+        return to_plain(ref, store)
+    except CodecError:
+        return _described(ref)
+    except StoreError as error:
+        if error.code != "missing_blob":
+            raise
+        return _described(ref)
 
 
 def preview(ref: Ref) -> str:

@@ -180,6 +180,9 @@ def reduced(tagged: Any) -> Any:
         return [reduced(item) for item in tagged]
     if not isinstance(tagged, dict):
         return tagged
-    if "ref" in tagged and len(tagged) == 1:
+    if "ref" in tagged:
         return {"ref": [tagged["ref"]["type"], tagged["ref"]["digest"]]}
-    return {key: reduced(item) for key, item in tagged.items()}
+    if "o" in tagged:  # Its fields have names of the user's, one of which may be "ref".
+        name, fields = tagged["o"]
+        return {"o": [name, {field: reduced(item) for field, item in fields.items()}]}
+    return {tag: reduced(body) for tag, body in tagged.items()}

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator
 from itertools import chain, islice
 from typing import Any
 
+from celesta.codecs.form import formless
 from celesta.codecs.reach import is_ambiguous, nested
 from celesta.codecs.values import INLINE_BYTES, reduced
 from celesta.errors import Problem, StoreError
@@ -74,7 +75,10 @@ class _Checks:
         return self._loaded(ref, where, lambda tagged: self._tagged(tagged, ref, where))
 
     def _tagged(self, tagged: Any, ref: Ref, where: str, limit: int | None = None) -> Iterator[Problem]:
-        """The digest of a tagged value, after that of each reference in it."""
+        """The form and the digest of a tagged value, after that of each reference in it."""
+        if (part := formless(tagged)) is not None:
+            yield Problem(where, f"{part} is not the tagged form of a value")
+            return
         wrong = [problem for _, inner in nested(tagged) for problem in self.ref(inner, where)]
         yield from wrong
         if wrong:

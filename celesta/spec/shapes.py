@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from celesta.codecs.form import formless
 from celesta.codecs.reach import is_ambiguous, nested
 from celesta.errors import Problem
 from celesta.options import LIMIT_NAME
@@ -176,13 +177,13 @@ def ref_problems(ref: Any, wanted: TypeDoc, where: str) -> Iterator[Problem]:
 
 
 def _is_ref(ref: Any, depth: int = 0) -> bool:
-    """Whether it has the form of a reference, and all that a list names has it too."""
+    """Whether it has the form of a reference, and its value, and all that it names, have theirs."""
     if not isinstance(ref, dict) or not _matches(DIGEST, ref.get("digest")) or not is_size(ref.get("size")):
         return False
     kind, named = ref.get("type"), ref.get("items", [])
     if not isinstance(kind, str) or kind not in _REF_TYPES or not isinstance(named, list) or depth > _DEPTH:
         return False
-    if is_ambiguous(ref):
+    if is_ambiguous(ref) or ("inline" in ref and formless(ref["inline"]) is not None):
         return False
     if isinstance(ref.get("inline"), list | dict):
         named = [*named, *(inner for _, inner in nested(ref["inline"]))]

@@ -196,6 +196,7 @@ class TestLaunch:
             ({"type": "json", "digest": "0" * 64, "size": 1, "inline": 3}, "not that of the value"),
             ({"type": "json", "digest": "0" * 64, "size": 1, "blob": "0" * 64}, "not in the store"),
             ({"type": "file", "digest": "0" * 64, "size": 1, "blob": "0" * 64, "name": "x"}, "expected a int"),
+            ({"type": "json", "digest": digest_of(b"{}"), "size": 2, "inline": {}}, "not the tagged form"),
             ({"type": "spell"}, "is no value reference"),
             (3, "is no value reference"),
         ],
@@ -203,6 +204,7 @@ class TestLaunch:
     def test_a_reference_that_is_not_one_is_refused(self, launch, ref, message):
         with pytest.raises(InputError, match=message):
             launch(inputs={}, input_refs={"n": ref})
+        assert _count(Run) == 0
 
     def test_the_same_key_is_the_same_run(self, launch):
         first = launch(idempotency_key="k")

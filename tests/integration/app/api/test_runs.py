@@ -17,6 +17,8 @@ from app.api.runs import MAX_WAIT_SECONDS, RunDocument
 from app.api.steps import StepDocument
 from app.api.workflows import VersionDocument, WholeWorkflow, WorkflowDocument
 from app.compiler import compile_plan
+from app.db import db, writing
+from app.models import Run
 from celesta.hashing import canonical
 from tests.fixtures.playground import Playground
 from tests.unit.app.specs import diamond, output, spec, step, task, value
@@ -154,6 +156,21 @@ def test_a_list_of_fifty_runs_takes_three_statements(flow: Playground, statement
     assert len(flow.get("runs")["items"]) == 50
     asked = [text for text in statements if text.startswith("SELECT") and "project.name =" not in text]
     assert len(asked) <= 3, "\n".join(asked)
+
+
+def test_a_damaged_value_of_one_run_hides_no_other(flow: Playground) -> None:
+    """Such were taken once, and are in databases."""
+    run = flow.launch(inputs={"n": 3})
+    damaged = {"type": "json", "digest": "0" * 64, "size": 2, "inline": {}}
+    with flow.app.app_context(), writing(db.session):
+        found = db.session.get_one(Run, run)
+        found.inputs = found.outputs = {"n": damaged}
+    described = {"n": {"type": "json", "digest": "0" * 64, "size": 2}}
+    for document in (flow.get(f"runs/{run}"), flow.get("runs")["items"][0]):
+        assert (document["inputs"], document["outputs"]) == (described, described)
+    assert flow.get("comparison", run=run)["runs"][0]["inputs"] == {"n": "json, damaged"}
+    for page in ("/projects/default/runs", f"/projects/default/runs/{run}", "/projects/default/workflows/flow"):
+        assert flow.call("GET", page).status == 200, page
 
 
 def test_cancelling_is_harmless_twice_and_after_the_end(flow: Playground) -> None:

@@ -39,6 +39,13 @@ class Trained:
     seen: int = field(default=0, init=False)
 
 
+@dataclass(frozen=True)
+class Linked:
+    """A field whose name is that of a tag."""
+
+    ref: str
+
+
 class Split(NamedTuple):
     train: Any
     test: Any

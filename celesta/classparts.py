@@ -11,11 +11,14 @@ import ast
 import functools
 import sys
 import types
-from collections.abc import Iterator
+import typing
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from celesta.errors import SpecError
 from celesta.layout import is_local
 from celesta.syntax import Definition
+from celesta.types import resolved_hints
 
 _SCALARS = (type(None), bool, int, float, complex, str, bytes)
 _DEPTH = 20
@@ -74,6 +77,32 @@ def _is_lost(value: Any, cls: type) -> bool:
     """Whether an attribute may be made of variables that are gone: those of the function that made the class."""
     slot = isinstance(value, types.MemberDescriptorType | types.GetSetDescriptorType)
     return "<locals>" in cls.__qualname__ and not slot
+
+
+def heirs_of(function: Callable[..., Any]) -> list[type]:
+    """The classes below those of the user's in the hints of a function's inputs, as far as they are imported."""
+    try:
+        hints = resolved_hints(function)
+    except (SpecError, TypeError, AttributeError):  # A task's were looked at before; others may hint as they like.
+        return []
+    hints.pop("return", None)
+    found = {heir for hint in hints.values() for cls in _classes_in(hint) for heir in _below(cls)}
+    return sorted(found, key=lambda cls: (cls.__module__, cls.__qualname__))
+
+
+def _classes_in(hint: Any) -> Iterator[type]:
+    if isinstance(hint, type) and is_local_class(hint):
+        yield hint
+    for part in typing.get_args(hint):
+        yield from _classes_in(part)
+
+
+def _below(cls: type) -> Iterator[type]:
+    heirs: list[type] = type.__subclasses__(cls)
+    for heir in heirs:
+        if is_local_class(heir) and getattr(sys.modules[heir.__module__], heir.__name__, None) is heir:
+            yield heir  # A class that its decorator replaced is below its base as well, and no value is of it.
+        yield from _below(heir)
 
 
 def set_on(function: types.FunctionType) -> list[tuple[str, Any]]:

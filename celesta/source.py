@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from celesta.classparts import cell_content, chosen, closure_of, held_by, is_plain, set_on
+from celesta.classparts import cell_content, chosen, closure_of, heirs_of, held_by, is_plain, set_on
 from celesta.errors import SourceError
 from celesta.frames import place_of
 from celesta.imports import imported_as
@@ -47,6 +47,7 @@ def code_digest(function: Callable[..., Any], *, strict: bool = True) -> str:
     walk = _Walk(strict, project_root(Path(function.__code__.co_filename).resolve()))
     try:
         walk.form(function, function.__name__)
+        walk.heirs(function)
     except SourceError as error:
         raise SourceError(
             f'{place_of(function)}: the code of "{function.__name__}" has no digest to cache by: {error}. '
@@ -84,6 +85,11 @@ class _Walk(Forms):
         if not is_local(getattr(module, "__file__", None)):
             return ["installed", module.__name__]
         return self._module_file(Path(str(module.__file__)), _Scope.of(vars(module)), where)
+
+    def heirs(self, function: Callable[..., Any]) -> None:
+        """A value of a class may be one of a class below it, whose methods the function then calls."""
+        for cls in heirs_of(function):
+            self.cls(cls, f"{function.__name__} -> {cls.__name__}")
 
     def _entry(self, key: Any, kept: Any, make: Callable[[], Any]) -> Any:
         """A reference to the entry of something that may reach itself; made when it is met first."""

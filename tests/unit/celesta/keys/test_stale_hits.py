@@ -104,6 +104,23 @@ def test_an_edit_of_another_module_that_is_reached_changes_the_digest(
     assert project.digest(use, lib_stale=library.replace("1", "2")) != before, what
 
 
+BELOW = {
+    "a method": ("@dataclasses.dataclass\nclass A:\n    k: int\n@dataclasses.dataclass(slots=True)\nclass B(A):\n"
+                 "    def m(self): return 1\ndef f(a: A): return a.m()\n"),
+    "a helper, from a list": ("def g(): return 1\n@dataclasses.dataclass\nclass A:\n    k: int\nclass B(A): pass\nclass C(B):\n"
+                              "    def m(self): return g()\ndef f(a: list[A] | None): return a[0].m()\n"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BELOW)
+def test_an_edit_of_a_class_below_that_of_a_hint_changes_the_digest(project: Project, what: str) -> None:
+    text = f"import dataclasses\n{BELOW[what]}"
+    before = project.digest(text)
+    assert project.digest(text) == before
+    assert project.digest(text.replace("return 1", "return 2")) != before
+    assert project.digest(text + "class Other:\n    pass\n") == before
+
+
 # Searched for, not thought of
 
 constants = st.recursive(

@@ -96,8 +96,11 @@ class LocalStore(Store):
                 self._flush(path)
             return
         # Those who wait for a file system's journal at the same time share one commit of it.
-        for _ in self._flushers().map(self._flush, paths):
-            """Raises what a flush raised."""
+        flushers = self._flushers()
+        flushed = [flushers.submit(self._flush, path) for path in paths]
+        failures = [failure for one in flushed if (failure := one.exception())]  # Of all: none is at it afterwards.
+        if failures:
+            raise failures[0]
 
     def _flushers(self) -> "ThreadPoolExecutor":
         """Kept by the process that flushes often; its threads do not survive a fork."""

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import select, tuple_
@@ -59,6 +60,13 @@ def uploaded(session: Any, project_id: int, digest: str) -> None:
     if known is None or known.at < now() - timedelta(seconds=KEPT_SECONDS):
         with writing(session):
             note(session, project_id, [digest])
+
+
+def put_upload(session: Any, store: Store, project_id: int, path: Path) -> tuple[str, int]:
+    """Stores a file that somebody gave to the project; its digest and size."""
+    digest, size = store.put_blob_file(path)
+    uploaded(session, project_id, digest)
+    return digest, size
 
 
 def may_read(session: Session, projects: Projects, digest: str) -> bool:

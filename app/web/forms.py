@@ -8,7 +8,7 @@ import json
 import re
 import secrets
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ Document = dict[str, Any]
 OPTIONS = ("no_cache", "refresh")
 CONTROLS = {"bool": "checkbox", "int": "number", "float": "number", "str": "text", "date": "date", "file": "file"}
 BY_REFERENCE = ("file", "directory", "ndarray", "table", "pickle")
+Keep = Callable[[Path], tuple[str, int]]
+"""Stores an uploaded file for the project; its digest and size."""
 FIRST_NAME = re.compile(r"(?:inputs\.)?([^.\[]+)")
 
 
@@ -116,16 +118,20 @@ class LaunchForm:
 
     @classmethod
     def sent(
-        cls, interface: Document, given: MultiDict[str, str], files: MultiDict[str, FileStorage], store: Store
+        cls, interface: Document, given: MultiDict[str, str], files: MultiDict[str, FileStorage], keep: Keep
     ) -> "LaunchForm":
-        """A form as a browser sent it, read into `inputs` and `input_refs`."""
+        """A form as a browser sent it, read into `inputs` and `input_refs`. An uploaded file stays chosen when the form
+        is shown again."""
         form = cls([_field(port) for port in interface["inputs"]])
         form.options = {name: f"option:{name}" in given for name in OPTIONS}
         form.idempotency_key = given.get("idempotency_key") or form.idempotency_key
         for each in form.fields:
             each.value = given.get(f"input:{each.name}", "")
             each.ref = _reference(given.get(f"ref:{each.name}", ""))
-            form._read(each, files.get(f"input:{each.name}"), store)
+            file = files.get(f"input:{each.name}")
+            if file is not None and file.filename:
+                each.ref = _stored(file, keep)
+            form._read(each)
         return form
 
     @property
@@ -143,10 +149,8 @@ class LaunchForm:
             else:
                 named.error = message if where.endswith(named.name) else f"{where}: {message}"
 
-    def _read(self, each: Field, file: FileStorage | None, store: Store) -> None:
-        if file is not None and file.filename:
-            self.input_refs[each.name] = _stored(file, store)
-        elif each.kind in BY_REFERENCE and not each.value:
+    def _read(self, each: Field) -> None:
+        if each.kind in BY_REFERENCE and not each.value:
             if each.ref:
                 self.input_refs[each.name] = each.ref
             elif each.required:
@@ -219,12 +223,12 @@ def _reference(text: str) -> Document | None:
     return found if isinstance(found, dict) else None
 
 
-def _stored(file: FileStorage, store: Store) -> Document:
+def _stored(file: FileStorage, keep: Keep) -> Document:
     """The reference of an uploaded file, whose bytes are in the store then."""
     with tempfile.TemporaryDirectory(prefix="celesta-upload-") as folder:
         path = Path(folder) / "file"
         file.save(path)
-        digest, size = store.put_blob_file(path)
+        digest, size = keep(path)
     name = Path(str(file.filename)).name
     media_type = file.mimetype or "application/octet-stream"
     return {"type": "file", "digest": digest, "size": size, "blob": digest, "name": name, "media_type": media_type}

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +13,10 @@ from app.db import db
 from app.guard import PUBLIC, Authenticate, allow, principal
 from app.models import Project
 from app.services import project_query
+from app.services.blob_access import put_upload
 from app.services.paging import Page
+from app.stores import store
+from app.web.forms import LaunchForm
 from app.web.safety import check_form
 
 web = Blueprint("web", __name__)
@@ -39,6 +42,12 @@ def show(template: str, section: str = "", **context: Any) -> str:
     project: Project | None = g.get("project")
     may_edit = project is not None and principal().may("editor", project.id)
     return render_template(template, section=section, project=project, may_edit=may_edit, **context)
+
+
+def sent_form(project: Project, interface: dict[str, Any]) -> LaunchForm:
+    """The inputs that this request sends, and its files in the store, as uploads to the project."""
+    keep = partial(put_upload, db.session, store(), project.id)
+    return LaunchForm.sent(interface, request.form, request.files, keep)
 
 
 def projects() -> list[str]:

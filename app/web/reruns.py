@@ -13,7 +13,7 @@ from app.services.run_again import Again, preview_again, recover, rerun, run_aga
 from app.services.run_pause import pause_run, resume_run
 from app.stores import store
 from app.web.forms import LaunchForm
-from app.web.pages import page, show
+from app.web.pages import page, sent_form, show
 from celesta.errors import InputError
 
 PATH = "/projects/<project>/runs/<run>"
@@ -48,11 +48,11 @@ def launch_recovery(project: Project, run: str) -> Response:
     return _launched(project, run_query.get(db.session, project, run), recover(), request.form.get("idempotency_key"))
 
 
-@page(f"{PATH}/rerun", "editor", method="POST")
+@page(f"{PATH}/rerun", "editor", method="POST", raw=True)
 def launch_repetition(project: Project, run: str) -> Response | tuple[str, int]:
     """Launches it, or shows again what it would do with what was chosen."""
     found, steps = run_query.get(db.session, project, run), request.form.getlist("from")
-    form = LaunchForm.sent(found.version.interface, request.form, request.files, store())
+    form = sent_form(project, found.version.interface)
     asked = rerun(*_changes(found, form), steps, form.options if any(form.options.values()) else None)
     try:
         if request.form.get("do") == "launch" and not form.is_wrong:

@@ -15,7 +15,7 @@ from app.services.question_answer import answer_question
 from app.stores import store
 from app.web.format import size
 from app.web.forms import LaunchForm
-from app.web.pages import page, show
+from app.web.pages import page, sent_form, show
 from app.web.runs import DRAWN_STEPS
 from celesta.errors import InputError
 
@@ -32,7 +32,7 @@ def answer(project: Project, run: str, node: str) -> Response | tuple[str, int]:
     found = run_query.get(db.session, project, run)
     plan = workflow_query.load_plan(store(), found.version.plan_blob)
     row = step_query.get(db.session, found, plan, node, store())
-    form = LaunchForm.sent(_wanted(row), request.form, request.files, store())
+    form = sent_form(project, _wanted(row))
     try:
         if not form.is_wrong:
             value, note = form.inputs.get("value"), request.form.get("note", "")[:2000]

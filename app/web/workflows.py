@@ -14,7 +14,7 @@ from app.services.run_launch import launch_run
 from app.services.version_find import find_version
 from app.stores import store
 from app.web.forms import LaunchForm
-from app.web.pages import cursor, neighbours, page, show
+from app.web.pages import cursor, neighbours, page, sent_form, show
 from app.web.runs import DRAWN_STEPS
 from celesta.errors import InputError
 
@@ -47,7 +47,7 @@ def workflow(project: Project, workflow: str) -> str:
 def launch(project: Project, workflow: str) -> Response | tuple[str, int]:
     found = workflow_query.get(db.session, project, workflow)
     version = find_version(db.session, project, workflow, request.form.get("version") or None)
-    form = LaunchForm.sent(version.interface, request.form, request.files, store())
+    form = sent_form(project, version.interface)
     if not form.is_wrong:
         try:
             run = launch_run(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from html import unescape
+from io import BytesIO
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from werkzeug.datastructures import FileStorage
+from werkzeug.test import stream_encode_multipart
 
 from app.db import db, writing
 from app.models import Token
@@ -17,11 +22,14 @@ from app.services.member_set import set_member
 from app.services.token_issue import issue_token
 from app.services.token_revoke import revoke_token
 from app.web.sign_in import TRIES
+from celesta.hashing import digest_of
 from tests.fixtures.home import short_directory
 from tests.fixtures.playground import OPERATOR, Answer, Playground, playground_config, serving
+from tests.unit.app.specs import taker
 
 RUNS = "/projects/default/runs"
 KEY = "0123456789abcdef"
+FILE = {"kind": "file"}
 
 
 @pytest.fixture
@@ -57,6 +65,17 @@ class Browser:
         body = urlencode({"csrf_token": self.form} | (fields or {})).encode()
         kind = {"Content_Type": "application/x-www-form-urlencoded", "Accept": "text/html", "Cookie": self.cookie}
         return self._seen(self.team.call("POST", path, data=body, **kind | headers))
+
+    def upload(self, path: str, field: str, data: bytes, **fields: str) -> Answer:
+        """Sends a form with a file in it, as a page of ours does."""
+        sent: dict[str, Any] = {"csrf_token": self.form, **fields, field: FileStorage(BytesIO(data), "data.bin")}
+        stream, _, boundary = stream_encode_multipart(sent)
+        kind = {
+            "Content_Type": f"multipart/form-data; boundary={boundary}",
+            "Accept": "text/html",
+            "Origin": self.team.url,
+        }
+        return self._seen(self.team.call("POST", path, data=stream.read(), Cookie=self.cookie, **kind))
 
     def sign_in(self, secret: str, path: str = "/sign-in", **headers: str) -> Answer:
         self.go(path)
@@ -147,6 +166,26 @@ def test_a_wrong_token_is_told_beside_the_field(browser: Browser) -> None:
 def test_signing_in_leads_to_a_page_of_this_server_only(team: Playground, browser: Browser, elsewhere: str) -> None:
     answer = browser.sign_in(token_of(team)[1], f"/sign-in?{urlencode({'next': elsewhere})}")
     assert (answer.status, answer.headers["location"]) == (303, "/")
+
+
+def test_a_file_that_somebody_chose_in_a_form_is_an_input_of_the_run(team: Playground, browser: Browser) -> None:
+    team.register(taker(FILE))
+    browser.sign_in(token_of(team, role="editor")[1])
+    browser.go("/projects/default/workflows/taker")
+    made = browser.upload("/projects/default/workflows/taker/launch", "input:data", b"new to the project")
+    assert made.status == 303, made.text
+    run = made.headers["location"].rpartition("/")[2]
+    team.finish(run)
+    browser.go(f"{RUNS}/{run}/rerun")
+    shown = browser.upload(f"{RUNS}/{run}/rerun", "input:data", b"new as well", do="preview")
+    assert shown.status == 200
+    chosen = re.search(r'name="ref:data" value="([^"]+)"', shown.text)
+    assert chosen is not None, "the file stays chosen"
+    assert json.loads(unescape(chosen.group(1)))["digest"] == digest_of(b"new as well")
+    again = browser.send(
+        f"{RUNS}/{run}/rerun", {"do": "launch", "ref:data": unescape(chosen.group(1))}, Origin=team.url
+    )
+    assert again.status == 303, again.text
 
 
 def test_a_session_ends_with_its_token(team: Playground, browser: Browser) -> None:

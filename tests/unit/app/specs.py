@@ -124,3 +124,10 @@ def wide(count: int) -> dict[str, Any]:
 
 
 CACHE = {"version": None, "ignore": [], "environment": False, "ttl_seconds": None, "scope": "project"}
+
+
+def taker(kind: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A workflow that is given anything, or a value of this type."""
+    interface = {"inputs": [{"name": "data", "type": kind or {"kind": "any"}, "required": True}], "outputs": []}
+    takes = task("take", ("data",), interface=interface)
+    return spec([takes], [step("take", inputs={"data": {"input": "data"}})], name="taker", interface=interface)

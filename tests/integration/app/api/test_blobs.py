@@ -16,18 +16,10 @@ from celesta.files import Directory, File
 from celesta.hashing import canonical, digest_of
 from celesta.store.base import KEPT_SECONDS, blob_key
 from tests.fixtures.playground import Answer, Playground
-from tests.unit.app.specs import diamond, spec, step, task
+from tests.unit.app.specs import diamond, taker
 
 ANY = {"kind": "any"}
 SECRET = b"the weights of default" * 200
-
-
-def taker() -> dict[str, Any]:
-    """A workflow that is given anything."""
-    interface = {"inputs": [{"name": "data", "type": ANY, "required": True}], "outputs": []}
-    takes = task("take", ("data",))
-    takes["interface"] = {"inputs": [{"name": "data", "type": ANY, "required": True}], "outputs": []}
-    return spec([takes], [step("take", inputs={"data": {"input": "data"}})], name="taker", interface=interface)
 
 
 class Two:

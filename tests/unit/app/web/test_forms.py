@@ -30,7 +30,7 @@ def port(kind: Document, default: Any = ..., name: str = "x") -> Document:
 
 def sent(store: Store, *ports: Document, files: Any = (), **fields: str) -> LaunchForm:
     given = MultiDict({name.replace("__", ":"): value for name, value in fields.items()})
-    return LaunchForm.sent({"inputs": list(ports)}, given, MultiDict(files), store)
+    return LaunchForm.sent({"inputs": list(ports)}, given, MultiDict(files), store.put_blob_file)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +81,7 @@ def test_a_file_is_stored_and_named_by_reference(store: Store) -> None:
     ref = form.input_refs["x"]
     assert (ref["type"], ref["name"], ref["media_type"], ref["size"]) == ("file", "t.csv", "text/csv", 4)
     assert store.get_blob(ref["blob"]) == b"a,b\n"
+    assert form.fields[0].ref == ref, "it stays chosen when the form is shown again"
 
 
 def test_a_file_of_an_earlier_run_is_kept_unless_another_is_chosen(store: Store) -> None:

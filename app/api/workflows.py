@@ -80,6 +80,9 @@ class Registered(Schema):
     created = fields.Boolean(metadata={"description": "false: the project had this version already"})
     active = fields.Boolean(metadata={"description": "false: somebody chose another version, which stays"})
     steps = fields.Integer()
+    label_left = fields.String(
+        allow_none=True, metadata={"description": "the version that the label named until now, which has none any more"}
+    )
 
 
 class LastRun(Schema):
@@ -143,6 +146,7 @@ def register(given: Json, project: Project) -> Response:
         "created": made.created,
         "active": made.active,
         "steps": made.version.step_count,
+        "label_left": made.label_left,
     }
     return answer_with(answer, 201 if made.created else 200)
 

@@ -35,7 +35,11 @@ class Version(Base):
     """A spec, its plan and its bundle, known in the project by the digest of the spec."""
 
     __tablename__ = "version"
-    __table_args__ = (UniqueConstraint("project_id", "digest"), Index(None, "workflow_id", "created_at"))
+    __table_args__ = (
+        UniqueConstraint("project_id", "digest"),
+        Index(None, "workflow_id", "created_at"),
+        Index(None, "workflow_id", "label", unique=True),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     project_id: Mapped[ProjectKey]

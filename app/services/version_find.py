@@ -43,17 +43,17 @@ def _named(session: Any, workflow: Workflow, name: str) -> Version:
     if len(name) >= LEAST_PREFIX:
         fits.append(Version.digest.startswith(name, autoescape=True))
     query = select(Version).where(Version.workflow_id == workflow.id, or_(*fits))
-    versions: list[Version] = list(session.scalars(query.order_by(Version.created_at.desc())))
-    labelled = [version for version in versions if version.label == name]
+    versions: list[Version] = list(session.scalars(query))
+    labelled = next((version for version in versions if version.label == name), None)
     if not versions:
         raise NotFoundError(
             f'workflow "{workflow.name}" has no version "{name}"; {nearest(name, _names(session, workflow))}'
         )
-    if not labelled and len(versions) > 1:
+    if labelled is None and len(versions) > 1:
         raise InputError(
             [Problem("version", f'"{name}" is the beginning of {len(versions)} versions; give more of it')]
         )
-    return (labelled or versions)[0]
+    return labelled or versions[0]
 
 
 def _names(session: Any, workflow: Workflow) -> list[str]:

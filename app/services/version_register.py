@@ -49,11 +49,13 @@ class MissingBlobsError(ConflictError):
 
 @dataclass(frozen=True)
 class Registered:
-    """`created` is False when the project had this version already."""
+    """`created` is False when the project had this version already. `label_left` is the version that the label named
+    until now, None when it named no other."""
 
     version: Version
     workflow: Workflow
     created: bool
+    label_left: str | None
 
     @property
     def active(self) -> bool:
@@ -79,9 +81,9 @@ def register_version(
     activate: bool = True,
     config: Config | None = None,
 ) -> Registered:
-    """Idempotent: the same spec is the same version. Without `activate` it becomes the active one only while nobody
-    has chosen another by activating it or rolling back to it. With `config`, what could not be launched in this
-    deployment is refused here already.
+    """Idempotent: the same spec is the same version. A label leaves the version that it named for this one. Without
+    `activate` it becomes the active one only while nobody has chosen another by activating it or rolling back to it.
+    With `config`, what could not be launched in this deployment is refused here already.
 
     Raises `SpecError` with all problems, or `MissingBlobsError`.
     """
@@ -140,13 +142,26 @@ def added(
     if version is None:
         version = _version(project, workflow, ready.spec, ready.digest, ready.blobs, principal)
         session.add(version)
-    version.label = label or version.label
     session.flush()
+    left = _name(session, version, label) if label else None
     if activate or not is_chosen(session, workflow):
         mark_active(session, workflow, version, "register", principal.name)
     told = f"{workflow.name}@{ready.digest[:12]}"
-    record(session, principal, "version.register", project, told, created=created)
-    return Registered(version, workflow, created)
+    labelled = {name: text for name, text in (("label", label), ("label_left", left)) if text}
+    record(session, principal, "version.register", project, told, created=created, **labelled)
+    return Registered(version, workflow, created, left)
+
+
+def _name(session: Any, version: Version, label: str) -> str | None:
+    """Gives a version the label, which names no other of its workflow from now on. The digest of the one it left."""
+    holds = Version.workflow_id == version.workflow_id, Version.label == label, Version.id != version.id
+    other = session.scalars(select(Version).where(*holds)).one_or_none()
+    if other is not None:
+        other.label = None
+        session.flush()  # before the other row gets it: a label is there once
+    version.label = label
+    session.flush()
+    return other.digest if other else None
 
 
 def _of_digest(project: Project, digest: str) -> Any:

@@ -138,7 +138,9 @@ for group, kind, nothing in (
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE…", type=click.Path(path_type=Path))
-@click.option("--label", metavar="NAME", help="A name for these versions, such as a release.")
+@click.option(
+    "--label", metavar="NAME", help="A name for these versions, such as a release; it leaves the version that has it."
+)
 @click.option("--tasks", "with_tasks", is_flag=True, help="Register each task as well, to be launched by itself.")
 @project_option
 @json_option
@@ -157,4 +159,7 @@ def register(files: tuple[Path, ...], label: str | None, with_tasks: bool, proje
         return print_json(done)
     rows = [(d["workflow"], d["version"][:12], d["steps"], "new" if d["created"] else "known") for d in done]
     table(["workflow", "version", "steps", ""], rows, empty="")
+    for found in done:
+        if found.get("label_left"):
+            put(f"\nMoved {label} of {found['workflow']} from version {found['label_left'][:12]}.")
     put(f"\nRun one with `celesta launch {done[0]['workflow']}`.")

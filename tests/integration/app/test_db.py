@@ -83,6 +83,25 @@ def test_an_upgrade_keeps_inputs_readable_that_were_launched_before_anybody_wrot
         db.engine.dispose()
 
 
+def test_an_upgrade_leaves_a_label_to_the_newest_version_that_has_it(config):
+    command.downgrade(alembic_config(config), "0015")
+    known = {"spec_blob": "s", "plan_blob": "s", "interface": {}, "step_count": 1, "created_by": "u", "project_id": 7}
+    labels = {"a": ("w", "prod"), "b": ("w", "prod"), "c": ("w", None), "d": ("w", "test"), "e": ("v", "prod")}
+    with standalone(config), writing(db.session) as session:
+        session.add(Project(id=7, name="p"))
+        session.add_all([Workflow(id=number, project_id=7, name=name) for number, name in ((1, "w"), (2, "v"))])
+        session.flush()
+        for day, (digest, (workflow, label)) in enumerate(labels.items(), 1):
+            row = {"digest": digest, "label": label, "workflow_id": 1 if workflow == "w" else 2}
+            session.add(Version(**known, **row, created_at=datetime(2026, 1, day, tzinfo=UTC)))
+    upgrade(config)
+    with standalone(config):
+        found = dict(db.session.execute(select(Version.digest, Version.label)).all())
+        assert found == {"a": None, "b": "prod", "c": None, "d": "test", "e": "prod"}
+        db.session.remove()
+        db.engine.dispose()
+
+
 def test_moments_come_back_aware_and_in_utc(context):
     moment = datetime(2026, 3, 29, 2, 30, tzinfo=timezone(timedelta(hours=2)))
     with writing(db.session) as session:

@@ -21,6 +21,7 @@ from app.services.version_register import MissingBlobsError, register_version
 from app.stores import store_of
 from celesta.errors import AccessError, InputError, NotFoundError, SpecError
 from celesta.hashing import canonical, digest_of
+from celesta.spec import spec_digest
 from tests.fixtures.growth import growth
 from tests.unit.app.specs import diamond, spec, step, task, value
 
@@ -240,6 +241,22 @@ class TestLaunch:
         for name in (labelled.digest[:5], "green", "_%"):
             with pytest.raises(NotFoundError):
                 launch(version=name)
+
+    def test_a_label_names_the_version_that_was_registered_with_it_last(self, launch, register):
+        first, second = diamond(python="3.13"), diamond(python="3.14")
+        assert [register(spec, label="prod").label_left for spec in (first, second)] == [None, spec_digest(first)]
+        back = register(first, label="prod")
+        assert (back.created, back.label_left) == (False, spec_digest(second))
+        assert launch(version="prod").version_id == back.version.id
+        assert register(first, label="prod").label_left is None
+        assert register(first).version.label == "prod", "it stays when none is given"
+        lines = db.session.scalars(select(Audit.detail).where(Audit.action == "version.register").order_by(Audit.id))
+        assert list(lines)[-3] == {"created": False, "label": "prod", "label_left": spec_digest(second)}
+
+    def test_each_workflow_has_labels_of_its_own(self, launch, register):
+        one, other = register(diamond(), label="prod"), register(diamond(name="other"), label="prod")
+        assert other.label_left is None
+        assert launch(version="prod").version_id == one.version.id
 
     def test_an_unknown_workflow_is_told_the_known_ones(self, launch):
         with pytest.raises(NotFoundError, match='did you mean "flow"'):

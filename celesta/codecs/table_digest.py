@@ -1,7 +1,8 @@
 """The logical digest of a table: column names, types and values, whatever file or library version holds them.
 
 Called by `celesta.codecs.tables`. Pure. Nulls and values are hashed apart, chunk boundaries and slices leave no trace,
-and a dictionary (a category) counts by its values. A change here is a change of cache keys: golden tests pin it.
+and a dictionary (a category) counts by its values and by what it lists, in its order: that decides what is least, and
+which code a value has. A change here is a change of cache keys: golden tests pin it.
 """
 
 import hashlib
@@ -17,21 +18,24 @@ from celesta.codecs.tagged import Unstorable
 _ROWS = 1 << 16  # hashed at a time: bounds the memory, and never changes the digest
 
 
-def table_digest(table: pa.Table, header: Any) -> str:
-    """The digest of a table under a header that tells what the columns do not: library, dtypes, index."""
+def table_digest(table: pa.Table, header: Any, *, categories: bool = True) -> str:
+    """The digest of a table under a header that tells what the columns do not: library, dtypes, index.
+
+    Without `categories` dictionaries count by their values only: for a library whose dtypes tell what they list.
+    """
     seen = hashlib.sha256(b"table\n" + json.dumps([header, table.num_rows], sort_keys=True).encode())
     for name, column in zip(table.column_names, table.columns, strict=True):
         seen.update(f"\n{json.dumps(name)} {type_name(column.type)}\n".encode())
         try:
-            seen.update(_column_digest(column))
+            seen.update(_column_digest(column, categories))
         except (pa.ArrowException, NotImplementedError) as error:
             raise Unstorable(f"column {name!r} of type {column.type} cannot be compared: {error}") from None
     return seen.hexdigest()
 
 
-def _column_digest(column: pa.ChunkedArray) -> bytes:
-    parts = _Parts()
-    for chunk in column.chunks:
+def _column_digest(column: pa.ChunkedArray, categories: bool) -> bytes:
+    parts = _Parts(categories)
+    for chunk in column.unify_dictionaries().chunks:
         for start in range(0, len(chunk), _ROWS):
             parts.add("", chunk.slice(start, _ROWS))
     return parts.digest()
@@ -40,8 +44,9 @@ def _column_digest(column: pa.ChunkedArray) -> bytes:
 class _Parts:
     """One hash per part of a column (validity, lengths, bytes, fields): slicing cannot shift one into another."""
 
-    def __init__(self) -> None:
+    def __init__(self, categories: bool) -> None:
         self.hashes: dict[str, Any] = {}
+        self.categories = categories
 
     def digest(self) -> bytes:
         whole = hashlib.sha256()
@@ -56,6 +61,7 @@ class _Parts:
         """Hashes a piece of a column, whose pieces may be cut anywhere."""
         kind = array.type
         if pa.types.is_dictionary(kind):
+            self._add_categories(f"{part}.category", array.dictionary)
             return self.add(part, array.dictionary_decode())
         if isinstance(kind, pa.ExtensionType):
             return self.add(part, array.storage)
@@ -72,6 +78,11 @@ class _Parts:
         else:
             self.feed(f"{part}.value", _fixed(array))
         return None
+
+    def _add_categories(self, part: str, categories: pa.Array) -> None:
+        """Once for a column, all chunks of which have the same ones by now."""
+        if self.categories and f"{part}.valid" not in self.hashes:
+            self.add(part, categories)
 
     def _add_lists(self, part: str, array: pa.Array) -> None:
         if pa.types.is_map(array.type):
@@ -141,3 +152,45 @@ def type_name(kind: pa.DataType) -> str:
         fields = ", ".join(f"{json.dumps(field.name)}: {type_name(field.type)}" for field in kind)
         return f"struct<{fields}>"
     return str(kind)
+
+
+def marks(schema: pa.Schema) -> dict[str, Any]:
+    """What a schema says beside names and types, and only where it does: it comes back from Parquet."""
+    return _marks(schema.metadata, list(schema))
+
+
+def _marks(metadata: Any, fields: list[pa.Field], nullable: bool = True) -> dict[str, Any]:
+    inside = {n: _marks(field.metadata, _fields(field.type), field.nullable) for n, field in enumerate(fields)}
+    found = {
+        "metadata": _told(metadata or {}),
+        "fields": {str(n): marked for n, marked in inside.items() if marked},
+        "required": not nullable,
+    }
+    return {name: mark for name, mark in found.items() if mark}
+
+
+def _fields(kind: pa.DataType) -> list[pa.Field]:
+    if pa.types.is_map(kind):
+        return [kind.item_field]  # A key is never null.
+    if _is_list(kind):
+        return [kind.value_field]
+    return list(kind) if pa.types.is_struct(kind) else []
+
+
+def _told(metadata: dict[bytes, bytes]) -> dict[str, Any]:
+    """Metadata without what libraries say of their own versions and of the file that a table was read from."""
+    told: dict[str, Any] = {key.decode("latin-1"): value.decode("latin-1") for key, value in metadata.items()}
+    if "pandas" in told:
+        told["pandas"] = {
+            key: value for key, value in pandas_metadata(metadata).items() if key not in ("creator", "pandas_version")
+        }
+    return {key: value for key, value in told.items() if not key.startswith(("ARROW:", "PARQUET:"))}
+
+
+def pandas_metadata(metadata: dict[bytes, bytes]) -> dict[str, Any]:
+    """What pandas makes of a table when it is read again; empty where that is told in no form that is known."""
+    try:
+        told = json.loads(metadata[b"pandas"])
+    except (KeyError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}

@@ -13,11 +13,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from celesta.codecs.table_digest import table_digest, type_name
+from celesta.codecs.table_digest import marks, pandas_metadata, table_digest, type_name
 from celesta.codecs.tagged import Unstorable
 from celesta.store.base import Store
 
 _FLAVOURS = {("pandas", "DataFrame"): "pandas", ("polars", "DataFrame"): "polars", ("pyarrow", "Table"): "arrow"}
+_USUAL_NAMES = {"object", "str", "int64"}
 _ADVICE = {"Series": "return .to_frame()", "LazyFrame": "return .collect()", "RecordBatch": "return a pyarrow.Table"}
 
 
@@ -39,7 +40,7 @@ def encode(value: Any, store: Store) -> dict[str, Any]:
         blob, size = store.put_blob_file(path)
     return {
         "type": "table",
-        "digest": table_digest(table, [flavour, layout]),
+        "digest": table_digest(table, [flavour, layout], categories=flavour != "polars"),
         "size": size,
         "blob": blob,
         "flavour": flavour,
@@ -69,6 +70,8 @@ def _flavour(value: Any) -> str:
 def _from_pandas(frame: Any) -> tuple[pa.Table, dict[str, Any]]:
     if len({type(name) for name in frame.columns}) > 1:
         raise Unstorable("this pandas table has column names of more than one type; make them all strings")
+    if frame.columns.dtype == "category":
+        raise Unstorable("this pandas table has categories as column names; make them strings")
     try:
         table = pa.Table.from_pandas(frame)
     except (pa.ArrowException, ValueError, TypeError) as error:
@@ -78,8 +81,26 @@ def _from_pandas(frame: Any) -> tuple[pa.Table, dict[str, Any]]:
     return table, {
         "columns": [[str(name), str(dtype)] for name, dtype in frame.dtypes.items()],
         "names": [type(name).__name__ for name in frame.columns],
-        "index": [kept, [str(name) for name in index.names]],
+        "index": [kept, [_index_name(name) for name in index.names]],
+        **_pandas_marks(frame, table),
     }
+
+
+def _index_name(name: Any) -> Any:
+    """The name as text; no name is "None", so that an index which is called that is told by another form."""
+    return [name] if name == "None" else str(name)
+
+
+def _pandas_marks(frame: Any, table: pa.Table) -> dict[str, Any]:
+    """What else comes back of a pandas table, and only where there is any, so that the digests of others stay."""
+    names = frame.columns
+    dtypes = [str(level.dtype) for level in (names.levels if names.nlevels > 1 else [names])]
+    found = {
+        "names_of_columns": [name if name is None else str(name) for name in names.names],
+        "dtypes_of_names": [] if set(dtypes) <= _USUAL_NAMES else dtypes,
+        "attrs": pandas_metadata(table.schema.metadata).get("attributes"),
+    }
+    return {mark: told for mark, told in found.items() if told and set(told) != {None}}
 
 
 def _from_polars(frame: Any) -> tuple[pa.Table, dict[str, Any]]:
@@ -87,11 +108,16 @@ def _from_polars(frame: Any) -> tuple[pa.Table, dict[str, Any]]:
     odd = [name for name, dtype in columns if "Object" in dtype]
     if odd:
         raise Unstorable(f"column {odd[0]!r} of this polars table holds Python objects; give it a type")
-    return frame.to_arrow(), {"columns": columns}
+    try:
+        return frame.to_arrow(), {"columns": columns}
+    except pa.ArrowException as error:
+        raise Unstorable(f"this polars table cannot be stored as Parquet: {_said(error)}") from None
 
 
 def _from_arrow(table: pa.Table) -> tuple[pa.Table, dict[str, Any]]:
-    return table, {"columns": [[field.name, type_name(field.type)] for field in table.schema]}
+    if len(set(table.column_names)) < table.num_columns:
+        raise Unstorable("this arrow table has columns of the same name; rename_columns() makes them different")
+    return table, {"columns": [[field.name, type_name(field.type)] for field in table.schema], **marks(table.schema)}
 
 
 def _write(value: Any, table: pa.Table, path: Path) -> None:

@@ -107,6 +107,15 @@ def test_steps_get_their_runtime_from_the_image_of_the_roles(overlay: str) -> No
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
+def test_an_image_that_was_loaded_into_the_nodes_is_used(overlay: str) -> None:
+    """Of `latest` a cluster asks a registry each time, unless it is told not to."""
+    for name, pod in pods(overlay):
+        for box in pod["containers"] + pod.get("initContainers", []):
+            tag = box["image"].rpartition("/")[2].partition(":")[2] or "latest"
+            assert box.get("imagePullPolicy") == "IfNotPresent" or tag != "latest", (name, box["image"])
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
 def test_one_port_is_bound_exposed_served_and_called_back(overlay: str) -> None:
     (exposed,) = re.findall(r"^EXPOSE (\d+)$", DOCKERFILE, re.M)
     container = named(overlay, "Deployment", "celesta-web")["spec"]["template"]["spec"]["containers"][0]

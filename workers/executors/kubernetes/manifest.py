@@ -44,6 +44,7 @@ def _chosen(document: Mapping[str, Any], containers: list[Container], config: Cl
     resources = {container.name: HELPER_RESOURCES for container in containers if container.role != "main"}
     main = next(container.name for container in containers if container.role == "main")
     resources[main] = _resources(document.get("resources") or {}, config)
+    ours = {container.image for container in containers if container.role != "main" or not document.get("image")}
     return {
         "spec": {
             "automountServiceAccountToken": False,
@@ -56,6 +57,8 @@ def _chosen(document: Mapping[str, Any], containers: list[Container], config: Cl
                     "name": container.name,
                     "resources": resources[container.name],
                     "securityContext": CONTAINER_CONTEXT,
+                    # Of `latest` a cluster asks a registry each time, where a loaded image is not found.
+                    **({"imagePullPolicy": "IfNotPresent"} if container.image in ours else {}),
                 },
             ),
         },

@@ -1,5 +1,6 @@
 """The pod of an attempt: what it holds whatever the templates say, and that every supported cluster takes it."""
 
+from dataclasses import replace
 from typing import Any
 
 import kubernetes_validate
@@ -105,6 +106,18 @@ def test_resources_are_what_the_step_asked_for() -> None:
     assert container(made(resources={"cpu": 1.0, "memory_bytes": None, "gpu": 0}))["resources"] == {
         "requests": {"cpu": "1000m"}
     }
+
+
+@pytest.mark.parametrize("kind", ["python", "container"])
+def test_an_image_of_the_deployment_that_the_node_has_is_not_asked_of_a_registry(kind: str) -> None:
+    init, io, step = (replace(one, image="celesta:latest") for one in (INIT, IO, STEP))
+    theirs = replace(STEP, image="theirs:latest")
+    for main, image in ((step, None), (step, "celesta:latest"), (theirs, "theirs:latest"), (theirs, None)):
+        pod = made(containers=(init, io, main), kind=kind, image=image)
+        policies = [one.get("imagePullPolicy") for one in pod["spec"]["initContainers"] + pod["spec"]["containers"]]
+        assert policies == ["IfNotPresent"] * 2 + [None if image == "theirs:latest" else "IfNotPresent"]
+    mine = {"spec": {"containers": [{"name": "step", "imagePullPolicy": "Always"}]}}
+    assert container(made((mine,)))["imagePullPolicy"] == "Always"
 
 
 def test_secrets_are_references_for_the_step_alone() -> None:

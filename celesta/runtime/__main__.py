@@ -11,7 +11,6 @@ import json
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -19,12 +18,11 @@ from typing import Any
 
 from celesta.errors import CelestaError
 from celesta.runtime.bundles import unpacked
+from celesta.runtime.granted import Granted
 from celesta.runtime.supervise import SYSTEM, Supervisor
-from celesta.store.base import Store, step_prefix
-from celesta.store.step import StepStore
+from celesta.store.base import Store
 
 USAGE = "usage: python -m celesta.runtime [DOCUMENT], or CELESTA_STEP_URL and CELESTA_STEP_TOKEN instead of a document"
-RENEW_SECONDS = 900.0
 
 Document = dict[str, Any]
 
@@ -51,33 +49,8 @@ def _run_file(path: str) -> int:
 
 
 def _run_granted() -> int:
-    """The step that the token is for. The token leaves the environment: programs of the step have no use for it."""
-    granted = Granted(os.environ.pop("CELESTA_STEP_URL"), os.environ.pop("CELESTA_STEP_TOKEN"))
-    if os.environ.get("CELESTA_STEP_ACCESS") == "identity":
-        url = granted.document["store_url"]
-        return _supervise(granted.document, partial(_store_at, url), travels=True, tick=granted.renew)
+    granted = Granted()
     return _supervise(granted.document, granted.open, travels=True, tick=granted.renew)
-
-
-class Granted:
-    """What the token of an attempt gives: its document and its store, and a fresh token in time."""
-
-    def __init__(self, url: str, token: str) -> None:
-        self.url, self.token = url, token
-        self.document = StepStore(url, token).document()
-        self._stores: list[StepStore] = []
-        self._renew_at = time.monotonic() + RENEW_SECONDS
-
-    def open(self) -> Store:
-        document = self.document
-        store = StepStore(self.url, self.token, step_prefix(document["run"], document["path"], document["token"]))
-        self._stores.append(store)
-        return store
-
-    def renew(self) -> None:
-        if time.monotonic() >= self._renew_at and self._stores:
-            self.token = self._stores[0].renewed()
-            self._renew_at = time.monotonic() + RENEW_SECONDS
 
 
 def _store_at(url: str) -> Store:

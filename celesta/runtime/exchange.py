@@ -11,6 +11,7 @@ Whatever is wrong with the outputs is the step's failure, with all problems at o
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -33,8 +34,9 @@ from celesta.errors import CelestaError, CodecError, InputError, Problem
 from celesta.files import Directory, File
 from celesta.runtime.call import blank_result
 from celesta.runtime.failures import error_document, kind_of
+from celesta.runtime.granted import Granted, prefix_of
 from celesta.runtime.leave import create_result
-from celesta.store.base import Store, step_prefix
+from celesta.store.base import Store
 
 Document = dict[str, Any]
 MOST_JSON_BYTES = 64 << 20
@@ -136,29 +138,31 @@ def _not_json(ref: Document, store: Store) -> Iterator[Document]:
 
 def main(arguments: list[str]) -> int:
     """0 when it is done, 1 when the step has a result of its own now, 3 when no server answers."""
-    from celesta.store.step import StepStore
-
     if arguments not in (["lay"], ["take"]):
         return _tell("usage: python -m celesta.runtime.exchange lay|take", 2)
-    folder, started_ms = os.environ.get("CELESTA_STEP_FOLDER", FOLDER), None
-    if arguments == ["take"]:  # From here on nobody is missed; what may have come before is still there.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        signal.signal(signal.SIGTERM, lambda *_: None)
-        Path(folder, "ready").touch()
-        started_ms = time.time_ns() // 1_000_000
-        signal.sigwait({signal.SIGTERM})
+    folder, granted = os.environ.get("CELESTA_STEP_FOLDER", FOLDER), Granted()
     try:
-        api = StepStore(os.environ["CELESTA_STEP_URL"], os.environ["CELESTA_STEP_TOKEN"])
-        document = api.document()
-        prefix = step_prefix(document["run"], document["path"], document["token"])
-        store = _store(document, prefix)
-        if arguments == ["take"]:
-            result = take(document, store, folder, os.uname().nodename, started_ms)
-            create_result(result, store, f"{prefix}outputs.json")
-            return 0
-        return _lay(document, store, folder)
+        if arguments == ["lay"]:
+            return _lay(granted.document, granted.open(), folder)
+        started_ms = _wait(granted, folder)
+        result = take(granted.document, granted.open(), folder, os.uname().nodename, started_ms)
+        create_result(result, granted.open(), f"{prefix_of(granted.document)}outputs.json")
     except CelestaError as error:
         return _tell(error, 3)
+    return 0
+
+
+def _wait(granted: Granted, folder: str) -> int:
+    """Until the command has ended, however long that takes; when it was started."""
+    # From here on nobody is missed; what may have come before is still there.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    Path(folder, "ready").touch()
+    started_ms = time.time_ns() // 1_000_000
+    while signal.sigtimedwait({signal.SIGTERM}, granted.renew_seconds) is None:
+        with contextlib.suppress(CelestaError):  # It is tried again while the token lasts.
+            granted.renew()
+    return started_ms
 
 
 def _lay(document: Document, store: Store, folder: str) -> int:
@@ -176,15 +180,6 @@ def _lay(document: Document, store: Store, folder: str) -> int:
 def _tell(what: object, status: int) -> int:
     sys.stderr.write(f"{what}\n")
     return status
-
-
-def _store(document: Document, prefix: str) -> Store:
-    from celesta.store import open_store
-    from celesta.store.step import StepStore
-
-    if os.environ.get("CELESTA_STEP_ACCESS") == "identity":
-        return open_store(document["store_url"], os.environ.get("CELESTA_S3_ENDPOINT_URL"))
-    return StepStore(os.environ["CELESTA_STEP_URL"], os.environ["CELESTA_STEP_TOKEN"], prefix)
 
 
 if __name__ == "__main__":

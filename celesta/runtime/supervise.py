@@ -164,7 +164,9 @@ class Supervisor:
                 kill_tree(child)
                 kill_at = None
             self._show()
-            self._keep_now_and_then()
+            with contextlib.suppress(CelestaError):  # The next time, or the end, will do.
+                self.tick()
+                self._keep_now_and_then()
 
     def _show(self) -> None:
         """What the step has written since the last time, on the container's own stdout."""
@@ -179,11 +181,9 @@ class Supervisor:
             return
         self._keep_at = time.monotonic() + KEEP_LOG_SECONDS
         size = leave.log_size(self._log)
-        with contextlib.suppress(CelestaError):  # The next time, or the end, will do.
-            self.tick()
-            if self._kept_bytes < size <= KEPT_OFTEN_BYTES:
-                self._keep_log()
-                self._kept_bytes = size
+        if self._kept_bytes < size <= KEPT_OFTEN_BYTES:
+            self._keep_log()
+            self._kept_bytes = size
 
     def _keep_log(self) -> None:
         leave.keep_log({"log_bytes": leave.log_size(self._log)}, self.store, self._prefix, self._log, self._mask)

@@ -33,30 +33,34 @@ Answer = TypeVar("Answer")
 
 
 class StepStore(Store):
-    """What one attempt may read and write. `prefix` is that of its own objects. For one thread at a time."""
+    """What one attempt may read and write. `prefix` is that of its own objects. For one thread at a time.
 
-    def __init__(self, url: str, token: str, prefix: str = "") -> None:
+    `token` gives the newest token of the attempt, and is asked at each use: work may last longer than any of them.
+    """
+
+    def __init__(self, url: str, token: Callable[[], str], prefix: str = "") -> None:
         self.url = url.rstrip("/")
         self.prefix = prefix
         self._lock = threading.RLock()
-        self.use(token)
+        self._token, self._used = token, ""
 
-    def use(self, token: str) -> None:
-        """From now on with this token."""
-        self._connection = Connection(self.url, token)
+    @property
+    def _connection(self) -> Connection:
+        token = self._token()
+        if token != self._used:
+            self._connected, self._used = Connection(self.url, token), token
+        return self._connected
 
     # About the step
 
     def document(self) -> dict[str, Any]:
-        """The step document; the store is that of its attempt from now on."""
+        """The step document."""
         found: dict[str, Any] = self._patiently(lambda: self._connection.json("GET", _API))
         return found
 
     def renewed(self) -> str:
-        """A fresh token, which is used from now on."""
-        token = str(self._patiently(lambda: self._connection.json("POST", f"{_API}/token"))["token"])
-        self.use(token)
-        return token
+        """A fresh token."""
+        return str(self._patiently(lambda: self._connection.json("POST", f"{_API}/token"))["token"])
 
     # Objects
 

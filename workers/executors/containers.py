@@ -131,6 +131,7 @@ def _access(config: Config, token: str) -> dict[str, str]:
     """How the programs of the containers reach the API and the store."""
     url = config.step_api_url or config.url or ""
     access = {"CELESTA_STEP_URL": url, "CELESTA_STEP_TOKEN": token, "CELESTA_STEP_FOLDER": FOLDER}
+    access["CELESTA_STEP_TOKEN_SECONDS"] = f"{config.step_token_seconds:g}"
     # What is left of the pod's grace is for keeping log and checkpoint.
     access["CELESTA_STEP_GRACE_SECONDS"] = f"{config.cluster.grace_seconds * 2 / 3:.3g}"
     if config.step_access == "identity":

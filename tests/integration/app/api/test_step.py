@@ -41,7 +41,7 @@ class Pod:
 
     @property
     def store(self) -> StepStore:
-        return StepStore(self.playground.url, self.token, self.prefix)
+        return StepStore(self.playground.url, lambda: self.token, self.prefix)
 
     def call(self, method: str, path: str, data: bytes | None = None) -> Any:
         headers = {"Authorization": f"Bearer {self.token}"} | ({"Content_Type": "x/y"} if data is not None else {})
@@ -377,5 +377,5 @@ def test_a_server_that_fails_for_a_moment_is_asked_again(pod: Pod, monkeypatch: 
 def test_a_server_that_stays_away_is_a_store_error_that_a_retry_may_help(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("celesta.store.step.PAUSES_SECONDS", (0.01,))
     with pytest.raises(StoreError) as raised:
-        StepStore("http://127.0.0.1:1", "cst_x").document()
+        StepStore("http://127.0.0.1:1", lambda: "cst_x").document()
     assert raised.value.retryable

@@ -1,8 +1,9 @@
 """Pods that ended: each is concluded, told to the engine, told again until that took note, and removed after a while.
 
-What ends within a moment is told together, with one question and one message for each run. What takes longer, a log to
-keep or a cause to find, is done by a few threads, so that it keeps nobody else waiting. Redis says whether an attempt
-is still waited for, so that a new watcher tells nothing that was told.
+What ends within a moment is told together, with one question and one message for each run, by a thread that does
+nothing else. What takes longer, a log to keep or a cause to find, is done by a few others, so that it keeps nobody
+waiting, and is begun again only once it is over. Redis says whether an attempt is still waited for, so that a new
+watcher tells nothing that was told.
 """
 
 import logging
@@ -48,6 +49,8 @@ class End:
     tried_at: float = field(default_factory=monotonic)
     again: bool = False
     """It was told before, and nobody took note."""
+    busy: bool = False
+    """It is about to be told or concluded, or its pod to be removed."""
     settled: bool = False
     """Nobody waits for it any more."""
 
@@ -74,6 +77,7 @@ class Ends:
         """What is still to be told, by run."""
         self._telling = False
         self._lock = threading.Lock()
+        self._teller = ThreadPoolExecutor(1, thread_name_prefix="ends: teller")
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="ends")
 
     def __contains__(self, uid: str) -> bool:
@@ -83,6 +87,7 @@ class Ends:
         return len(self._known)
 
     def close(self) -> None:
+        self._teller.shutdown(wait=False, cancel_futures=True)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def note(self, pod: Document, attempt: Attempt, *, gone: bool = False, error: Document | None = None) -> None:
@@ -100,24 +105,24 @@ class Ends:
         """Tells again what nobody has heard, and lets go of what is over. Called about every second."""
         now = monotonic()
         for uid, end in list(self._known.items()):
-            rested = now - end.tried_at >= TELL_AGAIN_SECONDS
+            rested = not end.busy and now - end.tried_at >= TELL_AGAIN_SECONDS
             if end.settled and end.gone:
                 del self._known[uid]
             elif not end.settled and rested:
                 end.again = True
                 self._try(end)
             elif end.settled and rested and now - end.at >= self._keep_seconds:
-                end.tried_at = now
+                end.busy = True
                 self._pool.submit(self._remove, end)
 
     def _try(self, end: End) -> None:
-        end.tried_at = monotonic()
+        end.busy = True
         with self._lock:
             self._due.setdefault(end.attempt.run, []).append(end)
             if self._telling:
                 return
             self._telling = True
-        self._pool.submit(self._tell_due)
+        self._teller.submit(self._tell_due)
 
     def _tell_due(self) -> None:
         while True:
@@ -137,13 +142,19 @@ class Ends:
             waited_for = [Launched(*end.key, end.attempt.cache_key) for end in ends]
             answers = vouch(self._engine, run, waited_for, PLACE) or ["unknown"] * len(ends)
             plain = [end for end, answer in zip(ends, answers, strict=True) if answer == "ok" and end.is_plain]
-            if plain:
-                self._finish(run, [end.key for end in plain])
             for end, answer in zip(ends, answers, strict=True):
                 if end not in plain:
                     self._pool.submit(self._conclude, end, answer)
+            if plain:
+                self._finish(run, [end.key for end in plain])
+                self._rest(*plain)
         except Exception:  # Nothing may end this thread: it is the only one that tells.
             log.exception("run %s: %d ends are told later", run, len(ends))
+            self._rest(*ends)
+
+    def _rest(self, *ends: End) -> None:
+        for end in ends:
+            end.busy, end.tried_at = False, monotonic()
 
     def _conclude(self, end: End, answer: str) -> None:
         attempt, store = end.attempt, self._engine.store
@@ -158,6 +169,8 @@ class Ends:
                 end.settled = True  # superseded; or the run is over, or finds the result when it is rebuilt
         except (CelestaError, RedisError, OSError, ValueError) as error:
             log.warning("run %s: the end of step %s is told later: %s", attempt.run, attempt.path, error)
+        finally:
+            self._rest(end)
 
     def _remove(self, end: End) -> None:
         metadata = end.pod["metadata"]
@@ -165,3 +178,5 @@ class Ends:
             end.gone = not self._cluster.delete_pod(metadata["namespace"], metadata["name"], metadata["uid"])
         except CelestaError as error:
             log.warning("pod %s is removed later: %s", metadata["name"], error)
+        finally:
+            self._rest(end)

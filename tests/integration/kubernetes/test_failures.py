@@ -1,5 +1,6 @@
 """A pod that failed: its cause, its last events and its log, whoever wrote the result."""
 
+import threading
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from celesta.errors import StoreError
 from tests.fixtures.cluster import NAMESPACE
 from tests.fixtures.processes import wait_until
 from tests.integration.kubernetes.conftest import PREFIX, Pods
+from workers.watcher.ends import THREADS
 
 FAILURES = {
     "exit": ({"code": 3, "message": "last words"}, "ProcessExited", "user"),
@@ -136,13 +138,47 @@ def test_a_store_that_is_away_loses_no_end(pods: Pods, monkeypatch: pytest.Monke
     pods.until(lambda: pods.state() == "failed")
 
 
-def test_a_pod_whose_node_is_gone_is_waited_for_no_longer_than_it_may_stay(
+def test_a_pod_whose_node_does_not_answer_is_waited_for_no_longer_than_it_may_stay(
     pods: Pods, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("workers.watcher.keeping.LOOK_EVERY_SECONDS", 0.0)
     name = pods.launch()
     pods.watcher.tick()
+    unreachable = "Get https://10.0.0.7:10250/containerLogs: dial tcp 10.0.0.7:10250: i/o timeout"
+    pods.cluster.fail("GET", 500, unreachable, times=9999, part="/log")
     change = {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}, "status": {"phase": "Running"}}
     pods.cluster.do(pods.cluster.api.patch((NAMESPACE, name), change))
     pods.until(lambda: pods.state() == "sent")
     assert pods.error()["kind"] == "system"
+    assert pods.cluster.requests("GET", "/log") == []
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_a_log_that_cannot_be_had_holds_up_no_end(pods: Pods, status: int) -> None:
+    name = pods.launch(retries=0)
+    pods.watcher.tick()
+    pods.cluster.fail("GET", status, "cannot get resource", times=9999, part="/log")
+    pods.cluster.end(name, 3)
+    wait_until(lambda: pods.state() == "failed")
+    assert pods.error()["type"] == "ProcessExited"
+
+
+def test_ends_that_take_long_are_concluded_once_and_hold_up_no_other(
+    pods: Pods, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.watcher.ends.TELL_AGAIN_SECONDS", 0.05)
+    over, begun = threading.Event(), []
+    monkeypatch.setattr("workers.watcher.ends.conclude", lambda *_, **__: (begun.append(1), over.wait())[0])
+    many = 2 * THREADS
+    *stuck, good = pods.launch_many(many + 1)
+    pods.watcher.tick()
+    for name in stuck:
+        pods.cluster.end(name, 3)
+    pods.until(lambda: len(begun) == THREADS)
+    ticks = iter(range(200))
+    pods.until(lambda: next(ticks) > 100)  # each of which would have it done once more
+    pods.write_result(many)
+    pods.cluster.end(good)
+    pods.until(lambda: pods.state(str(many)) == "succeeded")
+    assert pods.watcher.ends._pool._work_queue.qsize() == many - THREADS
+    over.set()

@@ -125,10 +125,13 @@ class Cluster:
     # What a pod tells
 
     def log(self, namespace: str, name: str, container: str, most_bytes: int) -> bytes | None:
-        """What a container has written, from its beginning on; None when there is nothing (any more)."""
+        """What a container has written, from its beginning on; None when there is nothing (any more).
+
+        Its node is asked, and may not be there: what fails is asked once more, and no longer waited for.
+        """
         query = {"container": container, "limitBytes": str(most_bytes)}
         try:
-            return self._ask("GET", f"/api/v1/namespaces/{namespace}/pods/{name}/log", query)
+            return self._ask("GET", f"/api/v1/namespaces/{namespace}/pods/{name}/log", query, pauses=PAUSES_SECONDS[:1])
         except Refused as refusal:
             if refusal.status in (400, 404):  # 400: the container has not started
                 return None
@@ -159,8 +162,15 @@ class Cluster:
                 return None
             raise
 
-    def _ask(self, method: str, path: str, query: Mapping[str, str] | None = None, body: Any = None) -> bytes:
-        for pause in (*PAUSES_SECONDS, None):
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        pauses: tuple[float, ...] | None = None,
+    ) -> bytes:
+        for pause in (*(PAUSES_SECONDS if pauses is None else pauses), None):
             answer = self._once(method, path, query or {}, body)
             if isinstance(answer, bytes):
                 return answer

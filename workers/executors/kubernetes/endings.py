@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -19,9 +20,11 @@ from celesta.runtime.leave import create_result, read_result
 from celesta.store import Store, step_prefix
 from celesta.store.base import result_key
 from workers.executors import containers
-from workers.executors.kubernetes.causes import cause_of, event_lines
+from workers.executors.kubernetes.causes import cause_of, event_lines, overstays
 from workers.executors.kubernetes.cluster import Cluster, ClusterError
 from workers.executors.kubernetes.labels import Attempt
+
+log = logging.getLogger(__name__)
 
 Document = dict[str, Any]
 ENDED = frozenset(("Succeeded", "Failed"))
@@ -49,7 +52,7 @@ def conclude(
 ) -> Document:
     """The result document that counts. `error` says why a pod is given up that has not ended.
 
-    Raises `StoreError`, and `ClusterError` where the pod's log cannot be asked for: then nothing is concluded.
+    Raises `StoreError`: then nothing is concluded.
     """
     existing = read_result(store, result_key(attempt.run, attempt.path, attempt.token))
     if existing is not None:
@@ -66,18 +69,30 @@ def conclude(
 
 
 def keep_log(cluster: Cluster, store: Store, pod: Mapping[str, Any], attempt: Attempt) -> int:
-    """Keeps what the containers wrote where the attempt has left no log itself; how long the log is."""
+    """Keeps what the containers wrote where the attempt has left no log itself; how long the log is.
+
+    There is none of a node that does not answer, or where we have no right to: no end waits for a log.
+    Raises `StoreError`.
+    """
     key = f"{step_prefix(attempt.run, attempt.path, attempt.token)}log.txt"
     kept = store.size(key)
-    if kept:
-        return kept
+    if kept or overstays(pod):
+        return kept or 0
+    data = _log(cluster, pod)
+    if data:
+        store.put(key, data)
+    return len(data)
+
+
+def _log(cluster: Cluster, pod: Mapping[str, Any]) -> bytes:
     namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
-    for container in (containers.STEP, containers.RUNTIME):  # one that never started has left its reason to the other
-        data = cluster.log(namespace, name, container, MOST_LOG_BYTES)
-        if data:
-            store.put(key, data)
-            return len(data)
-    return 0
+    try:
+        for container in (containers.STEP, containers.RUNTIME):  # one that never started left its reason to the other
+            if data := cluster.log(namespace, name, container, MOST_LOG_BYTES):
+                return data
+    except ClusterError as error:
+        log.warning("the log of pod %s cannot be kept: %s", name, error)
+    return b""
 
 
 def _document(store: Store, attempt: Attempt) -> Document:

@@ -108,7 +108,7 @@ class Keeping:
         for pod, attempt in living:
             error = None
             if overstays(pod):
-                error = cause_of(pod, deleted=True)
+                error = cause_of(pod, attempt.kind, deleted=True)
             elif (pod["status"].get("phase") or "Pending") == "Pending":
                 error = stuck(pod, self._config)
             if error is not None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,18 +46,38 @@ from tests.integration.kubernetes.bench import PodBench, pod_bench
 
 
 @pytest.fixture(scope="module")
-def bench(redis_server: str, upgraded_sqlite: Path) -> Iterator[PodBench]:
-    """Pods of a node that has nothing but Python, and an API that they call back."""
+def kubelet() -> Iterator[Kubelet]:
+    """A node that has nothing but Python."""
+    with short_directory("celesta-pod-node-") as folder:
+        cluster = TestCluster(folder)
+        node = Kubelet(cluster, folder / "node", BARE_PYTHON, {"PATH": os.environ["PATH"]})
+        yield node
+        node.close()
+        cluster.close()
+
+
+@pytest.fixture(scope="module")
+def bench(redis_server: str, upgraded_sqlite: Path, kubelet: Kubelet) -> Iterator[PodBench]:
+    """Its pods, and an API that they call back."""
     with short_directory("celesta-pod-bench-") as home:
         shutil.copyfile(upgraded_sqlite, home / "celesta.db")
-        cluster = TestCluster(home)
-        kubelet = Kubelet(cluster, home / "node", BARE_PYTHON, {"PATH": os.environ["PATH"]})
-        try:
-            with (
-                serving(playground_config(home, redis_server)) as playground,
-                pod_bench(playground, cluster.config) as made,
-            ):
-                yield made
-        finally:
-            kubelet.close()
-            cluster.close()
+        with (
+            serving(playground_config(home, redis_server)) as playground,
+            pod_bench(playground, kubelet.cluster.config) as made,
+        ):
+            yield made
+
+
+# Of pods alone
+
+
+def test_a_command_that_its_node_ended_has_not_succeeded_though_it_ends_with_0(
+    bench: PodBench, kubelet: Kubelet, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "begun")
+    program = f"trap 'exit 0' TERM; echo half > /celesta/out/x; echo > {tmp_path}/begun; while :; do sleep 0.05; done"
+    document = bench.document("add", returns={"x": {"kind": "file"}})
+    document |= {"kind": "container", "image": "busybox", "command": ["sh", "-c", program]}
+    threading.Thread(target=lambda: ((tmp_path / "begun").read_text(), kubelet.evict()), daemon=True).start()
+    error = bench.error(bench.submit(document))
+    assert (error["type"], error["kind"]) == ("Evicted", "system")

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from app.cluster_config import ClusterConfig
 from celesta.runtime.failures import plain_error
+from celesta.runtime.supervise import SYSTEM
+from workers.executors.containers import STEP
 from workers.executors.kubernetes.cluster import Refused
 
 Document = dict[str, Any]
@@ -54,27 +56,49 @@ CONFIGURATION_REASONS = frozenset(("CreateContainerConfigError", "CreateContaine
 NO_START = frozenset(("StartError", "ContainerCannotRun"))
 NO_PROGRAM = re.compile(r"executable file not found|no such file or directory|exec format error")
 SIGKILL, SIGTERM = 137, 143
+_LONG_AGO, _NEVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 QUOTA = re.compile(
     r"exceeded quota: (?P<quota>[^,]+), requested: (?P<requested>.+?), used: (?P<used>.+?), limited: (?P<limited>.+)"
 )
 
 
-def cause_of(pod: Mapping[str, Any], deleted: bool = False) -> Document:
-    """The error of an attempt whose pod ended without leaving a result. `deleted`: it is there no more."""
+def ended_well(pod: Mapping[str, Any]) -> bool:
+    """Whether the step's own container ended with 0, and by itself: many programs do so when they are told to end."""
+    status = pod.get("status") or {}
+    ends = [state for name, state in _terminated(status) if name == STEP]
+    if not ends or ends[0].get("exitCode") != 0 or status.get("reason"):
+        return False
+    told = _told_to_end_at(pod)
+    return told is None or _moment(ends[0].get("finishedAt")) < told
+
+
+def _told_to_end_at(pod: Mapping[str, Any]) -> datetime | None:
+    """When the pod was deleted or disrupted; None when it was not."""
+    metadata = pod["metadata"]
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    told = [_moment(one.get("lastTransitionTime"), _LONG_AGO) for one in conditions if _is_disrupted(one)]
+    if metadata.get("deletionTimestamp"):  # which is when its grace ends
+        grace = timedelta(seconds=metadata.get("deletionGracePeriodSeconds") or 0)
+        told.append(_moment(metadata["deletionTimestamp"]) - grace)
+    return min(told, default=None)
+
+
+def cause_of(pod: Mapping[str, Any], kind: str, deleted: bool = False) -> Document:
+    """The error of an attempt of this kind whose pod ended without leaving a result. `deleted`: it is there no more."""
     status = pod.get("status") or {}
     reason, message = str(status.get("reason") or ""), str(status.get("message") or "")
     if reason == "DeadlineExceeded":
         seconds = pod["spec"].get("activeDeadlineSeconds")
         return plain_error("Timeout", f"the pod ran longer than its deadline of {seconds} s, and was ended", "timeout")
     for condition in status.get("conditions") or ():
-        if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
+        if _is_disrupted(condition):
             type_, words = DISRUPTIONS.get(condition.get("reason"), ("Evicted", "it was disrupted"))
             return _system(type_, f"{words}: {condition.get('message') or condition.get('reason')}")
     if reason in NODE_REASONS or reason.startswith("OutOf"):
         return _system(NODE_REASONS.get(reason, "NodeRefused"), f"{reason}: {message}")
     ended = [*_terminated(status)]
     for name, state in ended:
-        if found := _container_cause(name, state):
+        if found := _container_cause(name, state, kind):
             return found
     if deleted or pod["metadata"].get("deletionTimestamp"):
         return _system("PodDeleted", "the pod was deleted by someone before it had ended")
@@ -177,7 +201,7 @@ def event_lines(events: list[Document]) -> list[str]:
     return lines
 
 
-def _container_cause(name: str, state: Mapping[str, Any]) -> Document | None:
+def _container_cause(name: str, state: Mapping[str, Any], kind: str) -> Document | None:
     reason, code, words = state.get("reason"), state.get("exitCode", 0), str(state.get("message") or "").strip()
     if reason == "OOMKilled":
         return plain_error(
@@ -194,8 +218,9 @@ def _container_cause(name: str, state: Mapping[str, Any]) -> Document | None:
         number = "SIGKILL" if code == SIGKILL else "SIGTERM"
         return _system("Killed", f"container {name!r} was ended from outside by {number}. {words}".strip())
     if code:
-        kind = "user" if name == "step" else "system"
-        return plain_error("ProcessExited", f"container {name!r} ended with status {code}. {words}".strip(), kind)
+        ours = name != STEP or (kind != "container" and code == SYSTEM)
+        whose = "system" if ours else "user"
+        return plain_error("ProcessExited", f"container {name!r} ended with status {code}. {words}".strip(), whose)
     return None
 
 
@@ -205,7 +230,11 @@ def _terminated(status: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]
     found = [
         (one["name"], state["terminated"]) for one in statuses if (state := one.get("state") or {}).get("terminated")
     ]
-    return sorted(found, key=lambda pair: pair[0] != "step")
+    return sorted(found, key=lambda pair: pair[0] != STEP)
+
+
+def _is_disrupted(condition: Mapping[str, Any]) -> bool:
+    return condition.get("type") == "DisruptionTarget" and condition.get("status") == "True"
 
 
 def _system(type_: str, message: str) -> Document:
@@ -213,7 +242,11 @@ def _system(type_: str, message: str) -> Document:
 
 
 def _seconds_since(moment: str | None, now: datetime) -> float:
-    return (now - datetime.fromisoformat(moment.replace("Z", "+00:00"))).total_seconds() if moment else 0.0
+    return (now - _moment(moment)).total_seconds() if moment else 0.0
+
+
+def _moment(text: str | None, unknown: datetime = _NEVER) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else unknown
 
 
 UNITS = {"n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}

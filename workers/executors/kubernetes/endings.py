@@ -20,7 +20,7 @@ from celesta.runtime.leave import create_result, read_result
 from celesta.store import Store, step_prefix
 from celesta.store.base import result_key
 from workers.executors import containers
-from workers.executors.kubernetes.causes import cause_of, event_lines, overstays
+from workers.executors.kubernetes.causes import cause_of, ended_well, event_lines, overstays
 from workers.executors.kubernetes.cluster import Cluster, ClusterError
 from workers.executors.kubernetes.labels import Attempt
 
@@ -59,11 +59,11 @@ def conclude(
         return existing
     log_bytes = 0 if deleted else keep_log(cluster, store, pod, attempt)
     document = _document(store, attempt)
-    if error is None and attempt.kind == "container" and _exit_code(pod) == 0:
+    if error is None and attempt.kind == "container" and ended_well(pod):
         return containers.conclude(document, store, log_bytes=log_bytes)
     result = blank_result(document, _place(pod))
     result["log_bytes"] = log_bytes
-    result["error"] = {**(error or cause_of(pod, deleted)), "events": _events(cluster, pod)}
+    result["error"] = {**(error or cause_of(pod, attempt.kind, deleted)), "events": _events(cluster, pod)}
     result["timings"]["started_ms"] = _started_ms(pod) or result["timings"]["started_ms"]
     return create_result(result, store)
 
@@ -105,15 +105,6 @@ def _events(cluster: Cluster, pod: Mapping[str, Any]) -> list[str]:
     with contextlib.suppress(ClusterError):
         return event_lines(cluster.events_of(pod["metadata"]["namespace"], pod["metadata"]["uid"]))
     return []
-
-
-def _exit_code(pod: Mapping[str, Any]) -> int | None:
-    """Of the step's own container; None while it runs, or where nobody knows."""
-    for status in (pod.get("status") or {}).get("containerStatuses") or ():
-        if status.get("name") == containers.STEP:
-            code: int | None = ((status.get("state") or {}).get("terminated") or {}).get("exitCode")
-            return code
-    return None
 
 
 def _place(pod: Mapping[str, Any]) -> str:

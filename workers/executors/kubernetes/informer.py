@@ -25,7 +25,10 @@ WATCH_SECONDS = 50
 LIST_AGAIN_SECONDS = 600.0
 SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 GONE = 410
-METADATA = ("name", "namespace", "uid", "labels", "annotations", "creationTimestamp", "deletionTimestamp")
+METADATA = (
+    "name", "namespace", "uid", "labels", "annotations",
+    "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds",
+)  # fmt: skip
 SPEC = ("nodeName", "activeDeadlineSeconds")
 
 

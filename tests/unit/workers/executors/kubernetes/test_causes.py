@@ -8,6 +8,7 @@ import pytest
 from app.cluster_config import ClusterConfig
 from workers.executors.kubernetes.causes import (
     cause_of,
+    ended_well,
     event_lines,
     may_fit_later,
     overstays,
@@ -67,21 +68,68 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_each_end_has_a_cause_of_its_own(case: str) -> None:
     status, type_, kind, words = CASES[case]
-    error = cause_of(pod(**status))
+    error = cause_of(pod(**status), "container")
     assert (error["type"], error["kind"]) == (type_, kind)
     assert words in error["message"]
 
 
 def test_a_pod_that_somebody_deleted_is_no_fault_of_the_step() -> None:
-    error = cause_of(pod(phase="Running"), deleted=True)
+    error = cause_of(pod(phase="Running"), "python", deleted=True)
     assert (error["type"], error["kind"]) == ("PodDeleted", "system")
-    assert cause_of(pod(**ended(137, "OOMKilled")), deleted=True)["type"] == "OutOfMemory"
+    assert cause_of(pod(**ended(137, "OOMKilled")), "python", deleted=True)["type"] == "OutOfMemory"
 
 
 def test_what_befell_the_step_tells_more_than_what_befell_a_helper() -> None:
     helper = {"name": "celesta-io", "state": {"terminated": {"exitCode": 1, "reason": "Error"}}}
-    error = cause_of(pod(initContainerStatuses=[helper], **ended(137, "OOMKilled")))
+    error = cause_of(pod(initContainerStatuses=[helper], **ended(137, "OOMKilled")), "python")
     assert error["type"] == "OutOfMemory"
+
+
+@pytest.mark.parametrize(
+    ("kind", "code", "whose"),
+    [("python", 3, "system"), ("dynamic", 3, "system"), ("python", 1, "user"), ("container", 3, "user")],
+)
+def test_a_store_or_a_server_that_is_away_is_no_fault_of_the_step(kind: str, code: int, whose: str) -> None:
+    words = "the store behind http://celesta-web does not answer"
+    assert cause_of(pod(**ended(code, message=words)), kind)["kind"] == whose
+
+
+# Commands that ended with 0
+
+
+def finished(at_seconds: float, code: int = 0, **status: Any) -> dict[str, Any]:
+    found = ended(code, "Completed")
+    found["containerStatuses"][0]["state"]["terminated"]["finishedAt"] = ago(at_seconds)
+    return pod(**{"phase": "Succeeded", **found, **status})
+
+
+def deleted(asked_seconds: float, of: dict[str, Any], grace: int = 30) -> dict[str, Any]:
+    told = {"deletionTimestamp": ago(asked_seconds - grace), "deletionGracePeriodSeconds": grace}
+    return of | {"metadata": of["metadata"] | told}
+
+
+def disruption(at_seconds: float) -> dict[str, Any]:
+    condition = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "m"}
+    return {"conditions": [condition | {"lastTransitionTime": ago(at_seconds)}]}
+
+
+@pytest.mark.parametrize(
+    ("found", "well"),
+    [
+        (finished(10), True),
+        (finished(10, code=1), False),
+        (pod(phase="Running"), False),
+        (finished(10, reason="DeadlineExceeded"), False),
+        (finished(10, reason="Evicted"), False),
+        (finished(10, **disruption(12)), False),
+        (finished(10, **disruption(8)), True),
+        (deleted(12, finished(10)), False),
+        (deleted(8, finished(10)), True),
+        (deleted(12, pod(**ended(0, "Completed"))), False),
+    ],
+)
+def test_a_command_ended_well_when_it_did_so_before_it_was_told_to_end(found: dict[str, Any], well: bool) -> None:
+    assert ended_well(found) is well
 
 
 # Pods that wait
@@ -170,7 +218,7 @@ def test_a_pod_that_should_long_be_gone_has_a_node_that_does_not_answer() -> Non
     assert not overstays(deleted, NOW)
     deleted["metadata"]["deletionTimestamp"] = ago(61)
     assert overstays(deleted, NOW)
-    assert cause_of(deleted, deleted=True)["type"] == "NodeLost"
+    assert cause_of(deleted, "python", deleted=True)["type"] == "NodeLost"
     assert not overstays(pod(), NOW)
 
 

@@ -6,10 +6,12 @@ Refuses a spec that cannot run, and depth and size without end: then the produce
 """
 
 import json
+import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from app.compiler import compile_plan
+from app.compiler.link import references_of
 from app.compiler.plan import Plan
 from app.compiler.schema import MOST_STEPS, load_spec
 from celesta.codecs import encode
@@ -26,6 +28,8 @@ from workers.engine.views import View
 
 if TYPE_CHECKING:
     from workers.engine.cascade import Cascade
+
+log = logging.getLogger(__name__)
 
 Document = dict[str, Any]
 
@@ -125,12 +129,30 @@ def _compiled(engine: Engine, view: View, ended: Ended) -> tuple[str, Plan]:
     if known + len(spec["steps"]) > MOST_STEPS:
         raise SpecError(f'"{name}" traced {len(spec["steps"])} steps: a run may have {MOST_STEPS} in all')
     task = view.task(node)
-    bundle = task["bundle"] if "bundle" in task else view.frame(node).plan.bundle
-    _require_own_code(name, spec, bundle)
-    plan = compile_plan(spec | {"bundle": bundle})  # its code is the producer's, whatever the spec says
+    plan = _plan_of(name, spec, task["bundle"] if "bundle" in task else view.frame(node).plan.bundle)
     opened = Plan(plan)
     _require_lanes(engine, view, name, opened)
     return engine.store.put_blob(canonical(plan)), opened
+
+
+def _plan_of(name: str, spec: Document, bundle: str | None) -> Document:
+    _require_no_reference(name, spec)
+    _require_own_code(name, spec, bundle)
+    try:
+        return compile_plan(spec | {"bundle": bundle})  # its code is the producer's, whatever the spec says
+    except Exception as error:  # A step wrote it: whatever the compiler makes of it is that step's failure.
+        log.exception('what "%s" traced passed as a spec, and has no plan', name)
+        raise SpecError(f'what "{name}" traced cannot be compiled: {error!r:.200}') from error
+
+
+def _require_no_reference(name: str, spec: Document) -> None:
+    """Registered versions are put in place where a workflow is registered, under the rights of who does that."""
+    called = [f"{reference} ({path})" for reference, path in references_of(spec).items()]
+    if called:
+        raise SpecError(
+            f'"{name}" traced a reference to {", ".join(called[:20])}, which a dynamic step cannot call: call '
+            "reference() in the workflow around it"
+        )
 
 
 def _require_own_code(name: str, spec: Document, bundle: str | None) -> None:

@@ -7,7 +7,9 @@ the store cannot tell, nothing is done now.
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 
 from redis import Redis
 from redis.exceptions import ResponseError
@@ -28,10 +30,10 @@ from workers.engine.waiting import LOOK_MS, Answer
 log = logging.getLogger(__name__)
 
 AT_ONCE = 500
-STORE_AGAIN_MS = 5_000
-"""How long to wait for a store that does not answer."""
-MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
-"""What reading a document may come to that a step wrote: it may have any form."""
+AGAIN_MS = 5_000
+"""How long to wait for a store that does not answer, and with what cannot be moved on."""
+TROUBLE = (CelestaError, ResponseError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
+"""What moving a step on may come to. Documents that a step wrote may have any form."""
 Close = Callable[[str, list[str]], Mapping[str, Answer]]
 """Closes questions of a run to whom nobody answered, and says of each what the database has: one answer, for good."""
 ASK_AGAIN = ("asking", "backoff", "flight_wait", "open")
@@ -45,10 +47,8 @@ def sweep(engine: Engine, backlog: Callable[[], int], begin: Callable[[str], Non
         run, _, node = name.decode().partition("|")
         by_run[run].append(node)
     for run, nodes in by_run.items():
-        try:
+        with _alone(engine, run, nodes):
             _sweep_run(engine, run, nodes, backlog, begin, close)
-        except (CelestaError, ResponseError, *MALFORMED) as error:  # One run's trouble is no other's.
-            log.warning("run %s: its overdue steps wait: %r", run, error)
     return len(due)
 
 
@@ -62,6 +62,19 @@ def now_ms(client: Redis) -> int:
     """Redis' own time, by which all deadlines are."""
     seconds, micros = client.time()
     return int(seconds) * 1000 + int(micros) // 1000
+
+
+@contextmanager
+def _alone(engine: Engine, run: str, nodes: list[str]) -> Iterator[None]:
+    """The trouble of these is no other's: they come again, behind what is overdue by then."""
+    try:
+        yield
+    except TROUBLE as error:
+        log.warning("run %s: %s cannot be moved on now: %r", run, ", ".join(nodes[:5]) or "its end", error)
+        records = engine.client.hmget(keys.states(run), nodes)
+        states = [record.decode().partition("|")[0] if record else "" for record in records]
+        later = [[node, state, AGAIN_MS, True] for node, state in zip(nodes, states, strict=True)]
+        engine.call("bump", run, steps=later)
 
 
 def _sweep_run(
@@ -83,23 +96,31 @@ def _sweep_run(
         state, token, *_, owner = record.decode().split("|") if record else ("", "", "")
         by_state[state].append((node, token, owner))
     of_run = [node for node, *_ in by_state[""]]
+    alone = partial(_alone, engine, run)
     if keys.TIMEOUT in of_run:
-        time_out(engine, view)
+        with alone([keys.TIMEOUT]):
+            time_out(engine, view)
     if "" in of_run:
-        _look_after(engine, view, begin)
-    if "sent" in by_state:
-        _resend(engine, view, [node for node, *_ in by_state["sent"]], backlog)
-    if "parked" in by_state:
-        _end_waits(engine, view, [node for node, *_ in by_state["parked"]], close)
+        with alone([""]):
+            _look_after(engine, view, begin)
+    if sent := [node for node, *_ in by_state["sent"]]:
+        with alone(sent):
+            _resend(engine, view, sent, backlog)
+    if parked := [node for node, *_ in by_state["parked"]]:
+        with alone(parked):
+            _end_waits(engine, view, parked, close)
     for node, token, _ in by_state["running"]:
-        _replace(engine, view, node, token)
+        with alone([node]):
+            _replace(engine, view, node, token)
     for node, *_ in by_state["recovering"]:
-        _recover(engine, view, node)
-    if "external" in by_state:
-        ask(engine, view, by_state["external"])
-    again = _to_ask(engine, view, by_state)
-    if again:
-        promote(engine, run, again)
+        with alone([node]):
+            _recover(engine, view, node)
+    if external := by_state["external"]:
+        with alone([node for node, *_ in external]):
+            ask(engine, view, external)
+    if again := _to_ask(engine, view, by_state):
+        with alone(again):
+            promote(engine, run, again)
 
 
 def _to_ask(engine: Engine, view: View, by_state: Mapping[str, list[tuple[str, str, str]]]) -> list[str]:
@@ -151,7 +172,7 @@ def _replace(engine: Engine, view: View, node: str, token: str) -> None:
         finding = Cascade(engine, view).finding(node)
     except StoreError as error:
         log.warning("run %s: step %s waits for the store: %s", view.run, node, error)
-        engine.call("bump", view.run, epoch=view.epoch, steps=[[node, "running", STORE_AGAIN_MS, True]])
+        engine.call("bump", view.run, epoch=view.epoch, steps=[[node, "running", AGAIN_MS, True]])
         return
     if outcome is None:
         lost = settling.error_of("the worker that ran it was lost", "Lost")
@@ -166,7 +187,7 @@ def _recover(engine: Engine, view: View, node: str) -> None:
         found = latest(engine.store, view, node)
     except StoreError as error:
         log.warning("run %s: step %s waits for the store: %s", view.run, node, error)
-        engine.call("bump", view.run, epoch=view.epoch, steps=[[node, "recovering", STORE_AGAIN_MS, True]])
+        engine.call("bump", view.run, epoch=view.epoch, steps=[[node, "recovering", AGAIN_MS, True]])
         return
     if found is None:
         promote(engine, view.run, [node])

@@ -103,6 +103,28 @@ def test_a_dynamic_step_brings_no_code_of_others(world: World) -> None:
     assert world.events("r1", "dynamic.opened") == []
 
 
+def test_a_dynamic_step_calls_no_registered_workflow(world: World) -> None:
+    plan, _ = _plan("referring")
+    finished = world.run(plan)
+    assert finished["error"]["path"] == "referring#0"
+    assert "team/score@v2 (score)" in finished["error"]["message"]
+    assert "call reference() in the workflow around it" in finished["error"]["message"]
+    assert world.client.zcard(keys.INFLIGHT) == 0
+
+
+def test_whatever_the_compiler_comes_to_is_the_failure_of_the_step(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumble(spec: Any) -> Any:
+        raise ZeroDivisionError("by a step")
+
+    monkeypatch.setattr("workers.engine.expanding.compile_plan", stumble)
+    plan, _ = _plan("doubled")
+    finished = world.run(plan)
+    assert (finished["error"]["path"], finished["error"]["kind"]) == ("doubled#0", "user")
+    assert "by a step" in finished["error"]["message"]
+
+
 def test_maps_lie_in_each_other_by_mapping_a_dynamic_step(world: World) -> None:
     plan = Planned()
     each = plan.add("doubled", dynamic=True, map_over=["xs"], xs=value([[1, 2], [3], [4, 5, 6]]))

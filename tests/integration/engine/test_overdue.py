@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from redis.exceptions import ResponseError
 
 from celesta.errors import StoreError
 from celesta.store.base import step_prefix
@@ -362,21 +361,3 @@ def _sweep_with(world: World, digest: str) -> None:
     for name in world.client.zrange(keys.INFLIGHT, 0, -1):
         world.client.zadd(keys.INFLIGHT, {name: 1})
     overdue.sweep(world.engine, lambda: 0, lambda run: world.start(run, digest), lambda run, nodes: {})
-
-
-def test_a_run_that_redis_refuses_holds_up_no_other(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    for run in ("r1", "r2"):
-        plan = Planned()
-        plan.add("one")
-        world.start(run, world.plan(plan, result=step(0)))
-    world.queue.clear()
-    move_on = overdue._sweep_run
-
-    def refuse(engine: Any, run: str, *rest: Any) -> None:
-        if run == "r1":
-            raise ResponseError("Expected value but found invalid unicode escape code")
-        move_on(engine, run, *rest)
-
-    monkeypatch.setattr(overdue, "_sweep_run", refuse)
-    _sweep(world)
-    assert [run for run, _ in world.queue] == ["r2"]

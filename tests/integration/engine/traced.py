@@ -66,6 +66,12 @@ def wrong(xs: list[int]) -> Traced:
     return Traced(spec([], [step("nothing")], interface=OUTPUT, outputs={}))
 
 
+def referring(xs: list[int]) -> Traced:
+    """What `reference()` leaves in a spec until it is registered."""
+    call = {name: part for name, part in step("score").items() if name in ("path", "inputs", "after")}
+    return Traced(spec([], [call | {"reference": "team/score@v2"}], interface=OUTPUT, outputs={"result": of("score")}))
+
+
 def borrowed(xs: list[int]) -> Traced:
     """A step that would run code of others."""
     return traced([known("double", "x", bundle="0" * 64)], [step("double", inputs={"x": value(1)})], "double")
@@ -90,6 +96,7 @@ FUNCTIONS = {
     "endless": endless,
     "broken": broken,
     "wrong": wrong,
+    "referring": referring,
     "borrowed": borrowed,
     "burst": burst,
     "same": lambda xs: sum(xs),

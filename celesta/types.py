@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, TypeVar
 
 from celesta.errors import Problem, SpecError
+from celesta.making import makes
 
 TypeDoc = dict[str, Any]
 T = TypeVar("T")
@@ -147,7 +148,8 @@ def _class(cls: type, seen: tuple[Any, ...]) -> TypeDoc | None:
     if cls in seen:  # a class that holds itself: one level is checked, what is below it is not
         return dict(ANY)
     inner = [_field(name, hint, default, (*seen, cls)) for name, hint, default in members_of]
-    return {"kind": kind, "name": import_name(cls), "fields": inner}
+    doc: TypeDoc = {"kind": kind, "name": import_name(cls), "fields": inner}
+    return doc | {"makes": True} if makes(typing.cast("Any", cls)) else doc
 
 
 def known_class(cls: type) -> TypeDoc | None:

@@ -1,7 +1,9 @@
 """Classes of the user's inside values: enums, dataclasses, NamedTuples and pydantic models, known as "module:Class".
 
-Called by `celesta.codecs.tagged`. A name is imported only here, only on the way back into a step, and only a class of
-these four kinds is ever called: a reference cannot name `subprocess:Popen`. Refuses classes that no one could import.
+Called by `celesta.codecs.tagged`. What was an object comes back with the fields that it had, whatever its class would
+make of them; what was given as JSON is for its class to make. A name is imported only here, only on the way back into
+a step, and only a class of these four kinds is ever called: a reference cannot name `subprocess:Popen`. Refuses classes
+that no one could import.
 """
 
 import dataclasses
@@ -12,6 +14,7 @@ import sys
 from typing import Any
 
 from celesta.errors import CodecError
+from celesta.making import makes
 from celesta.types import import_name
 
 KINDS = ("dataclass", "pydantic", "namedtuple")
@@ -51,17 +54,20 @@ def name_of(cls: type) -> str:
 
 
 def build(name: str, fields: dict[str, Any]) -> Any:
-    """The object of this class with these fields."""
-    cls = _load(name)
-    kind = _kind(cls)
-    if kind is None:
-        raise CodecError(f"{name} is no longer a dataclass, a NamedTuple or a pydantic model; run the step again")
-    try:
-        if kind == "pydantic":
-            return cls.model_validate(fields, by_name=True, by_alias=False)
-        return _build_dataclass(cls, fields) if kind == "dataclass" else cls(**fields)
-    except (TypeError, ValueError) as error:
-        raise CodecError(f"a stored {name} does not fit its class any more: {error}") from error
+    """The object of this class that held these fields: where its code decides what they are, it is not asked again."""
+    cls, kind = _record(name)
+    own = makes(cls)
+    value = (_made_again if own else _made)(name, cls, kind, fields)
+    if own or kind == "dataclass":
+        for field, item in fields.items():
+            _set(value, kind, field, item)
+    return value
+
+
+def make(name: str, fields: dict[str, Any]) -> Any:
+    """What this class makes of these fields."""
+    cls, kind = _record(name)
+    return _made(name, cls, kind, fields)
 
 
 def member(name: str, key: str) -> enum.Enum:
@@ -90,12 +96,69 @@ def refusal(value: Any) -> str:
     )
 
 
-def _build_dataclass(cls: Any, fields: dict[str, Any]) -> Any:
-    late = {field.name for field in dataclasses.fields(cls) if not field.init}
-    value = cls(**{name: item for name, item in fields.items() if name not in late})
-    for name in late & fields.keys():
-        object.__setattr__(value, name, fields[name])
+def _record(name: str) -> tuple[Any, str]:
+    cls = _load(name)
+    kind = _kind(cls)
+    if kind is None:
+        raise CodecError(f"{name} is no longer a dataclass, a NamedTuple or a pydantic model; run the step again")
+    return cls, kind
+
+
+def _made(name: str, cls: Any, kind: str, fields: dict[str, Any]) -> Any:
+    try:
+        if kind == "pydantic":
+            return cls.model_validate(fields, by_name=True, by_alias=False)
+        late = {field.name for field in dataclasses.fields(cls) if not field.init} if kind == "dataclass" else ()
+        return cls(**{field: item for field, item in fields.items() if field not in late})
+    except (TypeError, ValueError) as error:
+        raise CodecError(f"a stored {name} does not fit its class any more: {error}") from error
+
+
+def _made_again(name: str, cls: Any, kind: str, fields: dict[str, Any]) -> Any:
+    """An object by its class, which is called for what is no field, and may take other arguments or refuse what it has
+    made of them before."""
+    _refuse_others(name, cls, kind, fields)
+    try:
+        return _made(name, cls, kind, fields)
+    except Exception:
+        return _unmade(cls, kind, fields)
+
+
+def _refuse_others(name: str, cls: Any, kind: str, fields: dict[str, Any]) -> None:
+    """Whatever code a class has, its fields are to be those that were stored."""
+    if kind == "pydantic":
+        known = {*fields} if cls.model_config.get("extra") == "allow" else {*cls.model_fields}
+        wanted = {field for field, info in cls.model_fields.items() if info.is_required()}
+    else:
+        all_of, none = dataclasses.fields(cls), dataclasses.MISSING
+        known = {field.name for field in all_of}
+        wanted = {field.name for field in all_of if field.init and field.default is none is field.default_factory}
+    told = [f"{field} is no field of it" for field in fields if field not in known]
+    told += [f"{field} is missing" for field in sorted(wanted - fields.keys())]
+    if told:
+        raise CodecError(f"a stored {name} does not fit its class any more: {'; '.join(told)}")
+
+
+def _unmade(cls: Any, kind: str, fields: dict[str, Any]) -> Any:
+    if kind == "pydantic":
+        return cls.model_construct(**fields)
+    value = object.__new__(cls)
+    for field in dataclasses.fields(cls):
+        if field.default_factory is not dataclasses.MISSING:
+            object.__setattr__(value, field.name, field.default_factory())
+        elif field.default is not dataclasses.MISSING:
+            object.__setattr__(value, field.name, field.default)
     return value
+
+
+def _set(value: Any, kind: str, field: str, item: Any) -> None:
+    """Past what a class does when a field is set: it may be frozen, or validate."""
+    if kind == "dataclass":
+        object.__setattr__(value, field, item)
+    elif field in type(value).model_fields:
+        value.__dict__[field] = item
+    else:
+        value.__pydantic_extra__[field] = item
 
 
 def _kind(cls: type) -> str | None:

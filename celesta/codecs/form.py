@@ -88,6 +88,7 @@ _PARTS: dict[str, Callable[[Any], Iterable[Any]]] = {
     "date": _whole(dt.date.fromisoformat),
     "e": _member,
     "o": _fields,
+    "new": _fields,
     "ref": lambda body: (),
 }
 """What a body holds, by its tag; the tags are those that `celesta.codecs.tagged` reads."""

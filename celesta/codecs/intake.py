@@ -1,8 +1,9 @@
 """Plain JSON from outside (REST, CLI flags) to references, by the type that is wanted.
 
 Called by the control plane and the CLI, on documents alone: no user class is imported. The reference is the one that
-`encode` makes of the same Python value, so that a run launched by REST finds what a run from Python cached. Refuses
-what does not fit the type, with all problems at once and the path to each.
+`encode` makes of the same Python value, so that a run launched by REST finds what a run from Python cached; but for
+classes whose code decides what they hold, which only a step can ask. Refuses what does not fit the type, with all
+problems at once and the path to each.
 """
 
 import base64
@@ -225,7 +226,7 @@ def _object(plain: Any, doc: dict[str, Any], where: str, problems: list[Problem]
             problems.append(Problem(f"{where}.{name}", "is missing"))
         elif "default" in field:
             fields[name] = _read(field["default"], field["type"], f"{where}.{name}", problems)
-    return {"o": [doc["name"], fields]}
+    return {"new" if doc.get("makes") else "o": [doc["name"], fields]}
 
 
 def _stored(plain: Any, doc: dict[str, Any], where: str, problems: list[Problem]) -> Any:

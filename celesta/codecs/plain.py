@@ -84,7 +84,7 @@ def _plain(tagged: Any, store: Store | None = None, limit: float = PLAIN_BYTES) 
         return {_key(key): _plain(item, store, limit) for key, item in body}
     if tag == "e":
         return body[1]
-    if tag == "o":
+    if tag in ("o", "new"):
         return {name: _plain(item, store, limit) for name, item in body[1].items()}
     return _to_plain(body, store, limit) if tag == "ref" else body
 

@@ -116,7 +116,7 @@ def _inside(tag: str, body: Any, place: str) -> Iterator[Placed]:
         for key, part in body:
             yield from nested(key, place)
             yield from nested(part, _below(place, key if isinstance(key, str) else json.dumps(key)))
-    elif tag == "o" and isinstance(body, list) and len(body) == 2 and isinstance(body[1], dict):
+    elif tag in ("o", "new") and isinstance(body, list) and len(body) == 2 and isinstance(body[1], dict):
         for name, part in body[1].items():  # Names of the user's, one of which may be "ref".
             yield from nested(part, _below(place, name))
     else:

@@ -249,10 +249,13 @@ def _hashable(value: Any) -> Any:
     return frozenset(value) if type(value) is set else value
 
 
-def _untag_object(body: list[Any], doc: Doc, load: Load) -> Any:
-    name, fields = body
-    types = {field["name"]: field.get("type") for field in narrow(doc, *classes.KINDS).get("fields", ())}
-    return classes.build(name, {field: untag(item, types.get(field), load) for field, item in fields.items()})
+def _untag_object(build: Callable[[str, dict[str, Any]], Any]) -> Callable[[list[Any], Doc, Load], Any]:
+    def read(body: list[Any], doc: Doc, load: Load) -> Any:
+        name, fields = body
+        types = {field["name"]: field.get("type") for field in narrow(doc, *classes.KINDS).get("fields", ())}
+        return build(name, {field: untag(item, types.get(field), load) for field, item in fields.items()})
+
+    return read
 
 
 _READERS: dict[str, Callable[[Any, Doc, Load], Any]] = {
@@ -265,6 +268,7 @@ _READERS: dict[str, Callable[[Any, Doc, Load], Any]] = {
     "dt": lambda body, doc, load: dt.datetime.fromisoformat(body),
     "date": lambda body, doc, load: dt.date.fromisoformat(body),
     "e": lambda body, doc, load: classes.member(body[0], body[1]),
-    "o": _untag_object,
+    "o": _untag_object(classes.build),
+    "new": _untag_object(classes.make),
     "ref": lambda body, doc, load: load(body, doc),
 }

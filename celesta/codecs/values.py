@@ -182,7 +182,7 @@ def reduced(tagged: Any) -> Any:
         return tagged
     if "ref" in tagged:
         return {"ref": [tagged["ref"]["type"], tagged["ref"]["digest"]]}
-    if "o" in tagged:  # Its fields have names of the user's, one of which may be "ref".
-        name, fields = tagged["o"]
-        return {"o": [name, {field: reduced(item) for field, item in fields.items()}]}
+    if "o" in tagged or "new" in tagged:  # Its fields have names of the user's, one of which may be "ref".
+        ((tag, (name, fields)),) = tagged.items()
+        return {tag: [name, {field: reduced(item) for field, item in fields.items()}]}
     return {tag: reduced(body) for tag, body in tagged.items()}

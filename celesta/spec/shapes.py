@@ -204,7 +204,7 @@ def _type_of_tagged(value: Any) -> TypeDoc:
         plain = {type(None): "none", bool: "bool", int: "int", str: "str"}
         return {"kind": plain.get(type(value), "any")}
     tag, inner = next(iter(value.items()), ("", None))
-    if tag in ("e", "o") and isinstance(inner, list) and inner and isinstance(inner[0], str):
+    if tag in ("e", "o", "new") and isinstance(inner, list) and inner and isinstance(inner[0], str):
         return {"kind": "enum" if tag == "e" else "record", "name": inner[0]}
     return {"kind": _TAGS.get(tag, "any")}
 

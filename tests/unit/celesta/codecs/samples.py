@@ -2,8 +2,8 @@
 
 import datetime as dt
 import enum
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import InitVar, dataclass, field
+from typing import Annotated, Any, NamedTuple
 
 import pydantic
 
@@ -87,3 +87,63 @@ class Settings(pydantic.BaseModel):
     rate: float = 0.5
     by_name: dict[str, float] = {}
     limit: int | None = None
+
+
+@dataclass
+class Rate:
+    percent: float
+
+    def __post_init__(self) -> None:
+        self.percent /= 100
+        self.seen = True
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """Takes what it does not keep, and refuses what it made."""
+
+    length: int
+    factor: InitVar[int]
+    names: list[str] | None = None
+
+    def __post_init__(self, factor: int) -> None:
+        object.__setattr__(self, "length", self.length * factor)
+        object.__setattr__(self, "names", self.names or [])
+
+
+@dataclass
+class Doubled:
+    x: int
+
+    def __init__(self, x: int) -> None:
+        if x > 2:
+            raise ValueError("too large")
+        self.x = x * 2
+
+
+class Raised(pydantic.BaseModel, frozen=True, extra="allow"):
+    a: int
+    text: Annotated[str, pydantic.StringConstraints(to_upper=True)] = "x"
+    _private: int = pydantic.PrivateAttr(7)
+
+    @pydantic.field_validator("a")
+    @classmethod
+    def raised(cls, a: int) -> int:
+        if a > 2:
+            raise ValueError("too large")
+        return a + 1
+
+
+class Finished(pydantic.BaseModel):
+    a: int
+    total: int = 0
+
+    def model_post_init(self, context: Any, /) -> None:
+        self.total += self.a
+
+
+class Node(pydantic.BaseModel):
+    """Its type document ends at the second level."""
+
+    name: str
+    child: "Node | None" = None

@@ -6,12 +6,26 @@ from typing import Any
 
 import pytest
 
-from celesta.codecs import decode, encode, from_plain
+from celesta.codecs import decode, encode, from_plain, to_plain, verify
 from celesta.errors import InputError
 from celesta.store.local import LocalStore
 from celesta.types import type_of
 from tests.unit.celesta.codecs import samples
-from tests.unit.celesta.codecs.samples import Colour, Defaults, Point, Settings, Untold
+from tests.unit.celesta.codecs.samples import (
+    Colour,
+    Config,
+    Defaults,
+    Doubled,
+    Finished,
+    Node,
+    Point,
+    Raised,
+    Rate,
+    Settings,
+    Split,
+    Trained,
+    Untold,
+)
 
 INT, FLOAT, STR, ANY, NONE = ({"kind": kind} for kind in ("int", "float", "str", "any", "none"))
 POINT = {
@@ -94,6 +108,42 @@ def test_fields_left_out_give_the_reference_of_an_object_made_without_them(cls: 
 def test_fields_left_out_are_what_the_class_makes_them(cls: Any, store: LocalStore, tmp_path: Path) -> None:
     doc = json.loads(json.dumps(type_of(cls), allow_nan=False))
     assert repr(decode(from_plain({}, doc, store), doc, store, tmp_path)) == repr(cls())
+
+
+@pytest.mark.parametrize(
+    ("plain", "value"),
+    [
+        ({"percent": 50}, Rate(50.0)),
+        ({"x": 2}, Doubled(2)),
+        ({"a": 1, "text": "up"}, Raised(a=1, text="up")),
+        ({"a": 2}, Finished(a=2)),
+        ({"name": "a", "child": {"name": "b"}}, Node(name="a", child=Node(name="b"))),
+    ],
+)
+def test_what_is_given_as_json_is_what_its_class_makes_of_it(
+    plain: Any, value: Any, store: LocalStore, tmp_path: Path
+) -> None:
+    doc = json.loads(json.dumps(type_of(type(value))))
+    ref = from_plain(plain, doc, store)
+    assert decode(ref, doc, store, tmp_path) == value
+    assert to_plain(ref).items() >= plain.items()
+    assert verify(ref, store) == []
+
+
+def test_what_is_given_to_a_class_has_another_digest_than_what_it_holds(store: LocalStore) -> None:
+    """Else a step that was given 50 would be answered with the result for a rate that holds 50."""
+    held = Rate(5000.0)
+    assert from_plain({"percent": held.percent}, type_of(Rate), store)["digest"] != encode(held, ANY, store)["digest"]
+
+
+@pytest.mark.parametrize("cls", [Rate, Doubled, Raised, Finished])
+def test_the_type_tells_of_a_class_that_its_code_decides_what_it_holds(cls: Any) -> None:
+    assert type_of(cls)["makes"] is True
+
+
+@pytest.mark.parametrize("cls", [Point, Defaults, Settings, Node, Untold, Config, Trained, Split])
+def test_the_type_of_other_classes_is_silent_of_it(cls: Any) -> None:
+    assert "makes" not in type_of(cls)
 
 
 @pytest.mark.parametrize(

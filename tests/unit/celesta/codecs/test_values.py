@@ -14,8 +14,23 @@ from celesta.codecs import decode, encode, items, make_dict, make_list
 from celesta.errors import CodecError
 from celesta.files import File
 from celesta.store.local import LocalStore
+from celesta.types import type_of
 from tests.unit.celesta.codecs import samples
-from tests.unit.celesta.codecs.samples import Access, Colour, Config, Level, Opaque, Point, Split, Trained
+from tests.unit.celesta.codecs.samples import (
+    Access,
+    Colour,
+    Config,
+    Doubled,
+    Finished,
+    Level,
+    Opaque,
+    Point,
+    Raised,
+    Rate,
+    Scaled,
+    Split,
+    Trained,
+)
 
 NAIVE = dt.datetime(2024, 2, 29, 12, 30, 1, 5)  # noqa: DTZ001 - a naive one is meant
 BERLIN = dt.timezone(dt.timedelta(hours=2))
@@ -171,6 +186,34 @@ def test_objects_may_hold_files_and_arrays(store: LocalStore, into: Path, tmp_pa
     assert back["best"].model.read_bytes() == b"model"
     assert (back["best"].score, back["best"].tags, back["best"].seen) == (0.5, ["a"], 7)
     assert (back["w"] == np.eye(2)).all()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Rate(50.0), Scaled(3, 2), Scaled(3, 2, ["a"]), Doubled(2), Raised(a=1), Raised(a=2, text="x", more=[1]),
+     Finished(a=2)],
+)  # fmt: skip
+def test_an_object_comes_back_as_it_was_whatever_its_class_makes_of_what_it_is_given(
+    value: Any, store: LocalStore, into: Path
+) -> None:
+    doc = type_of(type(value))
+    for one in (ANY, doc):
+        back = there_and_back(there_and_back(value, one, store, into), one, store, into)
+        assert (back, type(back)) == (value, type(value))
+        assert encode(back, one, store) == encode(value, one, store)
+
+
+def test_what_is_no_field_is_made_again_by_the_class(store: LocalStore, into: Path) -> None:
+    assert there_and_back(Rate(50.0), ANY, store, into).seen is True
+    assert there_and_back(Raised(a=1), ANY, store, into)._private == 7
+
+
+@pytest.mark.parametrize("fields", [{"a": 1, "percent": 1}, {}])
+def test_a_class_with_code_of_its_own_is_given_no_other_fields_than_it_has(fields: Any, into: Path) -> None:
+    tagged = {"o": [f"{samples.__name__}:Rate", fields]}
+    store: Any = None
+    with pytest.raises(CodecError, match=r"does not fit its class any more: (a is no field|percent is missing)"):
+        decode({"type": "json", "digest": "0" * 64, "size": 1, "inline": tagged}, ANY, store, into)
 
 
 def test_pickle_is_used_only_when_asked(store: LocalStore, into: Path) -> None:

@@ -7,7 +7,8 @@ run, its deadlines and its events share one hash tag, so that one script may tou
 SHARD = "p0"
 LIMITS = f"celesta:{{{SHARD}}}:limit"
 """Prefix of `:<project>`, a hash of the size of each of its limits; of `:<project>:@<name>`, the set of `run|step` that
-use one; and of `:<project>:@<name>:line`, the runs that wait for it, by the time since when."""
+use one; of `:<project>:line:@<name>,@<name>`, the runs that wait for a set of them, by since when; and of
+`:<project>:lines`, the set of these lines."""
 LOGS_WANTED = "celesta:logs-wanted"
 """Sorted set of live logs (`run|node|token`) that somebody looks at, by until when (seconds since the epoch)."""
 

@@ -57,8 +57,8 @@ class Admission:
             if chosen.get(run) != one.share:
                 self.app.engine.call("share", run, share=chosen.get(run))
         for project, names in self.limits.items():
-            for name in names:
-                self._clear(f"{keys.LIMITS}:{project}:@{name}")
+            if names:
+                self._clear(f"{keys.LIMITS}:{project}", names)
         for run, one in known.items():
             if one.ready:
                 top_up(self.app.engine, run)
@@ -90,23 +90,29 @@ class Admission:
                 known[run] = Facts(project.decode(), control.decode(), int(sent), ready, limited is not None, told)
         return known
 
-    def _clear(self, limit: str) -> None:
+    def _clear(self, project: str, names: Iterable[str]) -> None:
         """Runs that Redis does not know any more have no place in a line, and their steps none of a limit."""
         client = self.app.engine.client
-        in_line = [name.decode() for name in client.zrange(f"{limit}:line", 0, -1)]
-        users = [name.decode() for name in client.smembers(limit)]
-        gone = self._forgotten([*in_line, *users])
-        if gone:
-            pipe = client.pipeline(transaction=False)
-            pipe.zrem(f"{limit}:line", *gone)
-            pipe.srem(limit, *gone)
-            pipe.execute()
+        lines = {f"{project}:line:{limits.decode()}" for limits in client.smembers(f"{project}:lines")}
+        pipe = client.pipeline(transaction=False)
+        for line in lines:
+            pipe.zrange(line, 0, -1)
+        for name in names:
+            pipe.smembers(f"{project}:@{name}")
+        there = zip([*lines, *(f"{project}:@{name}" for name in names)], pipe.execute(), strict=True)
+        named = {key: [member.decode() for member in members] for key, members in there}
+        gone = self._forgotten([member for members in named.values() for member in members])
+        pipe = client.pipeline(transaction=False)
+        for key, members in named.items():
+            if forgotten := gone & set(members):
+                (pipe.zrem if key in lines else pipe.srem)(key, *forgotten)
+        pipe.execute()
 
-    def _forgotten(self, names: list[str]) -> list[str]:
+    def _forgotten(self, names: list[str]) -> set[str]:
         """Those whose run Redis does not know, in one round trip."""
         runs = sorted({name.partition("|")[0] for name in names})
         pipe = self.app.engine.client.pipeline(transaction=False)
         for run in runs:
             pipe.exists(keys.meta(run))
         known = {run for run, there in zip(runs, pipe.execute(), strict=True) if there}
-        return [name for name in names if name.partition("|")[0] not in known]
+        return {name for name in names if name.partition("|")[0] not in known}

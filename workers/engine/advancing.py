@@ -3,12 +3,15 @@
 Everything that moves a run on comes here: the cascade with what it decided, and whoever sees that a run may send more.
 """
 
+from collections import deque
 from typing import Any
 
 from workers.engine import settling
 from workers.engine.core import Engine
 from workers.engine.settling import Entry
 from workers.engine.views import View
+
+MOST_IN_A_ROW = 200
 
 
 def admission(view: View, node: str, hold: bool = False) -> dict[str, Any]:
@@ -20,13 +23,23 @@ def admission(view: View, node: str, hold: bool = False) -> dict[str, Any]:
 
 
 def top_up(engine: Engine, run: str) -> None:
-    """Sends what may be sent now: another run has left places of a limit, or more of the queue."""
-    view = engine.views.of(run)
-    reply = advance(engine, view, []) if view is not None else {}
-    if reply.get("status") != "ok":
-        engine.views.forget(run)
-        return
-    engine.publish(run, reply["send"])
+    """Sends what may be sent now: another run has left places of a limit, or more of the queue.
+
+    And goes on with whoever may take places by that, each of whom takes one or leaves a line; where many do, the
+    reconciler asks the rest.
+    """
+    waiting = deque([run])
+    for _ in range(MOST_IN_A_ROW):
+        if not waiting:
+            return
+        run = waiting.popleft()
+        view = engine.views.of(run)
+        reply = advance(engine, view, []) if view is not None else {}
+        if reply.get("status") != "ok":
+            engine.views.forget(run)
+            continue
+        engine.publish(run, reply["send"])
+        waiting += [other for other in reply.get("wake") or [] if other not in waiting]
 
 
 def advance(

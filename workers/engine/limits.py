@@ -28,7 +28,7 @@ def lanes_of(plan: Plan, options: Mapping[str, Any]) -> Lanes | None:
     sets = sorted({tuple(limits) for limits in by_step.values() if limits}, key=lambda limits: (len(limits), limits))
     if not sets:
         return None
-    lanes: Lanes = {"#": len(sets), "@": ",".join(sorted({limit for one in sets for limit in one if limit[0] == "@"}))}
+    lanes: Lanes = {"#": len(sets)}
     for number, limits in enumerate(sets, 1):
         lanes |= {f"#{number}": ",".join(limits), f"={','.join(limits)}": number}
     number_of = {limits: number for number, limits in enumerate(sets, 1)}

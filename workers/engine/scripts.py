@@ -17,6 +17,8 @@ from redis.exceptions import NoScriptError
 from workers.engine import keys
 
 FOLDER = Path(__file__).parent / "scripts"
+HEAD = ("common", "admission")
+"""What the scripts of a run begin with."""
 WITHOUT_RUN = frozenset({"load", "flight", "sweep"})
 
 loads = json.loads
@@ -29,9 +31,9 @@ class Script:
     """One script's text and the digest by which Redis knows it."""
 
     def __init__(self, name: str) -> None:
-        head = "" if name in WITHOUT_RUN else (FOLDER / "common.lua").read_text()
+        parts = [name] if name in WITHOUT_RUN else [*HEAD, name]
         self.name = name
-        self.text = head + (FOLDER / f"{name}.lua").read_text()
+        self.text = "".join((FOLDER / f"{part}.lua").read_text() for part in parts)
         self.digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
     def __call__(self, client: Redis, names: list[str], *arguments: str | bytes | int) -> Any:
@@ -41,7 +43,7 @@ class Script:
             return client.execute_command("EVAL", self.text, len(names), *names, *arguments)
 
 
-SCRIPTS = {path.stem: Script(path.stem) for path in sorted(FOLDER.glob("*.lua")) if path.stem != "common"}
+SCRIPTS = {path.stem: Script(path.stem) for path in sorted(FOLDER.glob("*.lua")) if path.stem not in HEAD}
 
 
 def call(client: Redis, name: str, run: str, **arguments: Any) -> Answer:

@@ -63,4 +63,4 @@ def test_a_limit_is_never_passed_although_workers_die(deployed: Deployment, tmp_
         assert (row.status, row.succeeded) == ("succeeded", 8)
     assert {int(count) for count in flag.read_text().split()} == {1}
     assert deployed.client.scard(f"{keys.LIMITS}:default:@gpu") == 0
-    assert deployed.client.zcard(f"{keys.LIMITS}:default:@gpu:line") == 0
+    assert deployed.client.zcard(f"{keys.LIMITS}:default:line:@gpu") == 0

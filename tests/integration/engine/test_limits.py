@@ -14,6 +14,7 @@ from workers.engine.advancing import top_up
 from workers.engine.starting import rebuild
 
 GPU = f"{keys.LIMITS}:p:@gpu"
+LINE = f"{keys.LIMITS}:p:line:@gpu"
 
 
 @pytest.fixture(autouse=True)
@@ -26,7 +27,7 @@ def _users(world: World) -> set[str]:
 
 
 def _line(world: World) -> list[str]:
-    return [name.decode() for name in world.client.zrange(f"{GPU}:line", 0, -1)]
+    return [name.decode() for name in world.client.zrange(LINE, 0, -1)]
 
 
 def _start(world: World, run: str, count: int, **options: object) -> None:
@@ -267,5 +268,5 @@ def test_a_limit_that_was_removed_while_nobody_led_is_forgotten(world: World) ->
     admission = Admission(SimpleNamespace(engine=world.engine))  # type: ignore[arg-type]
     admission._tell_limits({"default": {}})
     assert not world.client.exists(project)
-    admission._clear(f"{project}:@gpu")
+    admission._clear(project, ["gpu"])
     assert not world.client.exists(f"{project}:@gpu")

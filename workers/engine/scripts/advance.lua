@@ -135,11 +135,6 @@ local function add_lanes(limits)
       redis.call('HSET', lim, '#' .. lane, set, '=' .. set, lane)
     end
     redis.call('HSET', lim, node, lane)
-    local named = redis.call('HGET', lim, '@') or ''
-    for limit in string.gmatch(own, '@[^,]+') do
-      if not string.find(named .. ',', limit .. ',', 1, true) then named = named .. ',' .. limit end
-    end
-    if named ~= '' then redis.call('HSET', lim, '@', named) end
   end
 end
 

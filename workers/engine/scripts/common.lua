@@ -32,30 +32,35 @@ end
 
 -- What a step may use of its limits it uses from the message on until the attempt has ended, however it ends.
 local USES = {sent = true, running = true, recovering = true, external = true}
-local touched = {}
+local touched = false
+local limit_keys
 
 local function lane_of(node)
   local k = redis.call('HGET', lim, string.match(node, '^(.-%d+)%.%d+$') or node) or redis.call('HGET', lim, '*')
   return tonumber(k or 0)
 end
 
-local function limits_in(lane) return string.gmatch(redis.call('HGET', lim, '#' .. lane) or '', '[^,]+') end
+local function limits_of(lane) return redis.call('HGET', lim, '#' .. lane) or '' end
 
--- "@gpu" is a limit of the project, whose users are a set and whose size is in `limits`; "name:8" one inside this run.
-local function limit_key(limit)
-  return string.gsub(inflight, 'inflight$', '') .. 'limit:' .. redis.call('HGET', meta, 'project') .. ':' .. limit
+local function each(limits) return string.gmatch(limits, '[^,]+') end
+
+-- What is kept of the limits of the project: their sizes (''), the users of one (':@gpu'), who waits for some
+-- (':line:@gpu,@lic'), and which of these lines there are (':lines').
+local function limit_key(of)
+  limit_keys = limit_keys or string.gsub(inflight, 'inflight$', '') .. 'limit:' .. redis.call('HGET', meta, 'project')
+  return limit_keys .. of
 end
 
 local function use(node, r)
   local uses = USES[r.state] or false
   if uses == (USES[r.was] or false) then return end
-  for limit in limits_in(lane_of(node)) do
+  for limit in each(limits_of(lane_of(node))) do
     local name = string.match(limit, '^(.-):%d+$')
     if name then
       redis.call('HINCRBY', cnt, '^' .. name, uses and 1 or -1)
     else
-      touched[limit] = true
-      redis.call(uses and 'SADD' or 'SREM', limit_key(limit), member(node))
+      touched = true
+      redis.call(uses and 'SADD' or 'SREM', limit_key(':' .. limit), member(node))
     end
   end
 end
@@ -95,95 +100,6 @@ local function make_ready(node, r)
   redis.call('ZADD', ready, string.format('%.0f', place), node)
   redis.call('ZREM', inflight, member(node))
 end
-
--- How many places of a limit this run may take: runs of a project wait for a limit in a line, and leave the places of
--- those before them.
-local function free(limit)
-  local name, most = string.match(limit, '^(.-):(%d+)$')
-  if name then return tonumber(most) - tonumber(redis.call('HGET', cnt, '^' .. name) or 0) end
-  local key = limit_key(limit)
-  most = tonumber(redis.call('HGET', string.gsub(key, ':@.*$', ''), string.sub(limit, 2)) or 0)
-  local before = redis.call('ZRANK', key .. ':line', run) or redis.call('ZCARD', key .. ':line')
-  return most - redis.call('SCARD', key) - before
-end
-
-local function next_in_lines(wake)
-  for limit in pairs(touched) do
-    local first = redis.call('ZRANGE', limit_key(limit) .. ':line', 0, 0)[1]
-    if first and first ~= run then wake[#wake + 1] = first end
-  end
-end
-
--- The next ready steps, at most so many, as far as their limits leave places; and the run's place in the lines. Only lanes
--- in which steps wait are looked at: a run may have thousands.
-local function within_limits(most)
-  local nodes, taken, wanted, top = {}, {}, {}, '+inf'
-  while control == 'run' do
-    local last = redis.call('ZREVRANGEBYSCORE', ready, top, '-inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
-    if not last then break end
-    local lane = math.floor(tonumber(last) / LANE)
-    local from, to = string.format('%.0f', lane * LANE), string.format('(%.0f', (lane + 1) * LANE)
-    local room = most - #nodes
-    for limit in limits_in(lane) do room = math.min(room, free(limit) - (taken[limit] or 0)) end
-    local found = room > 0 and redis.call('ZRANGEBYSCORE', ready, from, to, 'LIMIT', 0, room) or {}
-    for _, node in ipairs(found) do
-      redis.call('ZREM', ready, node)
-      nodes[#nodes + 1] = node
-    end
-    local left = redis.call('ZCOUNT', ready, from, to) > 0
-    for limit in limits_in(lane) do
-      taken[limit] = (taken[limit] or 0) + #found
-      wanted[limit] = wanted[limit] or left
-    end
-    top = '(' .. from
-  end
-  for limit in string.gmatch(redis.call('HGET', lim, '@') or '', '[^,]+') do
-    local line = limit_key(limit) .. ':line'
-    if not wanted[limit] then
-      if redis.call('ZREM', line, run) == 1 then touched[limit] = true end
-    elseif taken[limit] > 0 then
-      redis.call('ZADD', line, string.format('%.0f', now), run)
-    else
-      redis.call('ZADD', line, 'NX', string.format('%.0f', now), run)
-    end
-  end
-  return nodes
-end
-
-local function popped(most)
-  local nodes = redis.call('ZPOPMIN', ready, most)
-  for i = 1, #nodes / 2 do nodes[i] = nodes[2 * i - 1] end
-  for i = #nodes, #nodes / 2 + 1, -1 do nodes[i] = nil end
-  return nodes
-end
-
--- Puts ready steps in flight up to the window, once few enough are still unclaimed: so top-ups come in batches. While
--- others wait too, the window is the run's share of it.
-local function admit(reply)
-  local window = share > 0 and math.max(1, math.floor(a.window * share)) or 0
-  if limited then
-    reply.wake = {}
-  elseif control ~= 'run' or sent > math.floor(a.low * share) then
-    return
-  end
-  local room = sent > math.floor(a.low * share) and 0 or window - sent
-  local nodes = limited and within_limits(room) or popped(room)
-  if #nodes > 0 then
-    local seq = redis.call('HINCRBY', marks, 'sent', #nodes)
-    for _, node in ipairs(nodes) do
-      local r = get(node)
-      r.state, r.seq = 'sent', seq
-      put(node, r)
-      deadline(node, a.grace)
-      reply.send[#reply.send + 1] = {node, attempt_of(r.token)}
-    end
-    sent = sent + #nodes
-  end
-  if limited then next_in_lines(reply.wake) end
-end
-
--- Whether more of this run is in flight than its share of a queue for which others wait too.
-local function too_many() return share < 1 and sent > math.max(1, math.floor(a.window * share)) end
 
 -- A sent step is taken by a worker.
 local function take(node, r, owner, event)

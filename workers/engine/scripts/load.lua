@@ -1,6 +1,6 @@
 -- Makes a run known: its meta, and a deadline under which the opening of its roots is watched. Twice is once.
 --   limits (when a step has any): step -> lane, '*' -> the lane of the others, '#<lane>' -> its limits, '=<limits>' -> their
---           lane, '#' -> the last lane, '@' -> all that are the project's
+--           lane, '#' -> the last lane
 local inflight, events, marks, meta, st, out, cnt, ready, lim = unpack(KEYS)
 local a = cjson.decode(ARGV[1])
 for _, field in ipairs({'run', 'project', 'plan', 'inputs', 'options', 'started', 'control'}) do

@@ -75,7 +75,9 @@ class Entry(Schema):
 
 
 class Limit(Schema):
-    bytes = fields.Integer(required=True, allow_none=True, metadata={"description": "null: none"})
+    bytes = fields.Integer(
+        required=True, allow_none=True, validate=validate.Range(0, MAX_KEY), metadata={"description": "null: none"}
+    )
 
 
 class Explanation(Schema):

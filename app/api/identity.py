@@ -1,9 +1,10 @@
 """Who one is, projects, members and tokens."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from flask import Response
-from marshmallow import Schema, fields, validate
+from marshmallow import Schema, ValidationError, fields, validate
 
 from app.access import Principal
 from app.api.noun import Noun
@@ -11,6 +12,7 @@ from app.api.schemas import PageArguments, answer_with, moment, page_answer, pag
 from app.db import db
 from app.guard import SIGNED_IN, principal
 from app.models import Member, Project, Token
+from app.models.columns import now
 from app.models.identity import ROLES
 from app.services import project_query
 from app.services.member_set import remove_member, set_member
@@ -21,6 +23,7 @@ from app.services.token_revoke import revoke_token
 
 routes = Noun("identity", "Who one is, projects, members and tokens")
 Role = validate.OneOf(ROLES)
+LAST = datetime.max.replace(tzinfo=UTC)
 
 
 class MeDocument(Schema):
@@ -63,12 +66,17 @@ class TokenDocument(Schema):
     revoked_at = moment()
 
 
+def _is_ahead(moment: datetime) -> None:
+    if not now() < moment <= LAST:
+        raise ValidationError("is not after now and before the year 10000")
+
+
 class NewToken(Schema):
     user = fields.String(load_default="", metadata={"description": "a member; empty: the caller"})
     role = fields.String(load_default="viewer", validate=Role)
-    name = fields.String(load_default="")
+    name = fields.String(load_default="", validate=validate.ContainsNoneOf("\0", error="holds a NUL character"))
     all_projects = fields.Boolean(load_default=False)
-    expires_at = fields.AwareDateTime(load_default=None)
+    expires_at = fields.AwareDateTime(load_default=None, validate=_is_ahead)
 
 
 class IssuedToken(TokenDocument):

@@ -8,6 +8,7 @@ from app.api.schemas import Json, PageArguments, answer_with, moment, page_answe
 from app.db import db
 from app.guard import principal
 from app.models import AliasMove, Project
+from app.models.columns import MAX_KEY
 from app.models.model import MOVE_STATES
 from app.services import artifact_query, model_query, run_query
 from app.services.alias_move import decide_move, guard_alias, move_alias, roll_back_alias
@@ -74,7 +75,7 @@ class ModelVersionDocument(Schema):
 
 
 class NewModelVersion(Schema):
-    artifact = fields.Integer(load_default=None, allow_none=True)
+    artifact = fields.Integer(load_default=None, allow_none=True, validate=validate.Range(0, MAX_KEY))
     run = fields.String(load_default=None, allow_none=True, metadata={"description": "instead of an artifact"})
     output = fields.String(load_default=None, allow_none=True, metadata={"description": "which output of the run"})
     notes = fields.String(load_default="", validate=validate.Length(max=10_000))

@@ -11,9 +11,10 @@ from flask import Request
 from flask_smorest import Blueprint
 from marshmallow import Schema
 from webargs import missing
-from webargs.flaskparser import FlaskParser
+from webargs.flaskparser import FlaskParser, is_json_request
 from werkzeug.exceptions import BadRequest
 
+from app import strict_json
 from app.access import authenticate
 from app.guard import Authenticate, allow
 from celesta.errors import InputError
@@ -36,11 +37,14 @@ class Parser(FlaskParser):
             raise BadRequest("the JSON body is nested too deeply") from None
         except UnicodeEncodeError:
             raise BadRequest("the JSON body holds half a surrogate pair, which is no text") from None
-        except ValueError as error:  # a number of more digits than Python reads
+        except ValueError as error:  # a number that is none, or of more digits than Python reads
             raise BadRequest(f"the JSON body cannot be read: {error}") from None
         if document is not missing and not isinstance(document, dict):
             raise InputError(f"the JSON body is {_SPELLED[type(document)]}, and has to be an object")
         return document
+
+    def _raw_load_json(self, req: Request) -> Any:
+        return strict_json.loads(req.get_data(cache=True)) if is_json_request(req) else missing
 
 
 def _require_whole(req: Request) -> None:

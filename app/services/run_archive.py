@@ -7,7 +7,6 @@ folder, or would swell to many times its size.
 """
 
 import hashlib
-import json
 import re
 import shutil
 import stat
@@ -18,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from app import strict_json
 from celesta.errors import InputError, Problem
 from celesta.store import Store
 
@@ -77,7 +77,7 @@ class Archive(Store):
     def document(self, name: str) -> Document:
         """A JSON object of the archive."""
         try:
-            document = json.loads(self.get(name) or b"")
+            document = strict_json.loads(self.get(name) or b"")
         except (ValueError, RecursionError):
             raise InputError([Problem(name, "is not there, or no JSON")]) from None
         if not isinstance(document, dict):

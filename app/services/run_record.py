@@ -3,8 +3,9 @@
 A column that another release does not know is left out; what is of another type than its column is refused.
 """
 
+import math
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Table, select
@@ -75,10 +76,12 @@ def _read(value: Any, wanted: type, may_miss: bool) -> Any:
         return None
     if wanted is datetime:
         return _moment(value)
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+    if wanted is float and isinstance(value, int) and abs(value) < 2**63 and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool):
         raise ValueError(f"wants a {wanted.__name__}, not {type(value).__name__}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("is no finite number")
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise ValueError("is too large")
     return value
@@ -87,11 +90,12 @@ def _read(value: Any, wanted: type, may_miss: bool) -> Any:
 def _moment(value: Any) -> datetime:
     try:
         moment = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
+        in_utc = moment.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError):
         raise ValueError("is no moment in time") from None
     if moment.tzinfo is None:
         raise ValueError("is a moment without its time zone")
-    return min(moment, now())
+    return min(in_utc, now())
 
 
 def _plain(value: Any) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import ipaddress
 import json
+import math
 import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -72,7 +73,7 @@ class Connection:
     def json(self, method: str, path: str, document: object = None) -> Any:
         """Send a JSON document, return the one that comes back."""
         headers = {} if document is None else {"Content-Type": "application/json"}
-        body = None if document is None else json.dumps(document).encode()
+        body = None if document is None else _json(document)
         with self.stream(method, path, body, headers) as response:
             data = response.read()
         try:
@@ -183,6 +184,22 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _json(document: object) -> bytes:
+    """JSON has no NaN and no infinity; inputs that are such are sent by their names, as they are typed."""
+    try:
+        return json.dumps(document, allow_nan=False).encode()
+    except ValueError:
+        return json.dumps(_named(document)).encode()
+
+
+def _named(part: object) -> object:
+    if isinstance(part, Mapping):
+        return {name: _named(item) for name, item in part.items()}
+    if isinstance(part, list | tuple):
+        return [_named(item) for item in part]
+    return str(part) if isinstance(part, float) and not math.isfinite(part) else part
 
 
 def error_of(status: int, body: bytes, request: str) -> CelestaError:

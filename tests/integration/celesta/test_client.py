@@ -172,6 +172,12 @@ def test_problems_of_the_server_come_through(server: Server, client: Client) -> 
         client.launch("w")
 
 
+def test_numbers_that_json_does_not_have_are_sent_by_name(server: Server, client: Client) -> None:
+    server.on(f"POST {BASE}/runs", (201, {}))
+    client.launch("w", {"lr": float("nan"), "grid": [1.5, float("-inf")]})
+    assert json.loads(server.seen[0][1])["inputs"] == {"lr": "nan", "grid": [1.5, "-inf"]}
+
+
 def test_a_download_is_checked(server: Server, client: Client, tmp_path: Path) -> None:
     server.on(f"GET {BASE}/artifacts/7/content", (200, b"content"))
     assert client.download("7", tmp_path / "out", digest_of(b"content")) == 7

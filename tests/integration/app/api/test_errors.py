@@ -49,8 +49,11 @@ def test_a_body_that_is_not_json_is_told_so(playground: Playground) -> None:
         b'{"workflow": "w", "inputs": {"x": ' + b"9" * 5_000 + b"}}",
         b'{"workflow": "half a \\ud800 pair"}',
         b'{"workflow": "w", "idempotency_key": "\\uD800"}',
+        b'{"workflow": "w", "inputs": {"x": NaN}}',
+        b'{"workflow": "w", "inputs": {"x": [-Infinity]}}',
+        b'{"workflow": "w", "inputs": {"x": 1e999}}',
     ],
-    ids=["too deep", "too many digits", "a name that is no text", "a key that is no text"],
+    ids=["too deep", "too many digits", "a name that is no text", "a key that is no text", "nan", "inf", "too large"],
 )
 def test_a_body_that_breaks_the_parser_is_the_senders_mistake(playground: Playground, body: bytes) -> None:
     is_problem(playground.call("POST", "runs", data=body, Content_Type="application/json"), 400, "bad_request")
@@ -194,6 +197,30 @@ def test_numbers_and_names_that_nothing_can_have_are_not_found_or_refused(
     playground.register(diamond())
     run = playground.launch(inputs={"n": 1})
     is_problem(playground.call("GET", path.replace("RUN", run)), status, code)
+
+
+FAR = ("0001-01-01T00:00:00+05:00", "9999-12-31T23:59:59-05:00", "2020-01-01T00:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "where"),
+    [
+        ("PUT", "cache/limit", {"bytes": 10**30}, "bytes"),
+        ("PUT", "cache/limit", {"bytes": -1}, "bytes"),
+        ("POST", "cache/evict", {"larger_than_bytes": 10**30}, "larger_than_bytes"),
+        ("POST", "models/m/versions", {"artifact": 10**30}, "artifact"),
+        ("PUT", "limits/gpu", {"places": 10**30}, "places"),
+        ("PUT", "weight", {"weight": 10**30}, "weight"),
+        *(("POST", "tokens", {"name": "laptop", "expires_at": at}, "expires_at") for at in FAR),
+        ("POST", "tokens", {"name": "lap\0top"}, "name"),
+    ],
+)
+def test_numbers_and_moments_that_no_database_takes_are_refused_and_nothing_is_written(
+    playground: Playground, method: str, path: str, body: dict[str, object], where: str
+) -> None:
+    answer = is_problem(playground.call(method, path, body), 422, "invalid_input")
+    assert [problem["where"] for problem in answer["errors"]] == [where]  # type: ignore[attr-defined]
+    assert playground.get("members")["items"] == []
 
 
 def test_a_stream_takes_any_last_event_id(playground: Playground) -> None:

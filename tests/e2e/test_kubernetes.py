@@ -90,7 +90,12 @@ def test_secrets_are_read_where_the_step_runs(pod_stack: PodStack) -> None:
 
 @pytest.mark.parametrize(
     ("workflow", "type_", "kind"),
-    [("fail", "ValueError", "user"), ("leave", "ProcessExited", "user"), ("too_long", "Timeout", "timeout")],
+    [
+        ("fail", "ValueError", "user"),
+        ("leave", "ProcessExited", "user"),
+        ("too_long", "Timeout", "timeout"),
+        ("too_long_a_command", "Timeout", "timeout"),
+    ],
 )
 def test_what_fails_in_a_pod_fails_as_anywhere_else(pod_stack: PodStack, workflow: str, type_: str, kind: str) -> None:
     done = pod_stack.run(workflow, status=1)

@@ -14,7 +14,7 @@ from app.cluster_config import ClusterConfig
 from celesta.errors import CelestaError
 from workers.engine import Engine, keys
 from workers.engine.external import Launched, vouch
-from workers.executors.kubernetes.causes import cause_of, overstays, stuck
+from workers.executors.kubernetes.causes import cause_of, overstays, overtime, stuck
 from workers.executors.kubernetes.cluster import Cluster
 from workers.executors.kubernetes.endings import has_ended
 from workers.executors.kubernetes.labels import PLACE, Attempt, attempt_of
@@ -104,13 +104,15 @@ class Keeping:
                     self._remove(pod, f"its attempt is {answer}")
 
     def _give_up(self, living: Iterable[Living]) -> None:
-        """Ends the wait for pods that will not start, or of whose end no node can tell any more."""
+        """Gives up pods that will not start, that run for too long, or of whose end no node can tell any more."""
         for pod, attempt in living:
             error = None
             if overstays(pod):
                 error = cause_of(pod, attempt.kind, deleted=True)
             elif (pod["status"].get("phase") or "Pending") == "Pending":
                 error = stuck(pod, self._config)
+            elif attempt.kind == "container":
+                error = overtime(pod, attempt.timeout_seconds)
             if error is not None:
                 self._ends.note(pod, attempt, error=error)
                 self._remove(pod, error["message"])

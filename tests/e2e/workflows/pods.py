@@ -59,3 +59,6 @@ def stay(seconds: float = 60.0) -> int:
 def too_long() -> int:
     time.sleep(60)
     return 1
+
+
+too_long_a_command = container_task("too_long_a_command", "busybox", ["sleep", "60"], timeout=2)

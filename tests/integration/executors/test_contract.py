@@ -89,9 +89,9 @@ def test_metrics_report_and_log_are_kept(bench: Any) -> None:
 def test_the_environment_is_there_before_the_modules_are_imported(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CELESTA_SECRET_KEY", "not for steps")
     document = bench.document("environment")
-    document["env"] = {"NASTY": "yes"}
+    document["env"] = {"NASTY": "$(CELESTA_RUN_ID) for $$5"}
     seen = bench.value(bench.submit(document))
-    assert seen[0] == "yes"
+    assert seen[0] == "$(CELESTA_RUN_ID) for $$5"
     assert {"CELESTA_RUN_ID", "CELESTA_STEP_PATH"} <= set(seen)
     assert not {"CELESTA_SECRET_KEY", "PYTHONSAFEPATH"} & set(seen)
     assert bench.value(bench.run("environment"))[0] is None

@@ -81,3 +81,12 @@ def test_a_command_that_its_node_ended_has_not_succeeded_though_it_ends_with_0(
     threading.Thread(target=lambda: ((tmp_path / "begun").read_text(), kubelet.evict()), daemon=True).start()
     error = bench.error(bench.submit(document))
     assert (error["type"], error["kind"]) == ("Evicted", "system")
+
+
+def test_a_command_gets_its_words_and_variables_as_they_are(bench: PodBench) -> None:
+    document = bench.document("add", returns={"x": {"kind": "file"}})
+    program = 'printf "%s, %s" "$1" "$PRICE" > /celesta/out/x'
+    command = ["sh", "-c", program, "sh", "$(PRICE) or $$6"]
+    document |= {"kind": "container", "image": "busybox", "command": command, "env": {"PRICE": "$$5 $(CELESTA_RUN_ID)"}}
+    output = bench.submit(document)["outputs"]["x"]
+    assert bench.store.get_blob(output["blob"]) == b"$(PRICE) or $$6, $$5 $(CELESTA_RUN_ID)"

@@ -7,6 +7,7 @@ import pytest
 
 from celesta.errors import StoreError
 from tests.fixtures.cluster import NAMESPACE
+from tests.fixtures.pods_api import now
 from tests.fixtures.processes import wait_until
 from tests.integration.kubernetes.conftest import PREFIX, Pods
 from workers.watcher.ends import THREADS
@@ -118,6 +119,25 @@ def test_an_image_that_cannot_be_pulled_is_given_up_and_its_pod_removed(
     pods.until(lambda: pods.state() == "failed")
     assert pods.error()["type"] == "ImagePull"
     assert "couldn't parse image name" in pods.error()["message"]
+    pods.until(lambda: pods.cluster.names() == [])
+
+
+def test_the_time_of_a_command_counts_from_its_own_start(pods: Pods, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.watcher.keeping.LOOK_EVERY_SECONDS", 0.0)
+    name = pods.launch(kind="container", image="busybox", timeout_seconds=60.0, retries=0)
+
+    def runs_since(started_at: str) -> None:
+        state = {"running": {"startedAt": started_at}}
+        status = {"phase": "Running", "startTime": "2026-01-01T00:00:00Z"}
+        pods.cluster.status(name, containerStatuses=[{"name": "step", "state": state}], **status)
+
+    runs_since(now())  # after an hour in which its image was pulled
+    pods.until(lambda: pods.watcher.pod(name))
+    pods.watcher.tick()
+    assert pods.state() == "external"
+    runs_since("2026-01-01T01:00:00Z")
+    pods.until(lambda: pods.state() == "failed")
+    assert (pods.error()["type"], pods.error()["kind"]) == ("Timeout", "timeout")
     pods.until(lambda: pods.cluster.names() == [])
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from app.cluster_config import ClusterConfig
 from celesta.runtime.failures import plain_error
 from celesta.runtime.supervise import SYSTEM
+from celesta.runtime.verdicts import timed_out
 from workers.executors.containers import STEP
 from workers.executors.kubernetes.cluster import Refused
 
@@ -24,6 +25,8 @@ CONFIGURATION_SECONDS = 30.0
 """A Secret or ConfigMap that was forgotten may still be made."""
 OVERSTAY_SECONDS = 60.0
 """Past the end of its grace period, which is what the time of a pod's deletion tells."""
+CLOCK_SECONDS = 1.0
+"""The cluster tells moments in whole seconds."""
 DISRUPTIONS = {
     "PreemptionByScheduler": ("Preempted", "a pod of higher priority took its place"),
     "DeletionByTaintManager": ("NodeLost", "its node was lost or tainted"),
@@ -55,6 +58,8 @@ HOPELESS = frozenset(("InvalidImageName", "ErrImageNeverPull"))
 CONFIGURATION_REASONS = frozenset(("CreateContainerConfigError", "CreateContainerError", "RunContainerError"))
 NO_START = frozenset(("StartError", "ContainerCannotRun"))
 NO_PROGRAM = re.compile(r"executable file not found|no such file or directory|exec format error")
+OWN_DISK = re.compile(r"exceeded its local ephemeral storage limit|exceeds the (total )?limit")
+"""Of containers, of a pod, and of a volume. Of a node that has too little the words are others."""
 SIGKILL, SIGTERM = 137, 143
 _LONG_AGO, _NEVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 QUOTA = re.compile(
@@ -90,6 +95,8 @@ def cause_of(pod: Mapping[str, Any], kind: str, deleted: bool = False) -> Docume
     if reason == "DeadlineExceeded":
         seconds = pod["spec"].get("activeDeadlineSeconds")
         return plain_error("Timeout", f"the pod ran longer than its deadline of {seconds} s, and was ended", "timeout")
+    if reason == "Evicted" and OWN_DISK.search(message):
+        return plain_error("OutOfDisk", f"the pod used more disk than its limit: {message}; ask for more", "user")
     for condition in status.get("conditions") or ():
         if _is_disrupted(condition):
             type_, words = DISRUPTIONS.get(condition.get("reason"), ("Evicted", "it was disrupted"))
@@ -130,6 +137,16 @@ def stuck(pod: Mapping[str, Any], config: ClusterConfig, now: datetime | None = 
             return plain_error("ImagePull", f"the image {container.get('image')!r} cannot be pulled: {words}", "user")
         if reason in CONFIGURATION_REASONS and placed >= CONFIGURATION_SECONDS:
             return plain_error("Configuration", f"container {container['name']!r} cannot be made: {words}", "user")
+    return None
+
+
+def overtime(pod: Mapping[str, Any], seconds: float | None, now: datetime | None = None) -> Document | None:
+    """The error of a command that has run for longer than its time-out of so many seconds; None while it may go on."""
+    for container in (pod.get("status") or {}).get("containerStatuses") or ():
+        started_at = ((container.get("state") or {}).get("running") or {}).get("startedAt")
+        since = _seconds_since(started_at, now or datetime.now(UTC))
+        if seconds and container["name"] == STEP and since >= seconds + CLOCK_SECONDS:
+            return timed_out(seconds)
     return None
 
 

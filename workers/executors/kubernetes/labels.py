@@ -21,7 +21,7 @@ DOMAIN = "celesta.dev"
 DEPLOYMENT, PROJECT, RUN, TOKEN, KIND = (
     f"{DOMAIN}/{name}" for name in ("deployment", "project", "run", "token", "kind")
 )
-NODE, PATH, CACHE_KEY = (f"{DOMAIN}/{name}" for name in ("node", "path", "cache-key"))
+NODE, PATH, CACHE_KEY, TIMEOUT = (f"{DOMAIN}/{name}" for name in ("node", "path", "cache-key", "timeout-seconds"))
 """Annotations: a label has no room for them."""
 NAME_CHARACTERS = 63
 """A pod's name is its host name as well."""
@@ -40,6 +40,7 @@ class Attempt:
     path: str
     kind: str = "python"
     cache_key: str | None = None
+    timeout_seconds: float | None = None
 
     @property
     def document(self) -> Document:
@@ -74,6 +75,8 @@ def metadata(document: Mapping[str, Any], deployment: str) -> Document:
     annotations = {NODE: document["node"], PATH: document["path"]}
     if document.get("cache_key"):
         annotations[CACHE_KEY] = document["cache_key"]
+    if document.get("timeout_seconds"):
+        annotations[TIMEOUT] = f"{document['timeout_seconds']:g}"
     for key, value in (document.get("labels") or {}).items():
         if KEY.fullmatch(key) and key not in labels:
             (labels if VALUE.fullmatch(value) else annotations).setdefault(key, value)
@@ -89,4 +92,12 @@ def attempt_of(pod: Mapping[str, Any]) -> Attempt | None:
     return Attempt(
         labels[PROJECT], labels[RUN], annotations[NODE], labels[TOKEN],
         annotations[PATH], labels.get(KIND, "python"), annotations.get(CACHE_KEY),
+        _seconds(annotations.get(TIMEOUT)),
     )  # fmt: skip
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        return float(text or "") or None
+    except ValueError:
+        return None

@@ -23,7 +23,8 @@ Document = dict[str, Any]
 
 VOLUME = "celesta"
 START_SECONDS = 60
-"""A Python task measures its time-out itself, and says more about it; the cluster's deadline is a little later."""
+"""Of a pod's deadline, beside the time for its images. It counts from when a node took the pod, and is the last resort:
+the runtime measures the time-out of a Python task, and the watcher that of a command, from its own start."""
 HELPER_RESOURCES = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}}
 """Of the containers beside the step's own."""
 
@@ -73,7 +74,7 @@ def _essential(document: Mapping[str, Any], containers: list[Container], config:
         **_by_role(containers, lambda container: _container(container, secrets)),
     }
     if seconds := document.get("timeout_seconds"):
-        spec["activeDeadlineSeconds"] = math.ceil(seconds) + (0 if document["kind"] == "container" else START_SECONDS)
+        spec["activeDeadlineSeconds"] = math.ceil(seconds + config.image_seconds) + START_SECONDS
     name = pod_name(document["run"], document["node"], document["token"])
     namespace = config.namespace_of(document["project"])
     return {
@@ -94,7 +95,7 @@ def _by_role(containers: list[Container], render: Any) -> Document:
 
 
 def _container(container: Container, secrets: list[Document]) -> Document:
-    env = [{"name": name, "value": value} for name, value in sorted(container.env.items())]
+    env = [{"name": name, "value": _literal(value)} for name, value in sorted(container.env.items())]
     rendered: Document = {
         "name": container.name,
         "image": container.image,
@@ -103,12 +104,17 @@ def _container(container: Container, secrets: list[Document]) -> Document:
         "terminationMessagePolicy": "FallbackToLogsOnError",
     }
     if container.command:
-        rendered["command"] = container.command
+        rendered["command"] = [_literal(word) for word in container.command]
     if container.role == "sidecar":
         rendered["restartPolicy"] = "Always"
     if container.ready:
         rendered["startupProbe"] = {"exec": {"command": container.ready}, "periodSeconds": 1, "failureThreshold": 600}
     return rendered
+
+
+def _literal(text: str) -> str:
+    """As a command or the value of a variable: there `$(NAME)` would stand for a variable, and `$$` for a dollar."""
+    return text.replace("$", "$$")
 
 
 def _secret(name: str, secret: str) -> Document:

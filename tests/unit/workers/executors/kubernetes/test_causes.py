@@ -12,6 +12,7 @@ from workers.executors.kubernetes.causes import (
     event_lines,
     may_fit_later,
     overstays,
+    overtime,
     refusal,
     stuck,
     waits_for,
@@ -42,11 +43,27 @@ def disrupted(reason: str) -> dict[str, Any]:
 
 PYTHONLESS = 'exec: "python3": executable file not found in $PATH: unknown'
 
+OVER_DISK = [
+    {"reason": "Evicted", "message": words, "conditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    for words in (
+        'Container step exceeded its local ephemeral storage limit "1Gi". ',
+        "Pod ephemeral local storage usage exceeds the total limit of containers 1Gi. ",
+        'Usage of EmptyDir volume "celesta" exceeds the limit "1Gi". ',
+    )
+]
 CASES = {
     "a status": (ended(3, message="last words"), "ProcessExited", "user", "status 3. last words"),
     "memory": (ended(137, "OOMKilled"), "OutOfMemory", "out_of_memory", "more memory than its limit"),
     "deadline": ({"reason": "DeadlineExceeded"}, "Timeout", "timeout", "60 s"),
-    "pressure": ({"reason": "Evicted", "message": "low on disk"}, "Evicted", "system", "low on disk"),
+    "pressure": (
+        {"reason": "Evicted", "message": "The node was low on resource: ephemeral-storage. "},
+        "Evicted",
+        "system",
+        "was low on",
+    ),
+    "disk of a container": (OVER_DISK[0], "OutOfDisk", "user", "exceeded its local ephemeral storage limit"),
+    "disk of a pod": (OVER_DISK[1], "OutOfDisk", "user", "exceeds the total limit of containers 1Gi"),
+    "disk of a volume": (OVER_DISK[2], "OutOfDisk", "user", "exceeds the limit"),
     "eviction": (disrupted("EvictionByEvictionAPI"), "Evicted", "system", "the words"),
     "preemption": (disrupted("PreemptionByScheduler"), "Preempted", "system", "the words"),
     "kubelet preemption": ({"reason": "Preempting", "message": "critical pod"}, "Preempted", "system", "critical pod"),
@@ -94,7 +111,22 @@ def test_a_store_or_a_server_that_is_away_is_no_fault_of_the_step(kind: str, cod
     assert cause_of(pod(**ended(code, message=words)), kind)["kind"] == whose
 
 
-# Commands that ended with 0
+# Commands
+
+
+def test_a_command_may_run_for_its_time_from_its_own_start() -> None:
+    def running(seconds: float, name: str = "step") -> dict[str, Any]:
+        state = {"running": {"startedAt": ago(seconds)}}
+        return pod(phase="Running", startTime=ago(999), containerStatuses=[{"name": name, "state": state}])
+
+    assert overtime(running(60), 60.0, NOW) is None
+    assert overtime(running(999, "proxy"), 60.0, NOW) is None
+    assert overtime(running(999), None, NOW) is None
+    assert overtime(pod(**ended(0)), 60.0, NOW) is None
+    error = overtime(running(61), 60.0, NOW)
+    assert error is not None
+    assert (error["type"], error["kind"]) == ("Timeout", "timeout")
+    assert "60 s" in error["message"]
 
 
 def finished(at_seconds: float, code: int = 0, **status: Any) -> dict[str, Any]:

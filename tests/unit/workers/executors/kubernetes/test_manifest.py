@@ -93,8 +93,9 @@ def test_it_runs_once_with_no_token_of_the_cluster_until_its_deadline() -> None:
     spec = made()["spec"]
     assert spec["restartPolicy"] == "Never"
     assert spec["automountServiceAccountToken"] is False
-    assert spec["activeDeadlineSeconds"] == 91 + 60  # the runtime ends it itself, and says more
-    assert made(kind="container")["spec"]["activeDeadlineSeconds"] == 91
+    image_seconds = ClusterConfig().image_seconds  # it counts from before the pull
+    assert spec["activeDeadlineSeconds"] == 91 + image_seconds + 60  # the runtime ends it itself, and says more
+    assert made(kind="container")["spec"]["activeDeadlineSeconds"] == 91 + image_seconds + 60
     assert "activeDeadlineSeconds" not in made(timeout_seconds=None)["spec"]
 
 
@@ -164,7 +165,7 @@ def test_an_attempt_is_found_again_in_its_pod() -> None:
     found = attempt_of(pod)
     assert found is not None
     assert (found.project, found.run, found.node, found.token) == ("vision", "0abc123def456", "7.3", "1.2")
-    assert (found.path, found.cache_key) == ("train[3]", "k" * 64)
+    assert (found.path, found.cache_key, found.timeout_seconds) == ("train[3]", "k" * 64, 90.5)
     assert pod["metadata"]["labels"]["team"] == "vision"
     assert pod["metadata"]["annotations"]["note"] == "free text, really"
     labels = pod["metadata"]["labels"]

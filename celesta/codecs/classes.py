@@ -17,6 +17,14 @@ from celesta.errors import CodecError
 from celesta.making import makes
 from celesta.types import import_name
 
+_INSTEAD = {
+    "timedelta": ("datetime", "its total_seconds()"),
+    "time": ("datetime", "its isoformat()"),
+    "Decimal": ("decimal", "str(…) of it, or a float"),
+    "UUID": ("uuid", "str(…) of it"),
+    "complex": ("builtins", "a tuple of its real and imag"),
+}
+"""What to return instead of some values of the standard library, by the name of their class and its module."""
 KINDS = ("dataclass", "pydantic", "namedtuple")
 
 
@@ -88,6 +96,8 @@ def refusal(value: Any) -> str:
         return f"a path cannot be stored, since it means nothing elsewhere; return File({str(value)!r})"
     if name in ("generator", "coroutine", "async_generator"):
         return f"a {name} cannot be stored; return a list"
+    if name in _INSTEAD and module == _INSTEAD[name][0]:
+        return f"a {name} cannot be stored; return {_INSTEAD[name][1]}"
     if callable(value):
         return f"a {name} cannot be stored; return what it computes"
     full = name if module == "builtins" else f"{module}.{name}"

@@ -10,6 +10,8 @@ import datetime as dt
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from celesta.codecs.moments import split
+
 _SCALARS = frozenset((str, int, bool, type(None)))
 
 
@@ -85,6 +87,7 @@ _PARTS: dict[str, Callable[[Any], Iterable[Any]]] = {
     "s": _listed,
     "fs": _listed,
     "dt": _whole(dt.datetime.fromisoformat),
+    "zdt": _whole(split),
     "date": _whole(dt.date.fromisoformat),
     "e": _member,
     "o": _fields,

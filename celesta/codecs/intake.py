@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from celesta.codecs import lists
+from celesta.codecs import lists, moments
 from celesta.codecs.tagged import Doc, Unstorable, set_tag, sorted_pairs
 from celesta.codecs.values import json_ref
 from celesta.errors import InputError, Problem
@@ -144,6 +144,17 @@ def _bytes(plain: Any, doc: dict[str, Any], where: str, problems: list[Problem])
         raise _expected("bytes as base64", plain) from None
 
 
+def _datetime(plain: Any, doc: dict[str, Any], where: str, problems: list[Problem]) -> Any:
+    if not isinstance(plain, str) or not plain.endswith("]"):
+        return _plain_moment(plain, doc, where, problems)
+    try:
+        moment = moments.moment_of(plain)
+        zone = moments.zone_of(moment)
+    except ValueError as error:
+        raise _Misfit(str(error)) from None
+    return {"dt": moment.isoformat()} if zone is None else {"zdt": moments.spelled(moment, zone)}
+
+
 def _moment(tag: str, parse: Callable[[str], Any], what: str) -> Callable[..., Any]:
     def read(plain: Any, doc: dict[str, Any], where: str, problems: list[Problem]) -> Any:
         try:
@@ -152,6 +163,9 @@ def _moment(tag: str, parse: Callable[[str], Any], what: str) -> Callable[..., A
             raise _expected(what, plain) from None
 
     return read
+
+
+_plain_moment = _moment("dt", dt.datetime.fromisoformat, "a date and time as ISO 8601")
 
 
 def _list(plain: Any, doc: dict[str, Any], where: str, problems: list[Problem]) -> Any:
@@ -245,7 +259,7 @@ _READERS: dict[str, Callable[[Any, dict[str, Any], str, list[Problem]], Any]] = 
     "float": _float,
     "str": _str,
     "bytes": _bytes,
-    "datetime": _moment("dt", dt.datetime.fromisoformat, "a date and time as ISO 8601"),
+    "datetime": _datetime,
     "date": _moment("date", dt.date.fromisoformat, "a date as YYYY-MM-DD"),
     "list": _list,
     "set": _set,

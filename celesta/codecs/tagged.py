@@ -13,7 +13,7 @@ import datetime as dt
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from celesta.codecs import classes
+from celesta.codecs import classes, moments
 from celesta.errors import CodecError
 from celesta.hashing import canonical
 
@@ -166,6 +166,16 @@ def _tag_scalar_subclass(kind: type) -> Callable[[Any, Doc, Store], Any]:
     return lambda value, doc, leaf: tag(kind(value), doc, leaf)
 
 
+def _tag_moment(value: dt.datetime) -> dict[str, Any]:
+    if value.tzinfo is None or value.tzinfo is dt.UTC:
+        return {"dt": value.isoformat()}
+    try:
+        zone = moments.zone_of(value)
+    except ValueError as error:
+        raise Unstorable(str(error)) from None
+    return {"dt": value.isoformat()} if zone is None else {"zdt": moments.spelled(value, zone)}
+
+
 _WRITERS: dict[type, Callable[[Any, Doc, Store], Any]] = {
     list: _tag_list,
     tuple: _tag_tuple,
@@ -173,7 +183,7 @@ _WRITERS: dict[type, Callable[[Any, Doc, Store], Any]] = {
     set: _tag_set,
     frozenset: _tag_set,
     bytes: lambda value, doc, leaf: {"b": base64.b64encode(value).decode()},
-    dt.datetime: lambda value, doc, leaf: {"dt": value.isoformat()},
+    dt.datetime: lambda value, doc, leaf: _tag_moment(value),
     dt.date: lambda value, doc, leaf: {"date": value.isoformat()},
 }
 
@@ -249,6 +259,13 @@ def _hashable(value: Any) -> Any:
     return frozenset(value) if type(value) is set else value
 
 
+def _untag_moment(body: str) -> dt.datetime:
+    try:
+        return moments.moment_of(body)
+    except ValueError as error:
+        raise Unstorable(str(error)) from None
+
+
 def _untag_object(build: Callable[[str, dict[str, Any]], Any]) -> Callable[[list[Any], Doc, Load], Any]:
     def read(body: list[Any], doc: Doc, load: Load) -> Any:
         name, fields = body
@@ -266,6 +283,7 @@ _READERS: dict[str, Callable[[Any, Doc, Load], Any]] = {
     "s": _untag_set,
     "fs": lambda body, doc, load: frozenset(_untag_set(body, doc, load)),
     "dt": lambda body, doc, load: dt.datetime.fromisoformat(body),
+    "zdt": lambda body, doc, load: _untag_moment(body),
     "date": lambda body, doc, load: dt.date.fromisoformat(body),
     "e": lambda body, doc, load: classes.member(body[0], body[1]),
     "o": _untag_object(classes.build),

@@ -34,6 +34,7 @@ _TAGS = {
     "s": "set",
     "fs": "set",
     "dt": "datetime",
+    "zdt": "datetime",
     "date": "date",
 }
 _DEPTH = 40

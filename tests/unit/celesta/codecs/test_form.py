@@ -22,8 +22,8 @@ from tests.unit.celesta.codecs.samples import Colour, Linked, Point
 ANY = {"kind": "any"}
 NO_FORMS: list[Any] = [
     {}, {"f": "zz"}, {"f": 1}, {"f": None}, {"f": "0x1p99999"}, {"b": "%"}, {"b": ["eA=="]}, {"d": 5}, {"d": [1]},
-    {"d": [[1]]}, {"d": {"a": 1}}, {"t": "ab"}, {"s": 5}, {"fs": {"a": 1}}, {"dt": "noon"}, {"date": 3}, {"e": "m:C"},
-    {"e": ["m:C", 1]}, {"o": ["m:C"]},
+    {"d": [[1]]}, {"d": {"a": 1}}, {"t": "ab"}, {"s": 5}, {"fs": {"a": 1}}, {"dt": "no"}, {"date": 3}, {"zdt": "noon"},
+    {"e": "m:C"}, {"e": ["m:C", 1]}, {"o": ["m:C"]},
     {"o": ["m:C", []]}, {"o": [1, {}]}, {"new": ["m:C"]}, {"a": 1}, {"f": "1", "b": ""}, 1.5,
 ]  # fmt: skip
 

@@ -157,6 +157,11 @@ def test_the_type_of_other_classes_is_silent_of_it(cls: Any) -> None:
         (1, STR, ["n: expected a string, got 1"]),
         ({}, STR, ["n: expected a string, got an object"]),
         ("?", {"kind": "bytes"}, ["n: expected bytes as base64, got '?'"]),
+        (
+            "2024-01-02T03:04:05+01:00[Mars/Base]",
+            {"kind": "datetime"},
+            ["n: the time zone Mars/Base is not known here; install the package tzdata"],
+        ),
         ("soon", {"kind": "datetime"}, ["n: expected a date and time as ISO 8601, got 'soon'"]),
         (["a", 1, "b"], listing(INT), ["n[0]: expected an integer, got 'a'", "n[2]: expected an integer, got 'b'"]),
         (3, listing(INT), ["n: expected a list, got 3"]),

@@ -1,16 +1,21 @@
 import datetime as dt
+import io
 import json
 import math
+import struct
 import subprocess
 import sys
 from collections import OrderedDict, defaultdict
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
 
-from celesta.codecs import decode, encode, items, make_dict, make_list
+from celesta.codecs import decode, encode, from_plain, items, make_dict, make_list, to_plain, verify
 from celesta.errors import CodecError
 from celesta.files import File
 from celesta.store.local import LocalStore
@@ -33,6 +38,9 @@ from tests.unit.celesta.codecs.samples import (
 )
 
 NAIVE = dt.datetime(2024, 2, 29, 12, 30, 1, 5)  # noqa: DTZ001 - a naive one is meant
+NAMELESS = ZoneInfo.from_file(
+    io.BytesIO(b"TZif" + bytes(16) + struct.pack(">6llbb4s", 0, 0, 0, 0, 1, 4, 0, 0, 0, b"UTC"))
+)
 BERLIN = dt.timezone(dt.timedelta(hours=2))
 ANY = {"kind": "any"}
 FLOAT = {"kind": "float"}
@@ -81,6 +89,30 @@ def test_nan_comes_back(store: LocalStore, into: Path) -> None:
 def test_naive_and_aware_moments_stay_apart(store: LocalStore, into: Path) -> None:
     assert there_and_back(NAIVE, ANY, store, into).tzinfo is None
     assert encode(NAIVE, ANY, store)["digest"] != encode(NAIVE.replace(tzinfo=dt.UTC), ANY, store)["digest"]
+
+
+@pytest.mark.parametrize("fold", [0, 1])
+@pytest.mark.parametrize(
+    ("zone", "day"), [("America/New_York", (3, 9, 12)), ("America/New_York", (11, 3, 1)), ("Etc/GMT+3", (3, 9, 12))]
+)
+def test_a_moment_comes_back_in_its_zone(zone: str, day: Any, fold: int, store: LocalStore, into: Path) -> None:
+    moment = dt.datetime(2024, *day, 30, tzinfo=ZoneInfo(zone), fold=fold)
+    back = there_and_back({"at": moment}, ANY, store, into)["at"]
+    assert (back.tzinfo, back.utcoffset()) == (moment.tzinfo, moment.utcoffset())
+    for days in (0, 1, 200):
+        assert (back + dt.timedelta(days)).isoformat() == (moment + dt.timedelta(days)).isoformat()
+    ref = encode(moment, ANY, store)
+    assert from_plain(to_plain(ref), {"kind": "datetime"}, store) == ref
+    assert verify(ref, store) == []
+
+
+def test_the_zone_of_a_moment_makes_its_digest_and_utc_has_one(store: LocalStore, into: Path) -> None:
+    named = dt.datetime(2024, 1, 1, tzinfo=ZoneInfo("Europe/Berlin"))
+    fixed = named.astimezone(dt.timezone(dt.timedelta(hours=1)))
+    assert encode(named, ANY, store)["digest"] != encode(fixed, ANY, store)["digest"]
+    utc = dt.datetime(2024, 1, 1, tzinfo=dt.UTC)
+    assert encode(utc.replace(tzinfo=ZoneInfo("UTC")), ANY, store) == encode(utc, ANY, store)
+    assert there_and_back(utc.replace(tzinfo=ZoneInfo("UTC")), ANY, store, into).tzinfo is dt.UTC
 
 
 @pytest.mark.parametrize(
@@ -242,7 +274,12 @@ def looped() -> list[Any]:
         ([Point(0.0, Opaque())], "[0].y", "ask for pickle"),  # type: ignore[arg-type]
         (len, "", "return what it computes"),
         (Path("model.bin"), "", "File('model.bin')"),
-        (1j, "", "a complex cannot be stored"),
+        (1j, "", "a complex cannot be stored; return a tuple of its real and imag"),
+        ({"wait": dt.timedelta(1)}, "['wait']", "return its total_seconds()"),
+        (dt.time(1), "", "return its isoformat()"),
+        (Decimal("1.5"), "", "return str(…) of it"),
+        (UUID(int=1), "", "return str(…) of it"),
+        (NAIVE.replace(tzinfo=NAMELESS), "", "a zone without a name"),
         (Point, "", "return what it computes"),
         (Access.READ | Access.WRITE, "", "combination of flags"),
         ("\ud800", "", "no JSON form"),
@@ -289,6 +326,10 @@ def test_the_type_document_names_a_class_that_was_defined_in_a_script(
         ({"zz": 1}, "not a tag"),
         ({"f": "1", "b": ""}, "not the tagged form"),
         ({"f": "zero"}, "cannot be read"),
+        ({"zdt": "2024-01-01T00:00:00+01:00[Europe/Nowhere]"}, "Europe/Nowhere is not known here"),
+        ({"zdt": "2024-01-01T00:00:00+01:00[../../etc/passwd]"}, "not known here"),
+        ({"zdt": "2024-01-01T00:00:00+01:00[America]"}, "not known here"),
+        ({"zdt": "noon"}, "no moment in a zone"),
         ({"d": [[1]]}, "cannot be read"),
         ({"ref": {"type": "wat"}}, "not a type of reference"),
     ],

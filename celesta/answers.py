@@ -112,5 +112,5 @@ def plain_of(text: str) -> Any:
     """JSON, or the text itself where it is none."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text  # a word without quotes is text; whether that fits is for the type to say

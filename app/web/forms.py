@@ -81,6 +81,8 @@ class Field:
             return json.loads(text)
         except ValueError as error:
             raise ValueError(f"is not JSON: {error}") from error
+        except RecursionError:
+            raise ValueError("is nested too deeply") from None
 
     def show(self, value: Any) -> str:
         """The text of a plain value in this field; what `read` reads back."""
@@ -218,7 +220,7 @@ def _number(kind: Any, text: str, what: str) -> Any:
 def _reference(text: str) -> Document | None:
     try:
         found = json.loads(text) if text else None
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 

@@ -163,6 +163,8 @@ def _json(text: str, doc: Mapping[str, Any]) -> Any:
         value = json.loads(text)
     except ValueError as error:
         raise ValueError(f"{text!r} is not JSON ({error})") from None
+    except RecursionError:
+        raise ValueError(f"{text[:20]}… is nested too deeply") from None
     wanted = {"list": list, "set": list, "tuple": list}.get(doc["kind"], dict)
     if not isinstance(value, wanted):
         example = "[1, 2]" if wanted is list else '{"a": 1}'
@@ -183,6 +185,6 @@ def _with_paths(value: Any, doc: Mapping[str, Any]) -> Any:
 def _json_or_text(text: str) -> Any:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     return text if isinstance(value, float) and not math.isfinite(value) else value

@@ -14,10 +14,9 @@ from collections.abc import Callable
 from typing import Any
 
 from celesta.codecs import lists, moments
-from celesta.codecs.tagged import Doc, Unstorable, set_tag, sorted_pairs
+from celesta.codecs.tagged import Doc, Unstorable, set_tag, sorted_pairs, spelling
 from celesta.codecs.values import json_ref
 from celesta.errors import InputError, Problem
-from celesta.hashing import canonical
 from celesta.store.base import Store
 
 _ANY = {"kind": "any"}
@@ -32,7 +31,10 @@ def from_plain(plain: Any, type_doc: Doc, store: Store | None = None, where: str
     Raises `InputError` with every problem. A store is needed for values over 2,048 bytes and lists over 16 items.
     """
     problems: list[Problem] = []
-    ref = _ref(plain, type_doc or _ANY, where, store, problems)
+    try:
+        ref = _ref(plain, type_doc or _ANY, where, store, problems)
+    except RecursionError:
+        problems = [Problem(where, "is nested too deeply")]
     if problems:
         raise InputError(problems=problems)
     return ref
@@ -63,7 +65,7 @@ def _read(plain: Any, doc: dict[str, Any], where: str, problems: list[Problem]) 
     doc = _chosen(plain, doc)
     try:
         return _READERS[doc["kind"]](plain, doc, where, problems)
-    except _Misfit as misfit:
+    except (_Misfit, Unstorable) as misfit:
         problems.append(Problem(where, str(misfit)))
         return None
 
@@ -79,6 +81,11 @@ def _chosen(plain: Any, doc: dict[str, Any]) -> dict[str, Any]:
         if not found:
             return dict(_chosen(plain, member))
     return doc
+
+
+def _below(where: str, name: str) -> str:
+    """A path that can be shown, whatever the name: it is typed by people."""
+    return f"{where}.{name}".encode("utf-8", "backslashreplace").decode()
 
 
 def _expected(what: str, plain: Any) -> _Misfit:
@@ -98,7 +105,7 @@ def _any(plain: Any, doc: dict[str, Any], where: str, problems: list[Problem]) -
         return [_read(item, _ANY, f"{where}[{n}]", problems) for n, item in enumerate(plain)]
     if isinstance(plain, dict):
         return {
-            "d": sorted_pairs([[key, _read(item, _ANY, f"{where}.{key}", problems)] for key, item in plain.items()])
+            "d": sorted_pairs([[key, _read(item, _ANY, _below(where, key), problems)] for key, item in plain.items()])
         }
     return plain
 
@@ -176,7 +183,7 @@ def _list(plain: Any, doc: dict[str, Any], where: str, problems: list[Problem]) 
 
 def _set(plain: Any, doc: dict[str, Any], where: str, problems: list[Problem]) -> Any:
     items = _list(plain, doc, where, problems)
-    return {set_tag(doc): [] if problems else sorted({canonical(item): item for item in items}.values(), key=canonical)}
+    return {set_tag(doc): [] if problems else sorted({spelling(item): item for item in items}.values(), key=spelling)}
 
 
 def _tuple(plain: Any, doc: dict[str, Any], where: str, problems: list[Problem]) -> Any:
@@ -195,7 +202,7 @@ def _dict(plain: Any, doc: dict[str, Any], where: str, problems: list[Problem]) 
     if not isinstance(plain, dict):
         raise _expected("an object", plain)
     pairs = [
-        [_dict_key(key, doc["keys"], where, problems), _read(item, doc["values"], f"{where}.{key}", problems)]
+        [_dict_key(key, doc["keys"], where, problems), _read(item, doc["values"], _below(where, key), problems)]
         for key, item in plain.items()
     ]
     return {"d": [] if problems else sorted_pairs(pairs)}
@@ -208,7 +215,7 @@ def _dict_key(key: str, doc: dict[str, Any], where: str, problems: list[Problem]
             return _read(int(key) if doc["kind"] == "int" else float(key), doc, where, problems)
         except ValueError:
             pass  # The problem is told by reading the string as what is wanted.
-    return _read(key, doc, f"{where}.{key}", problems)
+    return _read(key, doc, _below(where, key), problems)
 
 
 def _literal(plain: Any, doc: dict[str, Any], where: str, problems: list[Problem]) -> Any:
@@ -231,15 +238,17 @@ def _object(plain: Any, doc: dict[str, Any], where: str, problems: list[Problem]
     if not isinstance(plain, dict):
         raise _expected(f"an object with the fields of {doc['name'].rpartition(':')[2]}", plain)
     known = {field["name"]: field for field in doc["fields"]}
-    problems += [Problem(f"{where}.{name}", "is not a field of " + doc["name"]) for name in plain if name not in known]
+    problems += [
+        Problem(_below(where, name), "is not a field of " + doc["name"]) for name in plain if name not in known
+    ]
     fields = {}
     for name, field in known.items():
         if name in plain:
-            fields[name] = _read(plain[name], field["type"], f"{where}.{name}", problems)
+            fields[name] = _read(plain[name], field["type"], _below(where, name), problems)
         elif field["required"]:
-            problems.append(Problem(f"{where}.{name}", "is missing"))
+            problems.append(Problem(_below(where, name), "is missing"))
         elif "default" in field:
-            fields[name] = _read(field["default"], field["type"], f"{where}.{name}", problems)
+            fields[name] = _read(field["default"], field["type"], _below(where, name), problems)
     return {"new" if doc.get("makes") else "o": [doc["name"], fields]}
 
 

@@ -107,8 +107,17 @@ def _tag_dict(value: dict[Any, Any], doc: Doc, leaf: Store) -> dict[str, Any]:
 
 
 def sorted_pairs(pairs: list[list[Any]]) -> list[list[Any]]:
-    """The pairs of a dict in their one order, that of the canonical JSON of the key."""
-    return sorted(pairs, key=lambda pair: canonical(pair[0]))
+    """The pairs of a dict in their one order, that of the canonical JSON of the key. Raises `Unstorable`."""
+    return sorted(pairs, key=lambda pair: spelling(pair[0]))
+
+
+def spelling(tagged: Any) -> bytes:
+    """The canonical JSON of a tagged value. Raises `Unstorable` where it has none: half a surrogate pair, or an int of
+    thousands of digits."""
+    try:
+        return canonical(tagged)
+    except (UnicodeEncodeError, ValueError) as error:
+        raise Unstorable(f"this value has no JSON form: {error}") from None
 
 
 def _tag_set(value: Iterable[Any], doc: Doc, leaf: Store) -> dict[str, Any]:
@@ -116,7 +125,7 @@ def _tag_set(value: Iterable[Any], doc: Doc, leaf: Store) -> dict[str, Any]:
     items = doc.get("items")
     return {
         set_tag(doc, frozen=isinstance(value, frozenset)): sorted(
-            (_tag_part(item, items, leaf, item) for item in value), key=canonical
+            (_tag_part(item, items, leaf, item) for item in value), key=spelling
         )
     }
 
@@ -159,7 +168,14 @@ def _tag_part(item: Any, doc: Doc, leaf: Store, place: Any) -> Any:
     try:
         return tag(item, doc, leaf)
     except Unstorable as refusal:
-        raise refusal.inside(f"[{place!r:.60}]") from None
+        raise refusal.inside(f"[{_shown(place)}]") from None
+
+
+def _shown(place: Any) -> str:
+    try:
+        return f"{place!r:.60}"
+    except ValueError:  # an int of more digits than Python spells
+        return "…"
 
 
 def _tag_scalar_subclass(kind: type) -> Callable[[Any, Doc, Store], Any]:

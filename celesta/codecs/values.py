@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from celesta.codecs import lists
-from celesta.codecs.tagged import Doc, Ref, Unstorable, narrow, sorted_pairs, tag, untag
+from celesta.codecs.tagged import Doc, Ref, Unstorable, narrow, sorted_pairs, spelling, tag, untag
 from celesta.errors import CodecError
 from celesta.hashing import canonical, digest_of
 from celesta.store.base import Store
@@ -68,18 +68,19 @@ def decode(ref: Ref, type_doc: Doc, store: Store, into: str | os.PathLike[str]) 
 def make_dict(refs: Mapping[str, Ref], store: Store) -> Ref:
     """The reference of a dict of values that are stored already, none of which is loaded.
 
-    Small JSON values are taken in, so that such a dict has the digest it has when made in one piece.
+    Small JSON values are taken in, so that such a dict has the digest it has when made in one piece. Raises
+    `CodecError` for a key that cannot be stored.
     """
     pairs = [[key, _embedded(ref)] for key, ref in refs.items()]
-    return json_ref({"d": sorted_pairs(pairs)}, store, has_refs=True)
+    try:
+        return json_ref({"d": sorted_pairs(pairs)}, store, has_refs=True)
+    except Unstorable as refusal:
+        raise refusal.as_error() from None
 
 
 def json_ref(tagged: Any, store: Store | None, has_refs: bool = False) -> Ref:
     """The reference of a tagged value. References inside count by type and digest: where bytes lie is no part of it."""
-    try:
-        data = canonical(tagged)
-    except (UnicodeEncodeError, ValueError) as error:
-        raise Unstorable(f"this value has no JSON form: {error}") from None
+    data = spelling(tagged)
     digest = digest_of(canonical(reduced(tagged)) if has_refs else data)
     if len(data) <= INLINE_BYTES:
         return {"type": "json", "digest": digest, "size": len(data), "inline": tagged}

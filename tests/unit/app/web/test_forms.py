@@ -57,7 +57,12 @@ def test_what_is_typed_becomes_the_value_of_the_type(store: Store, kind: Documen
 
 @pytest.mark.parametrize(
     ("kind", "text", "words"),
-    [(INT, "3.5", "whole number"), (FLOAT, "much", "number"), ({"kind": "list", "items": INT}, "[1,", "JSON")],
+    [
+        (INT, "3.5", "whole number"),
+        (FLOAT, "much", "number"),
+        ({"kind": "list", "items": INT}, "[1,", "JSON"),
+        ({"kind": "any"}, "[" * 100_000, "nested too deeply"),
+    ],
 )
 def test_what_cannot_be_read_is_told_beside_its_field(store: Store, kind: Document, text: str, words: str) -> None:
     form = sent(store, port(kind), input__x=text)

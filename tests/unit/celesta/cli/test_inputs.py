@@ -115,3 +115,10 @@ def test_all_problems_are_told_at_once() -> None:
     with pytest.raises(InputError) as caught:
         collect(interface(a=INT, b=INT, c=INT), {"a": "x"}, ["d=1", "e"])
     assert [problem.where for problem in caught.value.problems] == ["--input d=1", "--input e", "a", "b", "c"]
+
+
+def test_json_that_is_nested_too_deeply_is_refused_or_is_text() -> None:
+    deep = "[" * 100_000
+    with pytest.raises(InputError, match="nested too deeply"):
+        collect(interface(x={"kind": "list", "items": INT}), {"x": deep})
+    assert collect(interface(x={"kind": "any"}), {"x": deep}) == {"x": deep}

@@ -192,6 +192,33 @@ def test_what_does_not_fit_is_refused_with_every_problem_and_the_path_to_it(
     assert [str(problem) for problem in caught.value.problems] == problems
 
 
+def nested(depth: int) -> Any:
+    value: Any = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("plain", "doc", "where", "message"),
+    [
+        ({"\ud800": 1}, ANY, "n", "no JSON form"),
+        ({"a": {"\ud800": 1}}, ANY, "n.a", "no JSON form"),
+        ({"\ud800": 1}, {"kind": "dict", "keys": STR, "values": INT}, "n", "no JSON form"),
+        ({"\ud800": "x"}, {"kind": "dict", "keys": STR, "values": INT}, "n.\\ud800", "expected an integer"),
+        (["\ud800"], {"kind": "set", "items": STR}, "n", "no JSON form"),
+        (nested(5000), ANY, "n", "nested too deeply"),
+    ],
+)
+def test_what_has_no_json_form_is_refused_and_the_path_can_be_shown(
+    plain: Any, doc: dict[str, Any], where: str, message: str
+) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        from_plain(plain, doc, where="n")
+    assert [problem.where for problem in caught.value.problems] == [where]
+    caught.value.problems[0].where.encode()
+
+
 def test_a_value_too_large_to_be_inline_needs_a_store() -> None:
     with pytest.raises(InputError, match="needs a store"):
         from_plain("x" * 5000, STR)

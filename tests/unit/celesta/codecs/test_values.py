@@ -192,6 +192,11 @@ def test_a_composed_dict_is_the_dict_made_in_one_piece(store: LocalStore, into: 
     assert composed == encode(parts, ANY, store)
 
 
+def test_a_composed_dict_with_a_key_that_has_no_form_is_refused(store: LocalStore) -> None:
+    with pytest.raises(CodecError, match="no JSON form"):
+        make_dict({"\ud800": encode(1, ANY, store)}, store)
+
+
 def test_a_composed_dict_refers_to_what_is_large(store: LocalStore, into: Path, tmp_path: Path) -> None:
     (tmp_path / "m.bin").write_bytes(b"model")
     parts = {"text": "x" * 5000, "model": File(tmp_path / "m.bin"), "many": list(range(50))}
@@ -283,6 +288,11 @@ def looped() -> list[Any]:
         (Point, "", "return what it computes"),
         (Access.READ | Access.WRITE, "", "combination of flags"),
         ("\ud800", "", "no JSON form"),
+        ({"a": {"\ud800": 1}}, "['a']", "no JSON form"),
+        ([{10**5000: 1}], "[0]", "no JSON form"),
+        ({10**5000: Opaque()}, "[…]", "cannot be stored"),
+        ({"\ud800"}, "", "no JSON form"),
+        (({10**5000},), "[0]", "no JSON form"),
         (looped(), "", "holds itself"),
         ([1, np.datetime64("2020-01-01", "ns")], "[1]", "numpy datetime64 cannot be stored"),
         (np.complex128(1j), "", "numpy complex128 cannot be stored"),

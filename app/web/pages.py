@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlencode
 
 from flask import Blueprint, Response, current_app, g, render_template, request, url_for
 
@@ -57,11 +58,13 @@ def projects() -> list[str]:
 
 def page_url(**changes: Any) -> str:
     """This page with other query arguments; an empty one is left out."""
-    merged: dict[str, Any] = {**request.args.to_dict(), **changes}
-    arguments = {name: value for name, value in merged.items() if value not in ("", None)}
-    for name, value in (request.view_args or {}).items():
-        arguments[name] = value.name if isinstance(value, Project) else value
-    return url_for(str(request.endpoint), **arguments)
+    merged: dict[str, Any] = {**request.args.to_dict(flat=False), **changes}
+    query = urlencode({name: value for name, value in merged.items() if value not in ("", [""], None)}, doseq=True)
+    # Only what the path holds: `url_for` takes some names for words of its own, and a query may have any.
+    path: dict[str, Any] = {
+        name: held.name if isinstance(held, Project) else held for name, held in (request.view_args or {}).items()
+    }
+    return url_for(str(request.endpoint), **path) + (f"?{query}" if query else "")
 
 
 def cursor() -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urlencode
+from html import unescape
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
+from app.web.runs import RUNS_SHOWN
 from tests.fixtures.playground import Answer, Playground
 from tests.unit.app.specs import diamond, question, spec, step, task, wide
 
@@ -104,6 +106,21 @@ def test_steps_are_filtered_and_paged_on_the_page(flow: Playground, run: str) ->
     page = browse(flow, f"{PROJECT}/runs/{run}?state=failed")
     assert 'data-node="3"' in page.split('id="steps"')[1]
     assert 'data-node="1"' not in page.split('id="steps"')[1]
+
+
+def test_a_page_leads_on_whatever_its_address_asks_besides(flow: Playground, run: str) -> None:
+    """Some words of a query are words of the function that makes addresses."""
+    asked = "_method=FOO&endpoint=x&_external=1&run=other&project=other&_anchor=a&note=1&note=2"
+    for _ in range(RUNS_SHOWN + 1):
+        flow.launch(inputs={"n": 1})
+    for path in (f"{PROJECT}/runs?{asked}", f"{PROJECT}/compare?run={run}&{asked.replace('run=other', f'run={run}')}"):
+        browse(flow, path)
+    following = re.search(r'href="([^"]*cursor=[^"]*)"', browse(flow, f"{PROJECT}/runs?{asked}"))
+    assert following is not None
+    address = urlsplit(unescape(following.group(1)))
+    assert address.path == f"{PROJECT}/runs"
+    assert parse_qs(address.query)["note"] == ["1", "2"]
+    assert 'rel="first"' in browse(flow, f"{address.path}?{address.query}")
 
 
 def test_a_page_of_a_run_of_ten_thousand_steps_is_no_larger_than_its_table(flow: Playground) -> None:

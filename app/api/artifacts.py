@@ -1,6 +1,9 @@
 """Artifacts: list, look, download, where they came from."""
 
+import re
 from collections.abc import Iterator
+from unicodedata import normalize
+from urllib.parse import quote
 
 from flask import Response
 from marshmallow import Schema, fields, validate
@@ -17,6 +20,8 @@ from app.stores import store
 
 routes = Noun("artifacts", "Outputs of steps")
 CHUNK_BYTES = 1 << 20
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+MEDIA_TYPE = re.compile(r"[!-~]+/[ -~]+")
 
 
 class ArtifactDocument(Schema):
@@ -130,11 +135,19 @@ def lineage(given: Json, project: Project, artifact: int) -> Response:
 def content(project: Project, artifact: int) -> Response:
     """The bytes of an artifact, always as a download: files as they are, values as JSON, a directory as a zip"""
     found = artifact_query.content(artifact_query.get(db.session, project, artifact), store())
-    response = Response(_chunks(found), mimetype=found.media_type)
+    media_type = found.media_type if MEDIA_TYPE.fullmatch(found.media_type) else "application/octet-stream"
+    response = Response(_chunks(found), mimetype=media_type)
     if found.size is not None:
         response.content_length = found.size
-    response.headers["Content-Disposition"] = dump_options_header("attachment", {"filename": found.name})
+    response.headers["Content-Disposition"] = dump_options_header("attachment", _named(found.name))
     return response
+
+
+def _named(name: str) -> dict[str, str]:
+    """What a header tells of a file's name: a step may give its file any, of several lines or of any language."""
+    name = CONTROL.sub("_", name).encode(errors="replace").decode()
+    plain = normalize("NFKD", name).encode("ascii", "ignore").decode()
+    return {"filename": name} if plain == name else {"filename": plain, "filename*": f"UTF-8''{quote(name, safe='')}"}
 
 
 def _chunks(found: Content) -> Iterator[bytes]:

@@ -163,6 +163,30 @@ def test_files_keep_their_bytes_and_name_and_directories_are_zips(flow: Playgrou
         assert archive.getinfo("b/").is_dir()
 
 
+@pytest.mark.parametrize(
+    ("name", "media_type", "told"),
+    [
+        ("a\nb.txt", "text/plain\nX-Evil: 1", "filename=a_b.txt"),
+        ("half \ud800.txt", "\ud800/plain", 'filename="half ?.txt"'),
+        ("日本.txt", "text/plain", "filename*=UTF-8''%E6%97%A5%E6%9C%AC.txt"),
+        ("größe\r.txt", "no type", "filename=groe_.txt; filename*=UTF-8''gr%C3%B6%C3%9Fe_.txt"),
+    ],
+    ids=["lines", "half a character", "of another alphabet", "of another language"],
+)
+def test_a_file_is_downloaded_whatever_a_step_has_called_it(
+    flow: Playground, run: str, name: str, media_type: str, told: str
+) -> None:
+    blob = flow.store.put_blob(b"x")
+    ref = {"type": "file", "digest": blob, "size": 1, "blob": blob, "name": name, "media_type": media_type}
+    flow.settle(run, "1", "b", refs={"result": ref})
+    (made,) = flow.get("artifacts", run=run, digest=blob)["items"]
+    answer = flow.call("GET", f"artifacts/{made['id']}/content")
+    assert (answer.status, answer.body) == (200, b"x")
+    assert told in answer.headers["content-disposition"]
+    assert answer.headers["content-type"].partition(";")[0] in (media_type, "application/octet-stream")
+    assert "x-evil" not in answer.headers
+
+
 def test_five_pages_of_a_run_of_two_thousand_steps_stay_quick(flow: Playground, run: str) -> None:
     """The same number of statements for 1 and for 500 steps; see also the statement count of the runs."""
     flow.tell(run, "map.opened", node="0", path="d", width=2_000, known=2_004)

@@ -21,7 +21,14 @@ from celesta.cli.output import (
 )
 from celesta.errors import InputError, Problem
 
-EXTENSIONS = {"json": ".json", "list": ".json", "ndarray": ".npy", "table": ".parquet", "pickle": ".pkl"}
+EXTENSIONS = {
+    "json": ".json",
+    "list": ".json",
+    "ndarray": ".npy",
+    "table": ".parquet",
+    "pickle": ".pkl",
+    "directory": ".zip",
+}
 
 
 @click.group()

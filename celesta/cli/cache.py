@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import rich_click as click
 
 from celesta.cli.output import fields, json_option, print_json, project_option, put, seconds, size, table
+from celesta.errors import InputError, Problem
 from celesta.options import parse_bytes, parse_seconds
 
 Document = dict[str, Any]
+TYPED: dict[str, tuple[Any, str]] = {
+    "--older-than": (parse_seconds, "30d"),
+    "--larger-than": (parse_bytes, "100M"),
+    "SIZE": (parse_bytes, "10G, or none"),
+}
+"""How what is typed is read, and an example of it."""
+MOST_DIGITS = 18
 
 
 @click.group()
@@ -102,11 +110,12 @@ def evict(
 
     Steps that need them compute again. Artifacts of runs stay where they are.
     """
+    seconds, least_bytes = _parsed({"--older-than": older_than, "--larger-than": larger_than})
     wanted = {
         "task": task,
         "run": run_id,
-        "older_than_seconds": _parsed("--older-than", older_than, parse_seconds, "30d"),
-        "larger_than_bytes": _parsed("--larger-than", larger_than, parse_bytes, "100M"),
+        "older_than_seconds": seconds,
+        "larger_than_bytes": least_bytes,
         "all": everything,
     }
     done = _evicted(wanted, dry_run, local, project)
@@ -146,7 +155,7 @@ def limit(size_: str, project: str | None, as_json: bool) -> None:
     """Set how much the results in the cache may hold, such as 10G. Those used least recently are evicted above it."""
     from celesta.client import Client
 
-    limit_bytes = None if size_ == "none" else _parsed("SIZE", size_, parse_bytes, "10G, or none")
+    (limit_bytes,) = _parsed({"SIZE": None if size_ == "none" else size_})
     with Client.from_env(project) as client:
         document = client.limit_cache(limit_bytes)
     if as_json:
@@ -231,10 +240,15 @@ def _rate(value: float | None) -> str | None:
     return None if value is None else f"{value:.0%}"
 
 
-def _parsed(name: str, text: str | None, parse: Any, example: str) -> Any:
-    if text is None:
-        return None
-    found = parse(text if not text.isdigit() else int(text))
-    if found is None:
-        raise click.BadParameter(f"{text!r} is not understood; write for example {example}", param_hint=name)
+def _parsed(texts: Mapping[str, str | None]) -> list[Any]:
+    """What was typed, in its order; what was not is None. Raises `InputError` with every problem."""
+    found, problems = [], []
+    for name, text in texts.items():
+        parse, example = TYPED[name]
+        read = None if text is None else parse(int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else text)
+        if text is not None and read is None:
+            problems.append(Problem(name, f"{text!r} is not understood; write for example {example}"))
+        found.append(read)
+    if problems:
+        raise InputError(problems)
     return found

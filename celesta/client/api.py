@@ -16,7 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 from celesta.client.cache import Cache
-from celesta.client.caller import Caller, Document
+from celesta.client.caller import Caller, Document, row_number
 from celesta.client.http import MissingBlobs
 from celesta.client.models import Models
 from celesta.client.results import Results
@@ -301,7 +301,7 @@ class Client(Results, Models, Cache, Shares, Caller):
         return self._post({"name": name, "role": role, "user": user, "all_projects": all_projects}, "tokens")
 
     def delete_token(self, token_id: str) -> None:
-        self.http.json("DELETE", self._path("tokens", token_id))
+        self.http.json("DELETE", self._path("tokens", row_number(token_id, "token", "celesta projects tokens list")))
 
 
 def is_over(run: Document) -> bool:

@@ -15,6 +15,8 @@ from celesta.settings import Settings
 
 Document = dict[str, Any]
 PAGE = 100
+MOST_DIGITS = 18
+"""Of an id that a row can have."""
 
 
 class Caller:
@@ -69,3 +71,10 @@ class Caller:
             seen, cursor = seen + len(page["items"]), page.get("next_cursor")
             if not cursor:
                 return
+
+
+def row_number(text: str, noun: str, listing: str) -> str:
+    """An id that is a number, as it stands in a path. Raises `NotFoundError` for any other text."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS):
+        raise NotFoundError(f'there is no {noun} "{text}": ids of {noun}s are numbers; see: {listing}')
+    return text

@@ -9,9 +9,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
-from celesta.client.caller import Caller, Document
+from celesta.client.caller import Caller, Document, row_number
 from celesta.client.transfer import CHUNK_BYTES, save
-from celesta.errors import NotFoundError
 
 
 class Results(Caller):
@@ -76,8 +75,4 @@ class Results(Caller):
 
 
 def _number(artifact_id: str) -> str:
-    if not (artifact_id.isascii() and artifact_id.isdecimal()):
-        raise NotFoundError(
-            f'there is no artifact "{artifact_id}": ids of artifacts are numbers; see: celesta artifacts list'
-        )
-    return artifact_id
+    return row_number(artifact_id, "artifact", "celesta artifacts list")

@@ -90,6 +90,19 @@ def test_a_token_is_told_once_listed_masked_and_ends_when_it_is_deleted(ada: Per
     assert "no member" in ada.run("projects", "tokens", "create", "x", "--user", "zoe", status=2).stderr
 
 
+def test_a_token_is_deleted_by_its_number(ada: Person) -> None:
+    for name in ("laptop", "9" * 30):
+        told = ada.run("projects", "tokens", "delete", name, status=2).stderr
+        assert f'there is no token "{name}": ids of tokens are numbers; see: celesta projects tokens list' in told
+
+
+def test_all_that_is_wrong_with_an_eviction_is_told_at_once(ada: Person) -> None:
+    told = ada.run("cache", "evict", "--older-than", "x", "--larger-than", "y", status=2).stderr
+    assert "--older-than: 'x' is not understood; write for example 30d" in told
+    assert "--larger-than: 'y' is not understood; write for example 100M" in told
+    assert "bytes: " in ada.run("cache", "limit", "9" * 20, status=2).stderr
+
+
 def test_a_plain_create_prints_the_token_and_nothing_else(ada: Person, team: Playground) -> None:
     secret = ada.run("projects", "tokens", "create", "mine").stdout.strip()
     assert Person(team, secret).json("runs", "list") == []

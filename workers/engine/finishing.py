@@ -5,6 +5,7 @@ Called by whoever settled the last step, and by the reconciler when that one die
 
 import json
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 from celesta.codecs import encode
@@ -12,7 +13,9 @@ from celesta.errors import CelestaError, Skipped
 from workers.engine import events, keys, settling
 from workers.engine.core import CHUNK, Engine
 from workers.engine.handling import handle
+from workers.engine.settling import Adopted
 from workers.engine.views import View
+from workers.engine.waiting import Waits
 
 log = logging.getLogger(__name__)
 
@@ -20,10 +23,13 @@ COUNTED = ("succeeded", "cached", "failed", "skipped", "cancelled")
 COUNTERS = [f"n_{name}" for name in COUNTED]
 
 
-def finish(engine: Engine, view: View) -> bool:
+def finish(
+    engine: Engine, view: View, adopted: Mapping[str, Adopted] | None = None, waits: Waits | None = None
+) -> bool:
     """Emits `run.finished`, once however often it is called.
 
-    False: done before, or the store cannot answer now, or the steps that run on failure come first.
+    False: done before, or the store cannot answer now, or the steps that run on failure come first. For these is what
+    a rebuild found: results to take over, and what is known of steps that wait.
     """
     facts = engine.client.hmget(keys.meta(view.run), ["control", "cause", "handled", "error", *COUNTERS])
     control, cause, handled, error_text, *numbers = facts
@@ -46,8 +52,7 @@ def finish(engine: Engine, view: View) -> bool:
             told = settling.error_of(str(problem), type(problem).__name__, problem.kind)
             error = {"path": "", **{name: told[name] for name in ("type", "message", "kind")}}
     if error is not None and status == "failed" and view.plan.handlers and handled is None:
-        handle(engine, view, error)
-        return False
+        return handle(engine, view, error, adopted or {}, waits or Waits()) and finish(engine, view)
     event = events.run_finished(view, status, outputs, error, counts)
     reply = engine.call("finish", view.run, epoch=view.epoch, finished=event)
     return bool(reply.get("done"))

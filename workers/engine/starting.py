@@ -123,4 +123,4 @@ def _open_roots(engine: Engine, view: View, adopted: Mapping[str, Adopted], wait
         cascade.run()
     cascade.flush(roots=1)
     if cascade.over:
-        finish(engine, view)
+        finish(engine, view, adopted, waits)

@@ -112,7 +112,7 @@ class Planned:
     def wait(self, kind: str, *, after: tuple[int, ...] = (), timeout: float | None = None, **more: Any) -> int:
         """A step that waits: `approve`, `wait_for` or `sleep` (then with `seconds`)."""
         port = {"seconds": value(more["seconds"])} if kind == "sleep" else {"message": value(more.get("message", "?"))}
-        index = self.add(kind, after=after, **port)
+        index = self.add(kind, after=after, on_failure=more.get("on_failure", False), **port)
         number = self.steps[index]["task"]
         self.tasks[number] = {**self.tasks[number], "kind": kind}
         answer = {"role": "editor", "required": more.get("required", False), "default": more.get("default")}

@@ -4,7 +4,7 @@
 --           steps: how many parents, or whose item), due (only past its deadline), o outputs, e event, c counter,
 --           x error, stop (a failure ends the run), soft (fails nothing but itself), kids {child, need, asks, join|off},
 --           retry {kind, max, delay_ms, factor, longest_ms, e}
---   admit:  {node, need | map's node, hold, park {e, ms, until, ends}}
+--   admit:  {node, need | map's node, ask, hold, park {e, ms, until, ends}}
 --   open: {n, need, width, e, t token of the attempt that opens a plan, due, frame what is kept of that plan, limits of its
 --          steps that have any}
 --   opened: node   roots: 1 when all are opened
@@ -188,7 +188,11 @@ end
 for _, entry in ipairs(a.admit) do
   local node, r = entry.n, get(entry.n)
   if control ~= 'cancel' and ((r and r.state == 'asking') or (not r and may_begin(entry.need))) then
-    if entry.hold then
+    if entry.ask then
+      put(node, r or fresh('asking'))
+      deadline(node, a.lease)
+      reply.asks[#reply.asks + 1] = {node, verdict(node)}
+    elseif entry.hold then
       -- A step that may still be running somewhere: its live attempt has one lease to say so.
       put(node, {state = 'recovering', token = epoch .. '.0', used = '', seq = 0, owner = ''})
       deadline(node, a.lease)

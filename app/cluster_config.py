@@ -41,7 +41,8 @@ class ClusterConfig:
     requests_per_second: float = 100.0
     """Of one process to the API server, with a burst of two seconds' worth."""
     unschedulable_seconds: float = 600.0
-    """A pod that no node takes is given up after this: a cluster may need minutes to add a node."""
+    """A pod that no node takes, or whose node has no volume or network for it, is given up after this: a cluster may
+    need minutes to add a node, or to take a volume from one that is lost."""
     image_seconds: float = 180.0
     """A pod whose image cannot be pulled is given up after this: a registry may be away for a moment."""
     keep_seconds: float = 600.0

@@ -26,8 +26,10 @@ class Lead:
 
     def held(self) -> bool:
         """Takes the lead where nobody has it, and keeps it where this one has."""
-        if self._client.set(self._key, self._name, nx=True, px=self._ms):
-            return True
+        return bool(self._client.set(self._key, self._name, nx=True, px=self._ms)) or self.keep()
+
+    def keep(self) -> bool:
+        """Keeps the lead where this one has it. From any thread."""
         if self._client.get(self._key) != self._name.encode():
             return False
         return bool(self._client.pexpire(self._key, self._ms))

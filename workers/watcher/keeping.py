@@ -7,17 +7,18 @@ know, the database) says decides; a doubt keeps the pod.
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from functools import partial
 from time import monotonic
 from typing import Any
 
 from app.cluster_config import ClusterConfig
-from celesta.errors import CelestaError
 from workers.engine import Engine, keys
 from workers.engine.external import Launched, vouch
-from workers.executors.kubernetes.causes import cause_of, overstays, overtime, stuck
+from workers.executors.kubernetes.causes import cause_of, idle_seconds, overstays, overtime, stuck, trouble, unstartable
 from workers.executors.kubernetes.cluster import Cluster
 from workers.executors.kubernetes.endings import has_ended
 from workers.executors.kubernetes.labels import PLACE, Attempt, attempt_of
+from workers.watcher.chores import Chores
 from workers.watcher.ends import Ends
 from workers.watcher.waits import Waits
 
@@ -29,7 +30,8 @@ Living = tuple[Document, Attempt]
 VOUCH_EVERY_SECONDS = 10.0
 LOOK_EVERY_SECONDS = 2.0
 AT_ONCE = 500
-REMOVE_AGAIN_SECONDS = 60.0
+LOOK_AFTER_SECONDS = 30.0
+"""A pod on a node of which no container has started after this is asked about."""
 ORPHANED_AFTER_SECONDS = 60.0
 """A run that Redis does not know may be about to be rebuilt."""
 
@@ -43,16 +45,22 @@ class Keeping:
         self._ends = ends
         self._config = config
         self._vouched_at = self._looked_at = -VOUCH_EVERY_SECONDS
-        self._removed: dict[str, float] = {}
+        self._chores = Chores()
         self._waits = Waits(engine.client)
+        self._words: dict[str, str] = {}
+        """Of pods that are on a node and do not start, why: by uid."""
         self.unknown: dict[str, float] = {}
         """Runs of living pods that Redis does not know, and since when."""
+
+    def close(self) -> None:
+        self._chores.close()
 
     def tick(self, pods: Iterable[Document]) -> None:
         """About every second, with all pods. Raises `RedisError`."""
         living = defaultdict(list)
         for pod, attempt in self._living(pods):
             living[attempt.run].append((pod, attempt))
+        self._chores.forget()
         now = monotonic()
         if now - self._vouched_at >= VOUCH_EVERY_SECONDS:
             self._vouched_at = now
@@ -65,7 +73,9 @@ class Keeping:
         if now - self._looked_at >= LOOK_EVERY_SECONDS:
             self._looked_at = now
             every = [one for group in living.values() for one in group]
-            self._waits.tell(every)
+            uids = {_uid(pod) for pod, _ in every}
+            self._words = {uid: words for uid, words in list(self._words.items()) if uid in uids}
+            self._waits.tell(every, self._words)
             self._give_up(every)
 
     def remove_orphans(self, pods: Iterable[Document], unfinished: Iterable[str]) -> None:
@@ -111,21 +121,38 @@ class Keeping:
                 error = cause_of(pod, attempt.kind, deleted=True)
             elif (pod["status"].get("phase") or "Pending") == "Pending":
                 error = stuck(pod, self._config)
+                if error is None and idle_seconds(pod) >= LOOK_AFTER_SECONDS:
+                    self._chores.do(f"looking at pod {pod['metadata']['name']}", partial(self._look, pod, attempt))
             elif attempt.kind == "container":
                 error = overtime(pod, attempt.timeout_seconds)
             if error is not None:
-                self._ends.note(pod, attempt, error=error)
-                self._remove(pod, error["message"])
+                self._end(pod, attempt, error)
+
+    def _end(self, pod: Document, attempt: Attempt, error: Document) -> None:
+        self._ends.note(pod, attempt, error=error)
+        self._remove(pod, error["message"])
+
+    def _look(self, pod: Document, attempt: Attempt) -> None:
+        """Asks the cluster why a pod on a node does not start, which only its events say. Raises `ClusterError`."""
+        metadata = pod["metadata"]
+        events = self._cluster.events_of(metadata["namespace"], metadata["uid"])
+        now = self._cluster.pod(metadata["namespace"], metadata["name"])
+        if now is None or _uid(now) != metadata["uid"] or not idle_seconds(now):
+            return
+        words = self._words[metadata["uid"]] = trouble(events)
+        if words and idle_seconds(now) >= self._config.unschedulable_seconds:
+            self._end(pod, attempt, unstartable(words))
 
     def _remove(self, pod: Document, why: str) -> None:
         metadata = pod["metadata"]
-        now = monotonic()
-        if now - self._removed.get(metadata["uid"], -REMOVE_AGAIN_SECONDS) < REMOVE_AGAIN_SECONDS:
-            return
-        self._removed = {uid: at for uid, at in self._removed.items() if now - at < REMOVE_AGAIN_SECONDS}
-        try:
+        delete = partial(self._cluster.delete_pod, metadata["namespace"], metadata["name"], metadata["uid"])
+
+        def remove() -> None:
             log.info("pod %s is removed: %s", metadata["name"], why)
-            self._cluster.delete_pod(metadata["namespace"], metadata["name"], metadata["uid"])
-            self._removed[metadata["uid"]] = now
-        except CelestaError as error:
-            log.warning("pod %s is removed later: %s", metadata["name"], error)
+            delete()
+
+        self._chores.do(f"removing pod {metadata['uid']}", remove)
+
+
+def _uid(pod: Document) -> str:
+    return str(pod["metadata"]["uid"])

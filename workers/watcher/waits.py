@@ -25,10 +25,14 @@ class Waits:
         self._told: dict[pending.Attempt, tuple[str, float]] = {}
         self._seen: set[pending.Attempt] = set()
 
-    def tell(self, living: Iterable[tuple[Mapping[str, Any], Attempt]]) -> None:
-        """Looks at all pods that have not ended. Writes only what is new, or about to be forgotten."""
+    def tell(self, living: Iterable[tuple[Mapping[str, Any], Attempt]], words: Mapping[str, str]) -> None:
+        """Looks at all pods that have not ended. Writes only what is new, or about to be forgotten.
+
+        `words` is what events say of pods that do not start, by uid.
+        """
         now = monotonic()
-        waiting = {(one.run, one.node, one.token): text for pod, one in living if (text := waits_for(pod))}
+        texts = ((one, waits_for(pod, words.get(pod["metadata"]["uid"], ""))) for pod, one in living)
+        waiting = {(one.run, one.node, one.token): text for one, text in texts if text}
         found = {attempt: text for attempt, text in waiting.items() if attempt in self._seen}
         self._seen = set(waiting)
         due = {

@@ -26,6 +26,7 @@ from workers.lead import Lead
 from workers.watcher.ends import Ends, Finish
 from workers.watcher.keeping import Keeping
 from workers.watcher.logs import Logs
+from workers.watcher.pulse import Pulse
 
 if TYPE_CHECKING:
     from workers.celery_app import CelestaApp
@@ -53,14 +54,17 @@ def run(app: "CelestaApp", stop: threading.Event, ready: Callable[[], None] = la
 
     cluster = Cluster(config.cluster, connections=64)
     watcher = Watcher(app.engine, config.cluster, cluster, Publisher(app).finish, record)
+    pulse = Pulse(watcher.lead, lambda: alive.touch(config))
+    pulse.start()
     ready()
     while not stop.is_set():
         try:
             watcher.tick()
         except (RedisError, DatabaseError, CelestaError, OSError) as error:
             log.warning("the watcher comes again: %s", error)
-        alive.touch(config)
+        pulse.went_on()
         stop.wait(TICK_SECONDS)
+    pulse.stop()
     watcher.stand_down()
     watcher.lead.resign()
 
@@ -99,6 +103,7 @@ class Watcher:
             informer.stop.set()
         self.informers = {}
         self.ends.close()
+        self.keeping.close()
         self._begin()
 
     def pods(self) -> list[Document]:

@@ -10,10 +10,11 @@ from tests.fixtures.cluster import NAMESPACE
 from tests.fixtures.pods_api import now
 from tests.fixtures.processes import wait_until
 from tests.integration.kubernetes.conftest import PREFIX, Pods
+from workers.engine import keys
 from workers.watcher.ends import THREADS
 
 FAILURES = {
-    "exit": ({"code": 3, "message": "last words"}, "ProcessExited", "user"),
+    "exit": ({"code": 4, "message": "last words"}, "ProcessExited", "user"),
     "memory": ({"code": 137, "reason": "OOMKilled"}, "OutOfMemory", "out_of_memory"),
     "deadline": ({"code": 143, "_reason": "DeadlineExceeded"}, "Timeout", "timeout"),
     "eviction": ({"code": 137, "_reason": "Evicted"}, "Evicted", "system"),
@@ -122,6 +123,27 @@ def test_an_image_that_cannot_be_pulled_is_given_up_and_its_pod_removed(
     pods.until(lambda: pods.cluster.names() == [])
 
 
+def test_a_pod_that_cannot_be_mounted_says_so_and_is_given_up(pods: Pods, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("keeping.LOOK_EVERY_SECONDS", "chores.AGAIN_SECONDS"):
+        monkeypatch.setattr(f"workers.watcher.{name}", 0.0)
+    name, waits = pods.launch(retries=0), keys.pending("r1", "0", "1.1")
+    words = 'MountVolume.SetUp failed for volume "key": secret "not-there" not found'
+    pods.cluster.event(name, "FailedMount", words)
+    containers = [{"name": "step", "image": "i", "state": {"waiting": {"reason": "PodInitializing"}}}]
+
+    def placed(seconds: float) -> None:
+        pods.cluster.status(name, containerStatuses=containers, startTime=now(-seconds))
+
+    placed(60)
+    pods.until(lambda: words in (pods.world.client.get(waits) or b"").decode())
+    assert pods.state() == "external"
+    placed(pods.config.cluster.unschedulable_seconds)
+    pods.until(lambda: pods.state() == "failed")
+    assert pods.error()["type"] == "Configuration"
+    assert words in pods.error()["message"]
+    pods.until(lambda: pods.cluster.names() == [])
+
+
 def test_the_time_of_a_command_counts_from_its_own_start(pods: Pods, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.watcher.keeping.LOOK_EVERY_SECONDS", 0.0)
     name = pods.launch(kind="container", image="busybox", timeout_seconds=60.0, retries=0)
@@ -152,7 +174,7 @@ def test_a_store_that_is_away_loses_no_end(pods: Pods, monkeypatch: pytest.Monke
         raise StoreError("away")
 
     monkeypatch.setattr(store, "get", away)
-    pods.cluster.end(name, 3)
+    pods.cluster.end(name, 4)
     pods.until(lambda: len(pods.watcher.ends) == 1)
     monkeypatch.setattr(store, "get", get)
     pods.until(lambda: pods.state() == "failed")
@@ -178,7 +200,7 @@ def test_a_log_that_cannot_be_had_holds_up_no_end(pods: Pods, status: int) -> No
     name = pods.launch(retries=0)
     pods.watcher.tick()
     pods.cluster.fail("GET", status, "cannot get resource", times=9999, part="/log")
-    pods.cluster.end(name, 3)
+    pods.cluster.end(name, 4)
     wait_until(lambda: pods.state() == "failed")
     assert pods.error()["type"] == "ProcessExited"
 
@@ -193,7 +215,7 @@ def test_ends_that_take_long_are_concluded_once_and_hold_up_no_other(
     *stuck, good = pods.launch_many(many + 1)
     pods.watcher.tick()
     for name in stuck:
-        pods.cluster.end(name, 3)
+        pods.cluster.end(name, 4)
     pods.until(lambda: len(begun) == THREADS)
     ticks = iter(range(200))
     pods.until(lambda: next(ticks) > 100)  # each of which would have it done once more

@@ -1,10 +1,11 @@
 """Pods that nobody needs any more are removed, and no others; live logs are followed while somebody looks."""
 
+import threading
 import time
 
 import pytest
 
-from tests.fixtures.processes import wait_until
+from tests.fixtures.processes import SOON_SECONDS, wait_until
 from tests.integration.kubernetes.conftest import PREFIX, Pods
 from workers.engine import Ended, complete, control, keys
 
@@ -18,6 +19,23 @@ def test_the_pods_of_a_cancelled_run_are_removed_and_it_ends_cancelled(pods: Pod
     pods.until(lambda: pods.world.finished() is not None)
     assert pods.world.finished()["status"] == "cancelled"
     assert pods.world.store.get(f"{PREFIX}result.json") is None
+
+
+def test_no_tick_waits_for_the_removal_of_pods_however_many(pods: Pods, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.watcher.chores.MOST_IN_HAND", 12)
+    names = pods.launch_many(20)
+    pods.watcher.tick()
+    wait_until(lambda: len(pods.watcher.pods()) == len(names))
+    answers, delete = threading.Event(), pods.watcher._cluster.delete_pod
+    monkeypatch.setattr(pods.watcher._cluster, "delete_pod", lambda *one: answers.wait() and delete(*one))
+    control(pods.world.engine, "r1", "cancel")
+    ticks = threading.Thread(target=lambda: [pods.watcher.tick() for _ in range(3)], daemon=True)
+    ticks.start()
+    ticks.join(SOON_SECONDS)
+    assert not ticks.is_alive()
+    assert len(pods.watcher.keeping._chores) == 12
+    answers.set()
+    pods.until(lambda: pods.cluster.names() == [])
 
 
 def test_a_pod_of_an_attempt_that_nobody_waits_for_is_removed(pods: Pods, monkeypatch: pytest.MonkeyPatch) -> None:

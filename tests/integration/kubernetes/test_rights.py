@@ -50,6 +50,6 @@ def test_watcher_and_reconciler_use_the_rights_of_their_role(pods: Pods, monkeyp
     pods.cluster.status(name, phase="Running")
     pods.world.client.zadd(keys.LOGS_WANTED, {"r1|0|1.1": time.time() + 30})
     pods.until(lambda: pods.cluster.requests("GET", "follow"))
-    pods.cluster.end(name, 3)
+    pods.cluster.end(name, 4)
     pods.until(lambda: pods.cluster.names() == [])
     assert used(pods, since) == given("celesta-watcher")

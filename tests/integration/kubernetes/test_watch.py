@@ -110,7 +110,7 @@ def test_without_any_watcher_the_reconciler_finds_what_ended(pods: Pods) -> None
     name = pods.launch(retries=0)
     pods.silence()
     assert pods.state() == "external"
-    pods.cluster.end(name, 3, message="last words")
+    pods.cluster.end(name, 4, message="last words")
     pods.silence()
     assert pods.error()["type"] == "ProcessExited"
 
@@ -134,7 +134,7 @@ def test_the_pods_of_a_run_that_is_forgotten_are_looked_at_once(pods: Pods, monk
     monkeypatch.setattr("workers.watcher.ends.TELL_AGAIN_SECONDS", 0.05)
     name = pods.launch()
     pods.world.client.flushdb()
-    pods.cluster.end(name, 3)
+    pods.cluster.end(name, 4)
     uid = pods.cluster.pod(name)["metadata"]["uid"]
     pods.until(lambda: len(pods.watcher.ends) == 1)
     pods.until(lambda: pods.watcher.ends._known[uid].settled)

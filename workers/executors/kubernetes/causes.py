@@ -56,6 +56,9 @@ IMAGE_REASONS = frozenset(
 )
 HOPELESS = frozenset(("InvalidImageName", "ErrImageNeverPull"))
 CONFIGURATION_REASONS = frozenset(("CreateContainerConfigError", "CreateContainerError", "RunContainerError"))
+IDLE_REASONS = frozenset(("FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox"))
+"""Of events."""
+NOT_THERE = re.compile(r'(secret|configmap|persistentvolumeclaim) "[^"]+" not found')
 NO_START = frozenset(("StartError", "ContainerCannotRun"))
 NO_PROGRAM = re.compile(r"executable file not found|no such file or directory|exec format error")
 OWN_DISK = re.compile(r"exceeded its local ephemeral storage limit|exceeds the (total )?limit")
@@ -150,8 +153,38 @@ def overtime(pod: Mapping[str, Any], seconds: float | None, now: datetime | None
     return None
 
 
-def waits_for(pod: Mapping[str, Any]) -> str | None:
-    """What a pod that has not started waits for, in the cluster's own words; None when it has."""
+def idle_seconds(pod: Mapping[str, Any], now: datetime | None = None) -> float:
+    """For how long a pod has been on a node on which none of its containers has been made; 0 for all others.
+
+    Its status says no more of it, whatever goes wrong there.
+    """
+    status = pod.get("status") or {}
+    containers = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+    waiting = [(one.get("state") or {}).get("waiting") for one in containers]
+    made = any(one is None or one.get("reason") in IMAGE_REASONS | CONFIGURATION_REASONS for one in waiting)
+    if made or (status.get("phase") or "Pending") != "Pending":
+        return 0.0
+    return _seconds_since(status.get("startTime"), now or datetime.now(UTC))
+
+
+def trouble(events: list[Document]) -> str:
+    """What the last event of an idle pod says of a volume or a network that it cannot have; empty when of others."""
+    last = events[-1] if events else {}
+    return f"{last['reason']}: {last.get('message')}" if last.get("reason") in IDLE_REASONS else ""
+
+
+def unstartable(words: str) -> Document:
+    """The error of a pod that is given up for this trouble."""
+    is_missing = NOT_THERE.search(words)
+    advice = "it names what is not there" if is_missing else "its node cannot make it"
+    return plain_error("Configuration", f"the pod cannot start, {advice}: {words}", "user" if is_missing else "system")
+
+
+def waits_for(pod: Mapping[str, Any], told: str = "") -> str | None:
+    """What a pod that has not started waits for, in the cluster's own words; None when it has.
+
+    `told` is what its events say, when it is idle.
+    """
     status = pod.get("status") or {}
     if (status.get("phase") or "Pending") != "Pending":
         return None
@@ -170,6 +203,8 @@ def waits_for(pod: Mapping[str, Any]) -> str | None:
             return f"container {container['name']!r}, which cannot be made yet: {words}"
     if any("running" in (container.get("state") or {}) for container in containers):
         return "its inputs, which are being laid"
+    if told and idle_seconds(pod):
+        return f"its containers: {told}"
     return f"its containers: node {node or '(unknown)'} pulls images and mounts volumes"
 
 

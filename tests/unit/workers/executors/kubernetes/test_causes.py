@@ -10,11 +10,14 @@ from workers.executors.kubernetes.causes import (
     cause_of,
     ended_well,
     event_lines,
+    idle_seconds,
     may_fit_later,
     overstays,
     overtime,
     refusal,
     stuck,
+    trouble,
+    unstartable,
     waits_for,
 )
 from workers.executors.kubernetes.cluster import Refused
@@ -242,6 +245,40 @@ def test_what_will_not_start_is_given_up(stuck_pod: dict[str, Any], type_: str) 
     assert error is not None
     assert error["type"] == type_
     assert "the registry's words" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("found", "seconds"),
+    [
+        (waiting("ContainerCreating", 90), 90),
+        (waiting("PodInitializing", 90), 90),
+        (waiting("ImagePullBackOff", 90), 0),
+        (waiting("CreateContainerConfigError", 90), 0),
+        (pod(phase="Pending"), 0),
+        (pod(phase="Pending", startTime=ago(90), **RUNNING_INIT), 0),
+        (pod(phase="Running", startTime=ago(90)), 0),
+    ],
+)
+def test_a_pod_is_idle_when_its_node_has_made_no_container(found: dict[str, Any], seconds: float) -> None:
+    assert idle_seconds(found, NOW) == seconds
+
+
+@pytest.mark.parametrize(
+    ("reason", "words", "whose"),
+    [
+        ("FailedMount", 'MountVolume.SetUp failed for volume "k": secret "key" not found', "user"),
+        ("FailedMount", "driver name x not found in the list of registered CSI drivers", "system"),
+        ("FailedAttachVolume", "Multi-Attach error for volume", "system"),
+        ("FailedCreatePodSandBox", "plugin type calico failed (add)", "system"),
+    ],
+)
+def test_the_last_event_of_an_idle_pod_tells_its_trouble(reason: str, words: str, whose: str) -> None:
+    event = {"reason": reason, "message": words}
+    error = unstartable(trouble([event]))
+    assert (error["type"], error["kind"]) == ("Configuration", whose)
+    assert words in error["message"]
+    assert words in str(waits_for(waiting("ContainerCreating", 90) | {"spec": {"nodeName": "n1"}}, trouble([event])))
+    assert trouble([event, {"reason": "Pulling", "message": "Pulling image"}]) == trouble([]) == ""
 
 
 def test_a_pod_that_should_long_be_gone_has_a_node_that_does_not_answer() -> None:

@@ -22,6 +22,7 @@ from celesta.graph import MOST_NESTED
 from celesta.hashing import cache_components, cache_key
 from celesta.ids import new_run_id
 from celesta.local_cache import Chosen, LocalCache, require_steps
+from celesta.local_failures import Failures
 from celesta.local_scope import FAILURE, Scope, settles_in_place
 from celesta.local_steps import LocalSteps, slept
 from celesta.spec import validate
@@ -161,8 +162,7 @@ class _Run:
         self.counts = dict.fromkeys(_COUNTS, 0)
         self.states: dict[str, str] = {}
         self.keys: dict[str, Document] = {}
-        self.error: Document | None = None
-        self.log: str | None = None
+        self.failures = Failures()
         self.known = sum(1 for step in spec["steps"] if not step.get("on_failure"))
         self.handling = False
         seconds = spec.get("timeout_seconds")
@@ -174,22 +174,24 @@ class _Run:
         self._event("run.started", known=self.known)
         with self.steps:
             self._run_all(self.scope)
-            if self.error is not None:
-                self._run_failed()
-        status = "failed" if self.error else "succeeded"
-        outputs = {} if self.error else self.scope.outputs()
+            if self.failures.of_run is not None:
+                self._run_failed(self.failures.of_run)
+        failure = self.failures.of_run
+        log = failure.pop("log") if failure else None
+        status = "failed" if failure else "succeeded"
+        outputs = {} if failure else self.scope.outputs()
         steps = {"total": sum(self.counts.values()), **self.counts}
-        self._event("run.finished", status=status, outputs=outputs, error=self.error, counts=steps)
+        self._event("run.finished", status=status, outputs=outputs, error=failure, counts=steps)
         run = LocalRun(
             run_id=self.id,
             workflow=self.spec["name"],
             status=status,
             outputs=outputs,
             steps=steps,
-            error=self.error,
+            error=failure,
             duration_seconds=round(time.perf_counter() - started, 6),
             store=self.store,
-            log=self.log,
+            log=log,
             states=self.states,
             keys=self.keys,
         )
@@ -204,10 +206,10 @@ class _Run:
                 continue
             scope.settled[step["path"]] = self._settle(scope, f"{scope.prefix}{index}", step)
 
-    def _run_failed(self) -> None:
+    def _run_failed(self, failure: Document) -> None:
         """The steps that run when the run has failed."""
         told = {"run": self.id, "project": "local", "workflow": self.spec["name"]}
-        told |= {name: (self.error or {}).get(name) for name in ("path", "type", "message", "kind")}
+        told |= {name: failure.get(name) for name in ("path", "type", "message", "kind")}
         self.scope.outcomes[FAILURE] = {"failure": encode(told, {"kind": "any"}, self.store)}
         self.handling, self.until = True, None
         self._run_all(self.scope, on_failure=True)
@@ -242,28 +244,37 @@ class _Run:
         width = one_length(path, {name: len(refs) for name, refs in lists.items()})
         self.known += width
         self._event("map.opened", node=node, path=path, width=width, known=self.known)
+        ratio = task.get("min_success_ratio") or 1.0
         gathered: list[dict[str, Ref] | None] = []
-        before, ratio = (self.error, self.log), task.get("min_success_ratio") or 1.0
-        for item in range(width):
-            if self._is_stopped() and (ratio == 1 or self.timed_out):
-                self._done(f"{node}.{item}", f"{path}[{item}]", "cancelled")
-                gathered.append(None)
-                continue
-            bound = whole | {name: refs[item] for name, refs in lists.items()}
-            gathered.append(self._run_step(f"{node}.{item}", f"{path}[{item}]", task, bound)[1])
+        with self.failures.below_map(ratio < 1) as missed:
+            for item in range(width):
+                bound = whole | {name: refs[item] for name, refs in lists.items()}
+                gathered.append(self._run_item(f"{node}.{item}", f"{path}[{item}]", task, bound))
         if self.timed_out:
             return self._tell(node, path, "cancelled"), None
-        enough = width - gathered.count(None) >= ratio * width - 1e-9
-        state = self._tell(node, path, "succeeded" if enough else "failed")
-        if enough:
-            self.error, self.log = before
-        if not enough:
-            return state, None
+        bad = gathered.count(None)
+        if width - bad < ratio * width - 1e-9:
+            for first in missed:
+                told = f"{bad} of its items did not succeed; the first to fail was {first['path']}: {first['message']}"
+                self.failures.tell(first | {"path": path, "message": told})
+            return self._tell(node, path, "failed"), None
+        self._tell(node, path, "succeeded")
         missing = encode(None, {"kind": "none"}, self.store)
-        return state, {
+        return "succeeded", {
             port["name"]: make_list([missing if one is None else one[port["name"]] for one in gathered], self.store)
             for port in task["interface"]["outputs"]
         }
+
+    def _run_item(self, node: str, path: str, task: Document, bound: dict[str, Ref]) -> dict[str, Ref] | None:
+        """The outputs of an item, or None. What goes wrong with it is its own failure."""
+        if self._is_stopped():
+            self._done(node, path, "cancelled")
+            return None
+        try:
+            return self._run_step(node, path, task, bound)[1]
+        except CelestaError as error:
+            self._could_not(node, path, error)
+            return None
 
     def _run_step(
         self, node: str, path: str, task: Document, bound: dict[str, Ref]
@@ -313,8 +324,9 @@ class _Run:
         if self.until is not None and not self.timed_out and time.monotonic() >= self.until:
             self.timed_out = True
             message = f"the run took longer than its timeout of {self.spec['timeout_seconds']:g} s, and was ended"
-            self._fail("", {"type": "Timeout", "message": message, "traceback": "", "kind": "timeout"})
-        failed = self.error is not None and self.spec.get("policy") == "fail_fast"
+            timeout = {"type": "Timeout", "message": message, "traceback": "", "kind": "timeout"}
+            self.failures.end_run({"path": "", **timeout, "log": None})
+        failed = self.failures.of_run is not None and self.spec.get("policy") == "fail_fast"
         return (failed or self.timed_out) and not self.handling
 
     def _wait(self, node: str, path: str, task: Document, bound: dict[str, Ref]) -> tuple[str, dict[str, Ref] | None]:
@@ -350,11 +362,10 @@ class _Run:
         return self._done(node, path, "failed", outcome={"status": "failed", "outputs": {}, "error": document})
 
     def _fail(self, path: str, error: Document, result: Document | None = None) -> None:
-        """The first failure is the run's."""
-        if self.error is None:
-            self.error = {"path": path, **error}
-            if result and result["log_bytes"]:
-                self.log = f"{self.store.url}/{step_prefix(self.id, path, result['token'])}log.txt"
+        log = None
+        if result and result["log_bytes"]:
+            log = f"{self.store.url}/{step_prefix(self.id, path, result['token'])}log.txt"
+        self.failures.tell({"path": path, **error, "log": log})
 
     def _done(self, node: str, path: str, state: str, **facts: Any) -> str:
         self.counts[_COUNTED_AS.get(state, state)] += 1

@@ -50,6 +50,10 @@ class Move(Schema):
     decided_at = moment()
 
 
+class AskedMove(Move):
+    made = fields.Boolean(metadata={"description": "false: the alias points there already, and nothing was done"})
+
+
 class WholeModel(ModelDocument):
     pending = fields.List(fields.Nested(Move), metadata={"description": "moves that an owner has to decide on"})
     moves = fields.List(fields.Nested(Move), metadata={"description": "the newest first"})
@@ -157,10 +161,11 @@ def register(given: Json, project: Project, name: str) -> Response:
     return answer_with(document, 201 if made.created else 200)
 
 
-@routes.route("PUT", "/projects/<project>/models/<name>/aliases/<alias>", "editor", body=NewMove, answer=Move)
+@routes.route("PUT", "/projects/<project>/models/<name>/aliases/<alias>", "editor", body=NewMove, answer=AskedMove)
 def move(given: Json, project: Project, name: str, alias: str) -> Response:
     """Point an alias to a version; 202 and `pending` where an owner has to approve"""
-    return _moved(move_alias(db.session, principal(), project, name, alias, given["version"], given["note"]))
+    asked = move_alias(db.session, principal(), project, name, alias, given["version"], given["note"])
+    return _moved(asked.move, made=asked.made)
 
 
 @routes.route("POST", "/projects/<project>/models/<name>/aliases/<alias>/rollback", "editor", answer=Move)
@@ -188,5 +193,6 @@ def guard(given: Json, project: Project, alias: str) -> Response:
     return answer_with({"items": model_query.guarded(db.session, project)})
 
 
-def _moved(move: AliasMove) -> Response:
-    return answer_with(model_query.move_document(db.session, move), 202 if move.state == "pending" else 200)
+def _moved(move: AliasMove, **more: bool) -> Response:
+    (document,) = model_query.move_documents(db.session, [move])
+    return answer_with(document | more, 202 if move.state == "pending" else 200)

@@ -218,5 +218,6 @@ def rollback(given: Json, project: Project, name: str) -> Response:
     aliases = [(one["model"], one["alias"]) for one in given["aliases"]]
     done = roll_back(db.session, store(), principal(), project, name, given["to"], aliases)
     answer = {"workflow": name, "left": done.left.digest, "version": done.version.digest, "schedules": done.schedules}
-    moves = [model_query.move_document(db.session, move) | {"model": move.model.name} for move in done.aliases]
+    documents = model_query.move_documents(db.session, done.aliases)
+    moves = [told | {"model": move.model.name} for told, move in zip(documents, done.aliases, strict=True)]
     return answer_with(answer | {"aliases": moves})

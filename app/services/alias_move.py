@@ -4,6 +4,7 @@ Every move is a row that stays, so that what was in production when can be told;
 An alias that the project guards moves when an owner approves; an owner who rolls back has approved with that.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
@@ -17,9 +18,17 @@ from app.services.model_find import check_name, find_alias, find_model, find_mod
 from celesta.errors import ConflictError, NotFoundError
 
 
+@dataclass(frozen=True)
+class Moved:
+    """`made` is False when the alias pointed there already: then the move is the one that brought it there."""
+
+    move: AliasMove
+    made: bool
+
+
 def move_alias(
     session: Any, principal: Principal, project: Project, name: str, alias: str, version: str, note: str = ""
-) -> AliasMove:
+) -> Moved:
     """The move: done, or pending where the alias is guarded. Idempotent: a move to where it points changes nothing.
 
     Raises `NotFoundError` that names the nearest, and `ConflictError` while another move of the alias is pending.
@@ -31,11 +40,12 @@ def move_alias(
     with writing(session, f'somebody moved "{alias}" of "{name}" in this moment; look, and try again'):
         current = _locked(session, model, alias)
         if current is not None and current.move.version_id == chosen.id:
-            return current.move
+            return Moved(current.move, made=False)
         _require_none_pending(session, model, alias)
         before = current.move_id if current else None
         move = _move(model, alias, chosen, "move", before, principal, note)
-        return _carry_out(session, principal, project, current, move, ask=_is_guarded(session, project, alias))
+        _carry_out(session, principal, project, current, move, ask=_is_guarded(session, project, alias))
+        return Moved(move, made=True)
 
 
 def roll_back_alias(session: Any, principal: Principal, project: Project, name: str, alias: str) -> AliasMove:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import joinedload
+from sqlalchemy.orm import aliased, joinedload
 
 from app.models import AliasMove, GuardedAlias, Model, ModelAlias, ModelVersion, Project
 from app.services.moments import iso
@@ -13,6 +13,7 @@ from app.services.session import Session
 from celesta.codecs import preview
 
 MOVES_SHOWN = 50
+OF_VALUE_SHOWN = 20
 Document = dict[str, Any]
 
 
@@ -48,8 +49,8 @@ def document(session: Session, model: Model) -> Document:
     query = select(AliasMove).where(AliasMove.model_id == model.id).options(joinedload(AliasMove.version))
     moves = session.scalars(query.order_by(AliasMove.id.desc()).limit(MOVES_SHOWN)).all()
     pending = session.scalars(query.where(AliasMove.state == "pending").order_by(AliasMove.id)).all()
-    told = {"pending": [move_document(session, move) for move in pending]}
-    return listed(session, [model])[0] | told | {"moves": [move_document(session, move) for move in moves]}
+    told = move_documents(session, [*pending, *moves])
+    return listed(session, [model])[0] | {"pending": told[: len(pending)], "moves": told[len(pending) :]}
 
 
 def versions(session: Session, model: Model, *, cursor: str = "", limit: int = 50) -> Page[ModelVersion]:
@@ -67,7 +68,7 @@ def version_documents(session: Session, model: Model, found: list[ModelVersion])
         {
             "model": model.name,
             "number": version.number,
-            "aliases": [name for name, move in aliases.items() if move.version_id == version.id],
+            "aliases": _of_version(aliases, version),
             "artifact": version.artifact_id,
             "run_id": version.run_id,
             "path": version.path,
@@ -86,9 +87,13 @@ def version_documents(session: Session, model: Model, found: list[ModelVersion])
     ]
 
 
-def move_document(session: Session, move: AliasMove) -> Document:
-    """A move, with how the metrics differ from those of the version that the alias points, or pointed, to before."""
-    left = _left(session, move)
+def move_documents(session: Session, moves: list[AliasMove]) -> list[Document]:
+    """Moves, with how the metrics differ from those of the version that the alias points, or pointed, to before."""
+    left = _left(session, moves)
+    return [_move_document(move, left.get(move.id)) for move in moves]
+
+
+def _move_document(move: AliasMove, left: ModelVersion | None) -> Document:
     return {
         "id": move.id,
         "alias": move.alias,
@@ -122,24 +127,37 @@ def guarded(session: Session, project: Project) -> list[str]:
 
 
 def of_digest(session: Session, projects: list[int], digests: set[str]) -> dict[str, list[Document]]:
-    """The model versions that are these values."""
-    found: dict[str, list[Document]] = {}
-    query = select(ModelVersion).join(ModelVersion.model).options(joinedload(ModelVersion.model))
-    query = query.where(Model.project_id.in_(projects), ModelVersion.digest.in_(digests)).order_by(ModelVersion.id)
-    for version in session.scalars(query) if digests else ():
-        (told,) = version_documents(session, version.model, [version])
-        found.setdefault(version.digest, []).append({key: told[key] for key in ("model", "number", "aliases")})
-    return found
+    """The model versions that are these values, of each the newest 20; two statements for any number of them."""
+    if not digests:
+        return {}
+    age = func.row_number().over(partition_by=ModelVersion.digest, order_by=ModelVersion.id.desc())
+    held = Model.project_id.in_(projects), ModelVersion.digest.in_(digests)
+    ranked = select(ModelVersion.id, age.label("age")).join(ModelVersion.model).where(*held).subquery()
+    query = select(ModelVersion).join(ranked, ranked.c.id == ModelVersion.id).where(ranked.c.age <= OF_VALUE_SHOWN)
+    found = session.scalars(query.options(joinedload(ModelVersion.model)).order_by(ModelVersion.id)).all()
+    aliases = _aliases(session, list({version.model_id for version in found}))
+    told: dict[str, list[Document]] = {}
+    for version in found:
+        names = _of_version(aliases.get(version.model_id, {}), version)
+        document = {"model": version.model.name, "number": version.number, "aliases": names}
+        told.setdefault(version.digest, []).append(document)
+    return told
 
 
-def _left(session: Session, move: AliasMove) -> ModelVersion | None:
-    """The version that the alias pointed to when the move was carried out, or points to while it waits."""
-    query = select(AliasMove).where(AliasMove.model_id == move.model_id, AliasMove.alias == move.alias)
-    query = query.where(AliasMove.state == "done", AliasMove.id != move.id).options(joinedload(AliasMove.version))
-    if move.decided_at is not None:
-        query = query.where(AliasMove.decided_at <= move.decided_at)
-    last = session.scalars(query.order_by(AliasMove.decided_at.desc(), AliasMove.id.desc()).limit(1)).one_or_none()
-    return last.version if last else None
+def _left(session: Session, moves: list[AliasMove]) -> dict[int, ModelVersion]:
+    """The version that the alias pointed to when a move was carried out, or points to while it waits, by move."""
+    done = aliased(AliasMove)
+    before = select(done.id).where(done.model_id == AliasMove.model_id, done.alias == AliasMove.alias)
+    before = before.where(done.state == "done", done.id != AliasMove.id)
+    before = before.where(AliasMove.decided_at.is_(None) | (done.decided_at <= AliasMove.decided_at))
+    last = before.order_by(done.decided_at.desc(), done.id.desc()).limit(1).correlate(AliasMove).scalar_subquery()
+    other = aliased(AliasMove)
+    query = select(AliasMove.id, ModelVersion).select_from(AliasMove).join(other, other.id == last).join(other.version)
+    return dict(session.execute(query.where(AliasMove.id.in_([move.id for move in moves]))).all()) if moves else {}
+
+
+def _of_version(aliases: Mapping[str, AliasMove], version: ModelVersion) -> list[str]:
+    return [name for name, move in aliases.items() if move.version_id == version.id]
 
 
 def _aliases(session: Session, models: list[int]) -> dict[int, dict[str, AliasMove]]:

@@ -191,6 +191,8 @@ def _decide(name: str, move: int, approve: bool, project: str | None, as_json: b
 
 def _put_move(name: str, move: Document) -> None:
     """What became of a move, and how the metrics differ."""
+    if not move.get("made", True):
+        return put(f"{move['alias']} of {name} points to version {move['to']} already; nothing was changed.")
     begun = f"from version {move['from']} " if move["from"] else ""
     where = f"{move['alias']} of {name} {begun}to version {move['to']}"
     if move["state"] == "pending":

@@ -36,7 +36,7 @@ class Models(Caller):
         return self._post(source | {"notes": notes, "metrics": dict(metrics or {})}, "models", name, "versions")
 
     def move_alias(self, name: str, alias: str, version: str, note: str = "") -> Document:
-        """The move, whose `state` is `pending` where an owner has to approve."""
+        """The move, whose `state` is `pending` where an owner has to approve; not `made` where it points already."""
         path = self._path("models", name, "aliases", alias)
         return dict(self.http.json("PUT", path, {"version": version, "note": note}))
 

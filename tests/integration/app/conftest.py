@@ -1,9 +1,11 @@
-"""A configuration over an upgraded database, once on SQLite and once on PostgreSQL."""
+"""A configuration over an upgraded database, once on SQLite and once on PostgreSQL, and what it is asked."""
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Engine, event
 
 from app.config import Config
 from app.db import db, standalone, upgrade
@@ -31,3 +33,16 @@ def context(config: Config) -> Iterator[Config]:
         yield config
         db.session.remove()
         db.engine.dispose()
+
+
+@pytest.fixture
+def statements() -> Iterator[list[str]]:
+    """What was asked of the database."""
+    seen: list[str] = []
+
+    def note(*args: Any) -> None:
+        seen.append(args[2])
+
+    event.listen(Engine, "before_cursor_execute", note)
+    yield seen
+    event.remove(Engine, "before_cursor_execute", note)

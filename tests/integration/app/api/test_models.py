@@ -13,6 +13,7 @@ from app.access import Principal
 from app.db import db
 from app.models import Audit, Project
 from app.services.alias_move import decide_move, move_alias, roll_back_alias
+from app.services.model_query import OF_VALUE_SHOWN
 from celesta.errors import AccessError, ConflictError
 from tests.fixtures.playground import Answer, Playground
 from tests.unit.app.specs import diamond
@@ -129,7 +130,9 @@ def test_what_is_not_there_names_the_nearest(flow: Playground) -> None:
 
 def test_a_move_to_where_it_points_changes_nothing(flow: Playground) -> None:
     register(flow, 0.7)
-    assert move(flow, 1).json["id"] == move(flow, 1).json["id"]
+    first, again = move(flow, 1).json, move(flow, 1).json
+    assert (first["id"], first["made"]) == (again["id"], True)
+    assert again["made"] is False, "and says so"
     assert len(flow.get("models/digits")["moves"]) == 1
 
 
@@ -180,7 +183,7 @@ def test_an_editor_asks_and_cannot_approve(people: tuple[Project, dict[str, Prin
     project, who = people
     with pytest.raises(AccessError):
         move_alias(db.session, who["viewer"], project, "digits", "production", "1")
-    asked = move_alias(db.session, who["editor"], project, "digits", "production", "1")
+    asked = move_alias(db.session, who["editor"], project, "digits", "production", "1").move
     with pytest.raises(AccessError):
         decide_move(db.session, who["editor"], project, "digits", asked.id, True)
     assert decide_move(db.session, who["owner"], project, "digits", asked.id, True).decided_by == "owner"
@@ -202,7 +205,7 @@ def test_an_editor_does_not_end_what_an_owner_is_to_decide_by_asking_for_a_rollb
     people: tuple[Project, dict[str, Principal]],
 ) -> None:
     project, who = people
-    asked = move_alias(db.session, who["owner"], project, "digits", "production", "1")
+    asked = move_alias(db.session, who["owner"], project, "digits", "production", "1").move
     assert asked.state == "pending"
     with pytest.raises(ConflictError, match=f"an owner decides: celesta models approve digits {asked.id}, or refuse"):
         roll_back_alias(db.session, who["editor"], project, "digits", "production")
@@ -211,13 +214,57 @@ def test_an_editor_does_not_end_what_an_owner_is_to_decide_by_asking_for_a_rollb
 
 def test_every_move_is_audited(people: tuple[Project, dict[str, Principal]]) -> None:
     project, who = people
-    asked = move_alias(db.session, who["editor"], project, "digits", "production", "1", "a bug")
+    asked = move_alias(db.session, who["editor"], project, "digits", "production", "1", "a bug").move
     decide_move(db.session, who["owner"], project, "digits", asked.id, True)
     rows = db.session.query(Audit).filter(Audit.action.like("model.%")).order_by(Audit.id)
     assert [(row.action, row.object, row.principal) for row in rows][-2:] == [
         ("model.ask", "digits@production", "editor"),
         ("model.approve", "digits@production", "owner"),
     ]
+
+
+def test_a_model_takes_the_same_statements_however_often_its_aliases_moved(
+    flow: Playground, statements: list[str]
+) -> None:
+    for accuracy in (0.7, 0.8):
+        register(flow, accuracy)
+    move(flow, 1)
+    asked = {}
+    for path in ("models/digits", "/projects/default/models/digits"):
+        flow.call("GET", path)
+        statements.clear()
+        flow.call("GET", path)
+        asked[path] = len(statements)
+    for number in range(6):
+        assert move(flow, 2 - number % 2).json["made"]
+    flow.call("PUT", "guarded-aliases/production", {"guarded": True})
+    assert move(flow, 2).json["state"] == "pending"
+    for path, before in asked.items():
+        statements.clear()
+        assert flow.call("GET", path).status == 200
+        assert len(statements) == before
+    shown = flow.get("models/digits")
+    assert [(moved["from"], moved["to"]) for moved in shown["moves"][:3]] == [(1, 2), (2, 1), (1, 2)]
+    assert [(moved["from"], moved["to"]) for moved in shown["pending"]] == [(1, 2)]
+    assert (shown["moves"][-1]["from"], shown["moves"][-1]["to"]) == (None, 1)
+
+
+def test_a_value_that_is_many_models_takes_the_same_statements_and_tells_the_newest(
+    flow: Playground, statements: list[str]
+) -> None:
+    found = artifact(flow, trained(flow, 0.7))
+    digest = flow.get(f"artifacts/{found}")["digest"]
+    told = []
+    for number in range(OF_VALUE_SHOWN + 1):
+        flow.call("POST", f"models/m{number:02}/versions", {"artifact": found})
+        if number in (1, OF_VALUE_SHOWN):
+            statements.clear()
+            (made, *_) = flow.get("artifacts/find", digest=digest)["items"]
+            told.append((len(statements), [model["model"] for model in made["models"]]))
+    (few, first), (many, last) = told
+    assert few == many
+    assert first == ["m00", "m01"]
+    assert last == [f"m{number:02}" for number in range(1, OF_VALUE_SHOWN + 1)]
 
 
 def test_a_file_that_is_a_model_says_so(flow: Playground) -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event
 
 from app.api.artifacts import ArtifactDocument
 from app.api.cache import CacheStats
@@ -30,19 +28,6 @@ COUNTS = ("total", "succeeded", "cached", "failed", "skipped", "cancelled")
 def flow(playground: Playground) -> Playground:
     playground.register(diamond())
     return playground
-
-
-@pytest.fixture
-def statements() -> Iterator[list[str]]:
-    """What was asked of the database."""
-    seen: list[str] = []
-
-    def note(*args: Any) -> None:
-        seen.append(args[2])
-
-    event.listen(Engine, "before_cursor_execute", note)
-    yield seen
-    event.remove(Engine, "before_cursor_execute", note)
 
 
 def launch(playground: Playground, **more: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from app.cluster_config import ClusterConfig
 from celesta.runtime.failures import plain_error
 from celesta.runtime.supervise import SYSTEM
 from celesta.runtime.verdicts import timed_out
-from workers.executors.containers import STEP
+from workers.executors.containers import IO, RUNTIME, STEP
 from workers.executors.kubernetes.cluster import Refused
 
 Document = dict[str, Any]
@@ -63,6 +63,9 @@ NO_START = frozenset(("StartError", "ContainerCannotRun"))
 NO_PROGRAM = re.compile(r"executable file not found|no such file or directory|exec format error")
 OWN_DISK = re.compile(r"exceeded its local ephemeral storage limit|exceeds the (total )?limit")
 """Of containers, of a pod, and of a volume. Of a node that has too little the words are others."""
+OUT_OF_MEMORY = "OOMKilled"
+HELPERS = {IO: ", which stores the outputs,", RUNTIME: ", which lays the inputs,"}
+"""They may use as much memory as the step."""
 SIGKILL, SIGTERM = 137, 143
 _LONG_AGO, _NEVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 QUOTA = re.compile(
@@ -71,13 +74,17 @@ QUOTA = re.compile(
 
 
 def ended_well(pod: Mapping[str, Any]) -> bool:
-    """Whether the step's own container ended with 0, and by itself: many programs do so when they are told to end."""
+    """Whether the step's own container ended with 0, and by itself: many programs do so when they are told to end.
+
+    Not when the helper that stores its outputs ran out of memory: what it left is not all.
+    """
     status = pod.get("status") or {}
-    ends = [state for name, state in _terminated(status) if name == STEP]
-    if not ends or ends[0].get("exitCode") != 0 or status.get("reason"):
+    ends = dict(_terminated(status))
+    step, helper = ends.get(STEP, {}), ends.get(IO, {})
+    if step.get("exitCode") != 0 or status.get("reason") or helper.get("reason") == OUT_OF_MEMORY:
         return False
     told = _told_to_end_at(pod)
-    return told is None or _moment(ends[0].get("finishedAt")) < told
+    return told is None or _moment(step.get("finishedAt")) < told
 
 
 def _told_to_end_at(pod: Mapping[str, Any]) -> datetime | None:
@@ -255,12 +262,11 @@ def event_lines(events: list[Document]) -> list[str]:
 
 def _container_cause(name: str, state: Mapping[str, Any], kind: str) -> Document | None:
     reason, code, words = state.get("reason"), state.get("exitCode", 0), str(state.get("message") or "").strip()
-    if reason == "OOMKilled":
-        return plain_error(
-            "OutOfMemory",
-            f"container {name!r} used more memory than its limit, and was ended; ask for more",
-            "out_of_memory",
-        )
+    if reason == OUT_OF_MEMORY:
+        helps = HELPERS.get(name, "")
+        words = f"container {name!r}{helps} used more memory than its limit, and was ended; ask for more for the step"
+        advice = ", or pass large values as a File" if helps else ""
+        return plain_error("OutOfMemory", words + advice, "out_of_memory")
     if reason == "ContainerStatusUnknown":
         return _system("NodeLost", f"the state of container {name!r} was lost with its node. {words}".strip())
     if reason in NO_START or (code in (126, 127, 128) and NO_PROGRAM.search(words)):

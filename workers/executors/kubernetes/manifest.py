@@ -25,8 +25,9 @@ VOLUME = "celesta"
 START_SECONDS = 60
 """Of a pod's deadline, beside the time for its images. It counts from when a node took the pod, and is the last resort:
 the runtime measures the time-out of a Python task, and the watcher that of a command, from its own start."""
-HELPER_RESOURCES = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}}
-"""Of the containers beside the step's own."""
+HELPER_REQUESTS, HELPER_MEMORY_BYTES = {"cpu": "50m", "memory": "64Mi"}, 512 << 20
+"""Of the containers beside the step's own: what they ask for, and the least that they may use. Values that are JSON may
+take hundreds of times the memory of their text, so that a step with more memory gives its helpers as much."""
 
 
 def pod_manifest(
@@ -42,9 +43,9 @@ def pod_manifest(
 
 
 def _chosen(document: Mapping[str, Any], containers: list[Container], config: ClusterConfig) -> Document:
-    resources = {container.name: HELPER_RESOURCES for container in containers if container.role != "main"}
-    main = next(container.name for container in containers if container.role == "main")
-    resources[main] = _resources(document.get("resources") or {}, config)
+    asked = document.get("resources") or {}
+    most = str(max(HELPER_MEMORY_BYTES, int(asked.get("memory_bytes") or 0)))
+    helper, step = {"requests": HELPER_REQUESTS, "limits": {"memory": most}}, _resources(asked, config)
     ours = {container.image for container in containers if container.role != "main" or not document.get("image")}
     return {
         "spec": {
@@ -56,7 +57,7 @@ def _chosen(document: Mapping[str, Any], containers: list[Container], config: Cl
                 containers,
                 lambda container: {
                     "name": container.name,
-                    "resources": resources[container.name],
+                    "resources": step if container.role == "main" else helper,
                     "securityContext": CONTAINER_CONTEXT,
                     # Of `latest` a cluster asks a registry each time, where a loaded image is not found.
                     **({"imagePullPolicy": "IfNotPresent"} if container.image in ours else {}),

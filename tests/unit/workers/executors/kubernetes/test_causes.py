@@ -148,6 +148,17 @@ def disruption(at_seconds: float) -> dict[str, Any]:
     return {"conditions": [condition | {"lastTransitionTime": ago(at_seconds)}]}
 
 
+def helper(reason: str, code: int) -> list[dict[str, Any]]:
+    return [{"name": "celesta-io", "state": {"terminated": {"exitCode": code, "reason": reason}}}]
+
+
+def test_a_helper_that_ran_out_of_memory_is_told_by_its_name_with_what_helps() -> None:
+    error = cause_of(finished(10, initContainerStatuses=helper("OOMKilled", 137)), "container")
+    assert (error["type"], error["kind"]) == ("OutOfMemory", "out_of_memory")
+    for words in ("'celesta-io', which stores the outputs", "more for the step", "as a File"):
+        assert words in error["message"]
+
+
 @pytest.mark.parametrize(
     ("found", "well"),
     [
@@ -161,6 +172,8 @@ def disruption(at_seconds: float) -> dict[str, Any]:
         (deleted(12, finished(10)), False),
         (deleted(8, finished(10)), True),
         (deleted(12, pod(**ended(0, "Completed"))), False),
+        (finished(10, initContainerStatuses=helper("OOMKilled", 137)), False),
+        (finished(10, initContainerStatuses=helper("Completed", 0)), True),
     ],
 )
 def test_a_command_ended_well_when_it_did_so_before_it_was_told_to_end(found: dict[str, Any], well: bool) -> None:

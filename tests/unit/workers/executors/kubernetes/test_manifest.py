@@ -121,6 +121,14 @@ def test_an_image_of_the_deployment_that_the_node_has_is_not_asked_of_a_registry
     assert container(made((mine,)))["imagePullPolicy"] == "Always"
 
 
+@pytest.mark.parametrize(("asked", "given"), [(None, 512 << 20), (64 << 20, 512 << 20), (2 << 30, 2 << 30)])
+def test_the_helpers_may_use_as_much_memory_as_the_step(asked: int | None, given: int) -> None:
+    pod = made(containers=(INIT, IO, STEP), kind="container", resources={"memory_bytes": asked})
+    for name in ("celesta-runtime", "celesta-io"):
+        resources = container(pod, name)["resources"]
+        assert resources == {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": str(given)}}
+
+
 def test_secrets_are_references_for_the_step_alone() -> None:
     pod = made(containers=(INIT, IO, STEP), secrets={"HF_TOKEN": {"env": "HF_TOKEN"}})
     reference = {"secretKeyRef": {"name": "celesta-secrets", "key": "HF_TOKEN"}}

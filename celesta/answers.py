@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
-import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +30,14 @@ class Answers:
 
     def __init__(self, given: Mapping[str, Any] | None = None) -> None:
         self.given = dict(given or {})
+        self._asked: set[str] = set()
 
-    def problems(self, questions: Mapping[str, Question], store: Any) -> list[Problem]:
-        """What keeps the questions (by path) from being answered, and answers that nobody asks for."""
-        wrong = [Problem(name, "is answered, and no step of this name asks") for name in self.given.keys() - questions]
+    def problems(self, questions: Mapping[str, Question], dynamic: Iterable[str], store: Any) -> list[Problem]:
+        """What keeps the questions (by path) from being answered, and answers that nobody asks for. What is asked below
+        the `dynamic` steps is known only when they have run."""
+        later = tuple(f"{path}{mark}" for path in dynamic for mark in "/[")
+        unasked = [name for name in self.given if name not in questions and not name.startswith(later)]
+        wrong = [Problem(name, "is answered, and no step of this name asks") for name in unasked]
         for path, (kind, wanted) in questions.items():
             try:
                 if path in self.given:
@@ -45,22 +48,23 @@ class Answers:
                 wrong += error.problems
         return wrong
 
+    def not_asked(self) -> list[str]:
+        """The names of the answers that no step has asked for."""
+        return [name for name in self.given if name not in self._asked]
+
     def outcome(self, path: str, task: Document, bound: Mapping[str, Ref], store: Any) -> Document:
-        """What a step that waits comes to, once it has slept or is answered. Raises `InputError` as `ref` does."""
-        outputs: dict[str, Ref] = {}
+        """What a step that asks comes to, once it is answered. Raises `InputError` as `ref` does."""
+        wanted, message = task["interface"]["outputs"][0]["type"], str(to_plain(bound["message"], store))
+        result = self.ref(path, task["kind"], wanted, message, store)
         error = None
-        if task["kind"] == "sleep":
-            time.sleep(max(0.0, float(to_plain(bound["seconds"], store))))
-        else:
-            wanted, message = task["interface"]["outputs"][0]["type"], str(to_plain(bound["message"], store))
-            outputs["result"] = self.ref(path, task["kind"], wanted, message, store)
-            if task["answer"]["required"] and outputs["result"].get("inline") is False:
-                error = {"type": "Refused", "message": "you said no", "traceback": "", "kind": "user"}
-        return {"status": "failed" if error else "succeeded", "outputs": outputs, "error": error}
+        if task["answer"]["required"] and result.get("inline") is False:
+            error = {"type": "Refused", "message": "you said no", "traceback": "", "kind": "user"}
+        return {"status": "failed" if error else "succeeded", "outputs": {"result": result}, "error": error}
 
     def ref(self, path: str, kind: str, wanted: TypeDoc, message: str, store: Any) -> Ref:
         """The answer as a reference. Raises `InputError` when it does not fit, or when nobody can be asked."""
         if path in self.given:
+            self._asked.add(path)
             return from_plain(self.given[path], wanted, store, path)
         if not can_ask():
             raise InputError([Problem(path, _unanswered(path, kind))])

@@ -25,6 +25,7 @@ from celesta.local_cache import Chosen, LocalCache, require_steps
 from celesta.local_failures import Failures
 from celesta.local_scope import FAILURE, Scope, settles_in_place
 from celesta.local_steps import LocalSteps, slept
+from celesta.options import sleep_seconds
 from celesta.spec import validate
 from celesta.spec.shapes import WAITS
 from celesta.spec.steps import in_order
@@ -53,6 +54,7 @@ class LocalRun:
     store: Store
     log: str | None = None  # where the log of the step in `error` is
     states: dict[str, str] = field(default_factory=dict)  # by path, map items singly
+    not_asked: list[str] = field(default_factory=list)  # answers below dynamic steps that no step has asked for
     keys: dict[str, Document] = field(default_factory=dict)  # of steps that asked the cache: key and source, by path
 
     def document(self) -> Document:
@@ -91,6 +93,7 @@ def run_local(
     `inputs` are references in `store` (by default `local_store(home)`). `no_cache` neither asks nor fills the cache,
     `refresh` fills it only, for all steps or those of the given paths. `answers` are plain values for the steps that
     ask, by path; the others ask at the terminal, without a timeout, and where there is none nobody could answer.
+    An answer below a dynamic step is known to be asked for, and by what, only when it is: see `LocalRun.not_asked`.
     `on_event` gets the events of the contracts. A failed step is a run that failed; what is wrong with the spec, the
     inputs or the answers raises `SpecError` or `InputError` before anything runs.
     """
@@ -100,7 +103,7 @@ def run_local(
     _refuse_here(spec)
     store = store or local_store(home)
     answered = Answers(answers)
-    if problems := answered.problems(_questions(spec), store):
+    if problems := answered.problems(_questions(spec), _dynamic_paths(spec), store):
         raise InputError("the run asks, and cannot be answered", problems)
     given = _complete_inputs(spec, inputs)
     require_steps(spec, no_cache=no_cache, refresh=refresh)
@@ -115,6 +118,10 @@ def _questions(spec: Document) -> dict[str, Question]:
         for path, task in asking
         if task["kind"] in ("approve", "wait_for")
     }
+
+
+def _dynamic_paths(spec: Document) -> list[str]:
+    return [step["path"] for step in spec["steps"] if spec["tasks"].get(step.get("task"), {}).get("kind") == "dynamic"]
 
 
 def _refuse_here(spec: Document) -> None:
@@ -193,6 +200,7 @@ class _Run:
             store=self.store,
             log=log,
             states=self.states,
+            not_asked=self.answers.not_asked(),
             keys=self.keys,
         )
         self.index.record(run)
@@ -331,22 +339,18 @@ class _Run:
 
     def _wait(self, node: str, path: str, task: Document, bound: dict[str, Ref]) -> tuple[str, dict[str, Ref] | None]:
         """A step that waits: for a time, or for an answer that was given beforehand or is typed now."""
+        seconds = sleep_seconds(to_plain(bound["seconds"], self.store)) if task["kind"] == "sleep" else None
         self._event("step.parked", node=node, path=path, waits_for=task["kind"])
-        if task["kind"] == "sleep" and not self._may_sleep(bound):
+        if seconds is None:
+            outcome = self.answers.outcome(path, task, bound, self.store)
+        elif slept(seconds, self.until) or not self._is_stopped():
+            outcome = {"status": "succeeded", "outputs": {}, "error": None}
+        else:
             return self._done(node, path, "cancelled"), None
-        outcome = self.answers.outcome(path, task, bound, self.store)
         if outcome["error"]:
             self._fail(path, outcome["error"])
         outputs = None if outcome["error"] else outcome["outputs"]
         return self._done(node, path, outcome["status"], outcome=outcome), outputs
-
-    def _may_sleep(self, bound: dict[str, Ref]) -> bool:
-        """Whether the run has the time for it; else it is used up."""
-        seconds = float(to_plain(bound["seconds"], self.store))
-        if self.until is None or time.monotonic() + seconds < self.until:
-            return True
-        slept(seconds, self.until)
-        return not self._is_stopped()
 
     def _key(self, task: Document, inputs: Mapping[str, Ref]) -> tuple[str | None, Document | None]:
         cache = task.get("cache")

@@ -14,11 +14,12 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from celesta.errors import Problem, SpecError
+from celesta.errors import InputError, Problem, SpecError
 from celesta.pod_template import pod_template_problems
 
 _UNITS = {"": 1, "k": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
 _UNITS |= {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
+MOST_SLEEP_SECONDS = 10 * 366 * 24 * 3600
 _SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 LIMIT_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -221,6 +222,13 @@ def parse_seconds(value: float | str | dt.timedelta) -> float | None:
         found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*", value)
         return float(found[1]) * _SECONDS[found[2]] if found else None
     return float(value) if _is_number(value) and 0 <= value < math.inf else None
+
+
+def sleep_seconds(value: Any) -> float:
+    """How long a `sleep` is, by a server and in a local run. Raises `InputError` for what is no such time."""
+    if not isinstance(value, int | float) or not 0 <= value < MOST_SLEEP_SECONDS:
+        raise InputError(f"{value!r} is no number of seconds from 0 to {MOST_SLEEP_SECONDS}")
+    return value
 
 
 def _cache(value: Any) -> dict[str, Any] | None:

@@ -20,7 +20,7 @@ from celesta.errors import CodecError, Problem, SpecError
 from celesta.frames import user_line
 from celesta.graph import current_trace
 from celesta.interface import Interface, Parameter
-from celesta.options import parse_seconds
+from celesta.options import MOST_SLEEP_SECONDS, parse_seconds
 from celesta.promises import Promise
 from celesta.spec.shapes import ANSWER_ROLES
 from celesta.tasks import Task, checked_name
@@ -105,8 +105,8 @@ def sleep(seconds: float | str | dt.timedelta, *, name: str | None = None, after
     It has no output: what is to come after it names it in `.with_options(after=...)`.
     """
     length: Any = seconds if isinstance(seconds, Promise) else parse_seconds(seconds)
-    if length is None:
-        told = f'{seconds!r} is no duration: write seconds, or text such as "30s" or "5m"'
+    if length is None or (not isinstance(length, Promise) and length >= MOST_SLEEP_SECONDS):
+        told = f'{seconds!r} is no duration below {MOST_SLEEP_SECONDS} s: write seconds, or text such as "30s" or "5m"'
         raise SpecError(f"{user_line()}: sleep(...) cannot run", [Problem("seconds", told)])
     trace = current_trace()
     if trace is None:

@@ -35,6 +35,8 @@ def run_here(traced: Traced, values: Document, options: Document) -> None:
     with stdout_on_stderr():
         chosen = {name: steps_of(options[name]) for name in ("no_cache", "refresh")}
         ended = run_local(spec, refs, home, store=store, answers=answers, on_event=follow, **chosen)
+    for name in ended.not_asked:
+        say(f"the answer {name} was not used: no step of this name has asked")
     run = ended.document()
     run["log"] = (run["log"] or "").removeprefix("file://")
     tell_traceback(run["error"])

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from celesta.codecs import to_plain
-from celesta.errors import InputError
+from celesta.options import sleep_seconds
 from workers.engine import events, settling
 from workers.engine.bindings import Ref
 from workers.engine.core import Engine
@@ -19,7 +19,6 @@ from workers.engine.views import View
 
 LOOK_MS = 3_600_000
 """A question without a timeout is in flight like any other: it is looked at this often, and waits on."""
-MOST_SECONDS = 10 * 366 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def park(engine: Engine, view: View, node: str, inputs: Mapping[str, Ref], until
     kind, step = str(view.waits(node)), view.step(node)
     facts: dict[str, Any] = {}
     if kind == "sleep":
-        seconds: float | None = _seconds(engine, inputs["seconds"])
+        seconds: float | None = sleep_seconds(to_plain(inputs["seconds"], engine.store))
     else:
         seconds = step.get("timeout_seconds")
         message = inputs.get("message")
@@ -59,13 +58,6 @@ def park(engine: Engine, view: View, node: str, inputs: Mapping[str, Ref], until
     if until_ms is not None:
         parked["until"] = until_ms
     return {"n": node, "need": settling.need_of(view, node), "park": parked}
-
-
-def _seconds(engine: Engine, ref: Ref) -> float:
-    seconds = to_plain(ref, engine.store)
-    if not isinstance(seconds, int | float) or not 0 <= seconds < MOST_SECONDS:
-        raise InputError(f"{seconds!r} is no number of seconds from 0 to {MOST_SECONDS}")
-    return seconds
 
 
 def slept(view: View, node: str) -> Entry:

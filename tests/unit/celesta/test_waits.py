@@ -1,6 +1,7 @@
 """What may be waited for, and how it is written into a spec."""
 
 import io
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -8,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from celesta import approve, sleep, wait_for
+from celesta import approve, dynamic, sleep, task, wait_for
 from celesta.answers import Answers
+from celesta.codecs import encode
 from celesta.errors import InputError, SpecError
-from celesta.local import run_local
+from celesta.local import LocalRun, local_store, run_local
 from celesta.spec import validate, workflow_spec
 from celesta.workflows import workflow
 from tests.unit.celesta import local_flow
@@ -55,6 +57,7 @@ def test_a_wait_is_a_step_of_its_own_kind() -> None:
         (lambda: wait_for("n", int, timeout=1, default="x"), "default"),
         (lambda: sleep("soon"), "is no duration"),
         (lambda: sleep(-1), "is no duration"),
+        (lambda: sleep(1e12), "is no duration"),
     ],
 )
 def test_what_cannot_be_waited_for_is_refused_at_its_line(wrong: Callable[[], object], why: str) -> None:
@@ -83,8 +86,6 @@ def test_a_forged_question_is_refused() -> None:
 
 def test_answers_given_beforehand_answer_a_local_run(tmp_path: Path) -> None:
     spec = _spec(_release)
-    from celesta.codecs import encode
-
     limit = {"limit": encode(0.0, {"kind": "float"}, None)}
     run = run_local(spec, limit, tmp_path, answers={"approve": True, "threshold": 0.5})
     assert (run.status, run.document()["outputs"]) == ("succeeded", {"result": True})
@@ -95,6 +96,71 @@ def test_a_local_run_that_nobody_can_answer_does_not_begin(tmp_path: Path, monke
     with pytest.raises(InputError) as caught:
         run_local(_spec(_release), {}, tmp_path, answers={"approve": 3, "nobody": 1})
     assert {problem.where for problem in caught.value.problems} == {"approve", "nobody", "threshold"}
+
+
+@task
+def length(text: str) -> float:
+    return float(text)
+
+
+@dynamic
+def asks(times: int) -> bool:
+    return approve("Sure?", name="ask") if times else True
+
+
+def _run(function: Callable[..., Any], home: Path, inputs: dict[str, Any], **options: Any) -> LocalRun:
+    spec, blobs = workflow_spec(workflow(function), file=__file__)
+    for data in blobs.values():
+        local_store(home).put_blob(data)
+    refs = {name: encode(value, {"kind": "any"}, None) for name, value in inputs.items()}
+    return run_local(spec, refs, home, **options)
+
+
+@pytest.mark.parametrize("text", ["inf", "nan", "1e12", "-1"])
+def test_a_time_that_is_none_fails_its_step_as_on_a_server(text: str, tmp_path: Path) -> None:
+    events: list[dict[str, Any]] = []
+
+    def waits(text: str) -> None:
+        sleep(length(text=text))
+
+    run = _run(waits, tmp_path, {"text": text}, on_event=events.append)
+    assert run.error is not None
+    assert (run.status, run.states["sleep"], run.error["path"]) == ("failed", "failed", "sleep")
+    assert "is no number of seconds from 0 to" in run.error["message"]
+    assert events[-1]["kind"] == "run.finished"
+
+
+def _once(times: int) -> bool:
+    return asks(times=times)
+
+
+def test_a_question_below_a_dynamic_step_is_answered_beforehand(tmp_path: Path) -> None:
+    given = {"asks/ask": True, "asks/never": 1}
+    run = _run(_once, tmp_path, {"times": 1}, answers=given)
+    assert (run.status, run.document()["outputs"]) == ("succeeded", {"result": True})
+    assert run.not_asked == ["asks/never"]
+
+
+def test_what_a_failed_question_below_a_dynamic_step_advises_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    run = _run(_once, tmp_path, {"times": 1})
+    assert run.error is not None
+    advised = re.search(r"--answer (\S+)=true", run.error["message"])
+    assert advised is not None
+    assert _run(_once, tmp_path, {"times": 1}, answers={advised[1]: True}).status == "succeeded"
+
+
+def test_an_answer_that_does_not_fit_fails_the_question_below_a_dynamic_step(tmp_path: Path) -> None:
+    run = _run(_once, tmp_path, {"times": 1}, answers={"asks/ask": 3})
+    assert run.error is not None
+    assert (run.status, run.error["path"]) == ("failed", "asks/ask")
+
+
+def test_an_answer_below_no_dynamic_step_is_refused_before_the_run(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="asked/ask: is answered, and no step of this name asks"):
+        _run(_once, tmp_path, {"times": 1}, answers={"asked/ask": True})
 
 
 def test_a_terminal_is_asked_again_until_the_answer_fits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,50 +49,38 @@ def reasons(
     waiting = [step for step in steps if step.state in ("waiting", "backoff", "parked")]
     launched = [step for step in steps if step.state == "running"]
     try:
-        live = _Live(redis, project.name, run.id, [step.node for step in waiting])
-        pending = _pending(redis, run.id, launched)
+        live = _Live(redis, project.name, run.id, [*waiting, *launched])
     except RedisError:
         return {}
     above = _Above(session, run, plan, waiting, store)
-    found = {step.node: _reason(run, step, live, above) for step in waiting} | pending
+    found = {step.node: _begun(run, step, live) for step in launched}
+    found |= {step.node: _reason(run, step, live, above) for step in waiting}
     return {node: reason for node, reason in found.items() if reason is not None}
 
 
 class _Live:
-    """What Redis says of these nodes now."""
+    """What Redis says of these steps now, and of what their executors said last."""
 
-    def __init__(self, redis: Redis, project: str, run: str, nodes: list[str]) -> None:
+    def __init__(self, redis: Redis, project: str, run: str, steps: Sequence[Step]) -> None:
+        nodes = [step.node for step in steps]
         pipe = redis.pipeline(transaction=False)
-        pipe.hget(redis_names.meta(run), "limited")
+        pipe.hmget(redis_names.meta(run), ["limited", "handled"])
         pipe.hgetall(f"{redis_names.LIMITS}:{project}")
-        for node in nodes:
-            pipe.hget(redis_names.states(run), node)
-            pipe.zscore(redis_names.inflight(), redis_names.member(run, node))
-        limited, places, *told = pipe.execute()
+        for step in steps:
+            pipe.hget(redis_names.states(run), step.node)
+            pipe.zscore(redis_names.inflight(), redis_names.member(run, step.node))
+            pipe.get(redis_names.pending(run, step.node, str(step.token)))
+        (limited, handled), places, *told = pipe.execute()
         self.states = {
-            node: (state or b"").split(b"|")[0].decode() for node, state in zip(nodes, told[::2], strict=True)
+            node: (state or b"").split(b"|")[0].decode() for node, state in zip(nodes, told[::3], strict=True)
         }
-        self.deadlines = dict(zip(nodes, told[1::2], strict=True))
+        self.deadlines = dict(zip(nodes, told[1::3], strict=True))
+        self.pending = dict(zip(nodes, told[2::3], strict=True))
         ready = [node for node in nodes if self.states[node] == "ready"]
         self.full = _full(redis, project, run, ready, places) if limited and ready else {}
         self.limits = {name.decode() for name in places}
-
-
-def _pending(redis: Redis, run: str, steps: Sequence[Step]) -> dict[str, Reason | None]:
-    """Why what counts as running has not begun: what its executor says, or that its claim was given back."""
-    pipe = redis.pipeline(transaction=False)
-    for step in steps:
-        pipe.hget(redis_names.states(run), step.node)
-        pipe.get(redis_names.pending(run, step.node, str(step.token)))
-    told = pipe.execute() if steps else []
-    found: dict[str, Reason | None] = {}
-    for step, record, text in zip(steps, told[::2], told[1::2], strict=True):
-        state = (record or b"").split(b"|")[0].decode()
-        if text is not None and state in ("external", "flight_wait"):
-            found[step.node] = _told("pod", text.decode(errors="replace"))
-        elif state in BY_STATE:
-            found[step.node] = _told(*BY_STATE[state])
-    return found
+        self.failed = handled is not None
+        """The steps that run on failure have begun."""
 
 
 def _full(
@@ -120,6 +108,25 @@ def _full(
     return found
 
 
+def _begun(run: Run, step: Step, live: _Live) -> Reason | None:
+    """Why what counts as running has not begun: what its executor says, or that its claim was given back."""
+    state, text = live.states[step.node], live.pending[step.node]
+    if text is not None and state in ("external", "flight_wait"):
+        return _told("pod", text.decode(errors="replace"))
+    return _before_claim(run, step.node, live)
+
+
+def _before_claim(run: Run, node: str, live: _Live) -> Reason | None:
+    """Why a step that could be at work is not, if it is one."""
+    state = live.states[node]
+    if run.paused_at is not None and (state == "ready" or state in BY_STATE):
+        return _told("pause", "the run, which is paused")
+    if state == "ready":
+        full = live.full.get(node)
+        return _told("limit", _of_limits(full, live.limits)) if full else _told("queue", "its turn: others go first")
+    return _told(*BY_STATE[state]) if state in BY_STATE else None
+
+
 def _reason(run: Run, step: Step, live: _Live, above: "_Above") -> Reason | None:
     state = live.states[step.node]
     if step.state == "parked" and step.parked is not None:
@@ -127,13 +134,12 @@ def _reason(run: Run, step: Step, live: _Live, above: "_Above") -> Reason | None
         return _told(kind, text, step.parked["until_ms"])
     if state == "backoff":
         return _told("backoff", "its next attempt", live.deadlines[step.node])
+    if not live.failed and above.is_for_failure(step):
+        return _told("failure", "the run, should it fail")
     if run.paused_at is not None:
         return _told("pause", "the run, which is paused")
-    if state == "ready":
-        full = live.full.get(step.node)
-        return _told("limit", _of_limits(full, live.limits)) if full else _told("queue", "its turn: others go first")
-    if state in BY_STATE:
-        return _told(*BY_STATE[state])
+    if (found := _before_claim(run, step.node, live)) is not None:
+        return found
     if run.started_at is None:
         return _told("start", "the start of its run")
     paths = above.of(step)
@@ -165,6 +171,9 @@ class _Above:
         self._session, self._run, self._plan, self._store = session, run, plan, store
         asked = {str(parent) for step in steps if step.item == -1 for parent in plan.parents[step.position]}
         self._ended = self._ended_of(asked, -1)
+
+    def is_for_failure(self, step: Step) -> bool:
+        return step.node.isdigit() and step.position in self._plan.handlers
 
     def of(self, step: Step) -> list[str]:
         opener, _, local = step.node.rpartition("/")

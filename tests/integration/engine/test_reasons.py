@@ -10,11 +10,13 @@ from app.db import db
 from app.models import Project, Step
 from app.services import step_query, step_wait
 from app.services.limit_set import set_limit
-from app.services.run_pause import pause_run
+from app.services.run_pause import pause_run, resume_run
 from tests.fixtures.processes import wait_until
 from tests.integration.engine.deployment import ROOT, Deployment
 from tests.integration.engine.test_workers import deployed
 from tests.unit.app.specs import INT, nap, question, step, task, text, value
+from workers.engine import Engine, control, keys
+from workers.engine.running import Runner
 
 __all__ = ["deployed"]  # the fixture
 CACHED = {"version": None, "ignore": [], "environment": False, "ttl_seconds": None, "scope": "project"}
@@ -37,9 +39,10 @@ def _reasons(deployed: Deployment, run: str, kinds: set[str], *names: str) -> di
     return found
 
 
-def _width(deployed: Deployment, run: str) -> int | None:
+def _recorded(run: str, node: str, what: Any) -> Any:
+    """One column of a step's row, once there is one."""
     db.session.rollback()
-    return db.session.scalar(select(Step.width).where(Step.run_id == run, Step.node == "0"))
+    return db.session.scalar(select(what).where(Step.run_id == run, Step.node == node))
 
 
 def _project() -> Project:
@@ -84,7 +87,7 @@ def test_an_item_of_a_map_with_a_concurrency(deployed: Deployment) -> None:
     with deployed.role("recorder"):
         run = deployed.launch([task("double")], [mapped])
         wait_until(lambda: deployed.state(run, "0.4") == "ready", what="the map")
-        wait_until(lambda: _width(deployed, run) is not None, what="its record")
+        wait_until(lambda: _recorded(run, "0", Step.width) is not None, what="its record")
         found = _reasons(deployed, run, {"limit", "queue"}, "double[0]", "double[1]", "0.4")
     assert found["double[1]"]["kind"] == "queue"
     assert found["double[4]"]["text"] == "its run or map, which has as many steps at work as it may"
@@ -100,6 +103,30 @@ def test_a_start_then_a_pause_then_a_turn(deployed: Deployment) -> None:
         assert found["double#2"]["kind"] == "queue"
         pause_run(db.session, deployed.config, ROOT, _project(), deployed.status(run))
         assert _reasons(deployed, run, {"pause"})["double#41"]["text"] == "the run, which is paused"
+
+
+def test_a_step_whose_claim_was_given_back_waits_as_one_that_never_began(deployed: Deployment) -> None:
+    set_limit(db.session, ROOT, _project(), "gpu", 1)
+    engine = Engine(deployed.client, deployed.store, lambda run, batches: None)
+    worker = Runner(engine, None, "here:1", "")  # type: ignore[arg-type]
+    told = step("tell", "double", inputs={"x": value(1)}, on_failure=True)
+    with deployed.role("recorder"):
+        run = deployed.launch([task("double", limits=["gpu"])], [*_doubles(1), told])
+        wait_until(lambda: deployed.state(run, "0") == "sent", what="a step in the queue")
+        batch = worker.claim(run, [["0", 1]], lambda ended: None)
+        assert batch is not None
+        wait_until(lambda: _recorded(run, "0", Step.state) == "running", what="its record")
+        assert _reasons(deployed, run, {"failure"}) == {
+            "double#2": None, "tell": {"kind": "failure", "text": "the run, should it fail", "until": None},
+        }  # fmt: skip
+        pause_run(db.session, deployed.config, ROOT, _project(), deployed.status(run))
+        control(engine, run, "pause")
+        worker.give_back(batch, list(batch.waiting))
+        assert _reasons(deployed, run, {"pause"})["double#2"]["text"] == "the run, which is paused"
+        deployed.client.sadd(f"{keys.LIMITS}:default:@gpu", f"{run}|other")
+        resume_run(db.session, deployed.config, ROOT, _project(), deployed.status(run))
+        control(engine, run, "run")
+        assert _reasons(deployed, run, {"limit"})["double#2"]["text"] == "a place of the limit gpu"
 
 
 def test_the_next_attempt_and_until_when(deployed: Deployment) -> None:

@@ -1,7 +1,8 @@
 """The lead: of several processes of a role one does the work, by a lease in Redis.
 
 The reconciler and the watcher are such roles. Two that believe to lead for a moment do no harm, since all that they do
-is done once however often it is done; so a lease that runs out is enough, and nothing is fenced.
+is done once however often it is done; so a lease that runs out is enough, and nothing is fenced. Who rebuilds a run
+leads too, and of that one `load.lua` asks the name.
 """
 
 import logging
@@ -22,22 +23,22 @@ class Lead:
         self._client = client
         self._key = key
         self._ms = int(seconds * 1000)
-        self._name = uuid.uuid4().hex
+        self.name = uuid.uuid4().hex
 
     def held(self) -> bool:
         """Takes the lead where nobody has it, and keeps it where this one has."""
-        return bool(self._client.set(self._key, self._name, nx=True, px=self._ms)) or self.keep()
+        return bool(self._client.set(self._key, self.name, nx=True, px=self._ms)) or self.keep()
 
     def keep(self) -> bool:
         """Keeps the lead where this one has it. From any thread."""
-        if self._client.get(self._key) != self._name.encode():
+        if self._client.get(self._key) != self.name.encode():
             return False
         return bool(self._client.pexpire(self._key, self._ms))
 
     def resign(self) -> None:
         """Lets another lead at once."""
         try:
-            if self._client.get(self._key) == self._name.encode():
+            if self._client.get(self._key) == self.name.encode():
                 self._client.delete(self._key)
         except RedisError as error:
             log.warning("the lead %s runs out by itself: %s", self._key, error)

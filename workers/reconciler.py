@@ -117,8 +117,10 @@ class Reconciler:
                 self.ask_start(run)
         for run in answered:
             self.ask_start(run)
-        for run, decided in known.items():
-            if decided not in (unfinished[run], "cancel"):  # what the engine ended itself stays ended
+        for run, (decided, epoch) in known.items():
+            if epoch < unfinished[run].epoch:  # nobody records any more what this epoch comes to
+                self.ask_start(run)
+            elif decided not in (unfinished[run].control, "cancel"):  # what the engine ended itself stays ended
                 self.apply_control(run)
 
     def apply_control(self, run: str) -> None:
@@ -134,12 +136,13 @@ class Reconciler:
             self._asked[run] = now
             self.app.send_task(TASK_START, args=[run], queue=QUEUE_CONTROL, argsrepr="-", kwargsrepr="-", reply_to="")
 
-    def _known(self, runs: list[str]) -> dict[str, str]:
+    def _known(self, runs: list[str]) -> dict[str, tuple[str, int]]:
+        """What Redis was told to do with a run, and under which epoch, of those that it knows."""
         pipe = self.client.pipeline(transaction=False)
         for run in runs:
-            pipe.hget(keys.meta(run), "control")
+            pipe.hmget(keys.meta(run), ["control", "epoch"])
         found = zip(runs, pipe.execute(), strict=True)
-        return {run: control.decode() for run, control in found if control is not None}
+        return {run: (control.decode(), int(epoch)) for run, (control, epoch) in found if epoch is not None}
 
     # The cache
 

@@ -49,7 +49,7 @@ def load(run_id: str) -> Source:
         settled=partial(_settled, run_id),
         reusable=partial(_reusable, found.origin) if found.origin else None,
         waits=partial(_waits, run_id),
-        raise_epoch=partial(run_source.raise_epoch, run_id),
+        raise_epoch=partial(run_source.raise_epoch, run_id, found.epoch),
     )
 
 

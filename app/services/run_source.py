@@ -41,6 +41,14 @@ class RunSource:
 
 
 @dataclass(frozen=True)
+class Unfinished:
+    """A run that has not ended: what was decided about it (`run`, `pause` or `cancel`), and under which epoch it is."""
+
+    control: str
+    epoch: int
+
+
+@dataclass(frozen=True)
 class SettledStep:
     """A step that is recorded as ended. `token` is None where no attempt was made (a hit, a skip)."""
 
@@ -88,10 +96,11 @@ def load_run(run_id: str) -> RunSource:
     )
 
 
-def unfinished() -> dict[str, str]:
-    """Runs that were launched and have not ended, oldest first: what a sweeper looks after. With what was decided."""
-    query = select(Run.id, *DECISIONS).where(Run.status.not_in(RUN_TERMINAL)).order_by(Run.created_at, Run.id)
-    found = {run_id: _control(*decided) for run_id, *decided in db.session.execute(query)}
+def unfinished() -> dict[str, Unfinished]:
+    """Runs that were launched and have not ended, oldest first: what a sweeper looks after."""
+    query = select(Run.id, Run.epoch, *DECISIONS).where(Run.status.not_in(RUN_TERMINAL))
+    rows = db.session.execute(query.order_by(Run.created_at, Run.id))
+    found = {run_id: Unfinished(_control(*decided), epoch) for run_id, epoch, *decided in rows}
     db.session.rollback()
     return found
 
@@ -186,15 +195,18 @@ def close_questions(run_id: str, nodes: Sequence[str]) -> dict[str, GivenAnswer]
     return {node: given[node] for node in nodes if node in given}
 
 
-def raise_epoch(run_id: str, adopted: Mapping[str, str]) -> int:
-    """The run's next epoch, committed together with the results (token by node) that it takes over.
+def raise_epoch(run_id: str, epoch: int, adopted: Mapping[str, str]) -> int | None:
+    """The run's next epoch after `epoch`, committed together with the results (token by node) that it takes over.
 
-    What an earlier rebuild adopted stays adopted. Raises `NotFoundError`.
+    What an earlier rebuild adopted stays adopted. None: the run has ended, or is under another epoch already, and then
+    another rebuild goes on with it. Raises `NotFoundError`.
     """
     with writing(db.session) as session:
-        run = session.get(Run, run_id, with_for_update=True)
+        run = session.get(Run, run_id, with_for_update=True, populate_existing=True)
         if run is None:
             raise NotFoundError(f"there is no run {run_id}")
+        if run.epoch != epoch or run.status in RUN_TERMINAL:
+            return None
         run.epoch += 1
         run.adopted = {**adopted, **run.adopted}
         return int(run.epoch)

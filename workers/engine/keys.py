@@ -45,6 +45,11 @@ def of_run(run: str) -> list[str]:
     return [INFLIGHT, EVENTS, MARKS, *(_of_run(run, part) for part in _PER_RUN)]
 
 
+def rebuilding(run: str) -> str:
+    """Held by who rebuilds the run, and ends by itself: nobody else makes the run known while it is held."""
+    return _of_run(run, "rebuild")
+
+
 def ready(run: str) -> str:
     return _of_run(run, "ready")
 

@@ -2,7 +2,7 @@
 
 Every module of the engine goes through `Scripts.call`; nothing else may write a run's keys. A script gets one JSON
 document and answers with one, whose `status` is `ok`, `norun` (no such run in Redis), `stale` (another epoch) or, for
-`load`, `exists`. Refuses the answer `invalid`, which is a bug of ours.
+`load`, `exists` or `superseded` (another rebuilds the run). Refuses the answer `invalid`, which is a bug of ours.
 """
 
 import hashlib

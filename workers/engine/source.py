@@ -15,6 +15,9 @@ from workers.engine.manifests import order_of, successes
 from workers.engine.settling import Adopted
 from workers.engine.waiting import Waits
 
+KEEP_EVERY = 100
+"""Results that are read in one go; each is a request to the store."""
+
 
 @dataclass(frozen=True)
 class Source:
@@ -38,19 +41,22 @@ class Source:
     reusable: Callable[[], Iterable[tuple[str, str, Adopted]]] | None = None
     """Node, path and result of each step of another run that this one may take over."""
     waits: Callable[[], Waits] = Waits
-    raise_epoch: Callable[[Mapping[str, str]], int] = lambda adopted: 2
+    raise_epoch: Callable[[Mapping[str, str]], int | None] = lambda adopted: 2
+    """The next epoch, told what it takes over; None where the run has ended or is under another than `epoch` by now."""
 
 
-def recover(store: Store, source: Source) -> dict[str, Adopted]:
-    """Every result of the run that is durable, by node."""
-    found = _manifests(store, source)
+def recover(store: Store, source: Source, keep: Callable[[], object] = lambda: None) -> dict[str, Adopted]:
+    """Every result of the run that is durable, by node. `keep` is called on the way, for who holds a lease."""
+    found = _manifests(store, source, keep)
     found.update(source.settled())
     return found
 
 
-def _manifests(store: Store, source: Source) -> dict[str, Adopted]:
+def _manifests(store: Store, source: Source, keep: Callable[[], object]) -> dict[str, Adopted]:
     best: dict[str, tuple[tuple[bool, list[int]], Adopted]] = {}
-    for result in successes(store, f"runs/{source.run}/"):
+    for number, result in enumerate(successes(store, f"runs/{source.run}/")):
+        if number % KEEP_EVERY == 0:
+            keep()
         node, token = str(result["node"]), str(result["token"])
         order = (source.pinned.get(node) == token, order_of(token))
         if node not in best or best[node][0] < order:

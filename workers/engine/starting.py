@@ -2,6 +2,9 @@
 
 `celesta.start` calls `start`, which may come twice or late: a run that Redis knows is only looked after. The reconciler
 calls `rebuild` for a run that was under way and that Redis no longer knows.
+
+The epoch in the database says which rebuild counts: it is raised by one of those who read it. What Redis has of an
+older one is removed before the results are read, since the record no longer hears of it.
 """
 
 import json
@@ -13,7 +16,7 @@ from workers.engine import events, keys
 from workers.engine.cascade import Cascade
 from workers.engine.controlling import cancel_rest, control
 from workers.engine.core import CHUNK, Engine
-from workers.engine.finishing import finish
+from workers.engine.finishing import finish, forget
 from workers.engine.limits import lanes_of
 from workers.engine.overdue import now_ms
 from workers.engine.reusing import take_over
@@ -21,10 +24,13 @@ from workers.engine.settling import Adopted
 from workers.engine.source import Source, recover
 from workers.engine.views import View
 from workers.engine.waiting import Waits
+from workers.lead import Lead
 
 log = logging.getLogger(__name__)
 
 UNDECIDED = (b"asking", b"open")
+READING_SECONDS = 30.0
+"""How long a rebuild that reads no further result is believed to go on. One that takes longer is superseded."""
 
 
 def start(engine: Engine, source: Source) -> None:
@@ -33,13 +39,14 @@ def start(engine: Engine, source: Source) -> None:
     What was decided about it is applied, also to a run that is under way.
     """
     engine.views.forget(source.run)  # this process may have met the run before Redis lost it
-    if engine.views.of(source.run) is not None:
+    view = engine.views.of(source.run)
+    if view is not None and view.epoch >= source.epoch:
         opening, decided = engine.client.hmget(keys.meta(source.run), ["opening", "control"])
         if opening == b"1":
             resume(engine, source)
         if decided is not None and decided.decode() != source.control:
             control(engine, source.run, source.control)
-    elif source.status == "queued" and next(iter(engine.store.list(f"runs/{source.run}/")), None) is None:
+    elif view is None and source.status == "queued" and not any(engine.store.list(f"runs/{source.run}/")):
         _open(engine, source, source.epoch, {}, Waits())
     elif source.status in ("queued", "running"):
         rebuild(engine, source)
@@ -48,12 +55,28 @@ def start(engine: Engine, source: Source) -> None:
 def rebuild(engine: Engine, source: Source) -> None:
     """Begins a run again under a new epoch: results that are durable are adopted, never computed again.
 
-    What may still be running somewhere gets one lease to say so before its next attempt is sent.
+    What may still be running somewhere gets one lease to say so before its next attempt is sent. Does nothing where
+    another is at it, or the run has ended.
     """
-    found = recover(engine.store, source)
+    lead = Lead(engine.client, keys.rebuilding(source.run), READING_SECONDS)
+    if not lead.held():
+        return
+    try:
+        engine.views.forget(source.run)
+        view = engine.views.of(source.run)
+        if view is None or view.epoch < source.epoch:
+            _rebuild(engine, source, lead)
+    finally:
+        lead.resign()
+
+
+def _rebuild(engine: Engine, source: Source, lead: Lead) -> None:
+    forget(engine, source.run)
+    found = recover(engine.store, source, lead.keep)
     epoch = source.raise_epoch({node: one.token for node, one in found.items() if one.token})
-    log.warning("run %s: rebuilt as epoch %d with %d results", source.run, epoch, len(found))
-    _open(engine, source, epoch, found, source.waits())
+    if epoch is not None:
+        log.warning("run %s: rebuilt as epoch %d with %d results", source.run, epoch, len(found))
+        _open(engine, source, epoch, found, source.waits(), lead.name)
 
 
 def resume(engine: Engine, source: Source) -> None:
@@ -67,11 +90,13 @@ def resume(engine: Engine, source: Source) -> None:
     _open_roots(engine, view, adopted, waits)
 
 
-def _open(engine: Engine, source: Source, epoch: int, adopted: Mapping[str, Adopted], waits: Waits) -> None:
+def _open(
+    engine: Engine, source: Source, epoch: int, adopted: Mapping[str, Adopted], waits: Waits, lead: str | None = None
+) -> None:
     plan = engine.views.plan(source.plan)
     take_over(engine, source, plan)
     rebuilt, known = epoch > 1, len(plan) - len(plan.handlers)
-    engine.call(
+    reply = engine.call(
         "load",
         source.run,
         project=source.project,
@@ -85,11 +110,12 @@ def _open(engine: Engine, source: Source, epoch: int, adopted: Mapping[str, Adop
         timeout_ms=_timeout_ms(engine, plan, source),
         limits=lanes_of(plan, source.options),
         lease=engine.lease_ms,
+        lead=lead,
         started=events.run_started(source.run, source.project, known),
     )
     engine.views.forget(source.run)
     view = engine.views.of(source.run)
-    if view is None:
+    if reply["status"] != "ok" or view is None:  # Another goes on with it.
         return
     if source.control == "cancel":
         cancel_rest(engine, view)

@@ -160,7 +160,7 @@ def test_what_is_terminal_is_final(emitter):
 
 def test_an_older_epoch_is_not_heard(emitter):
     _record(emitter.started())
-    assert run_source.raise_epoch(emitter.run, {}) == 2
+    assert run_source.raise_epoch(emitter.run, 1, {}) == 2
     _record(emitter.settled("0"))
     assert _step(emitter.run) is None
     emitter.epoch = 2

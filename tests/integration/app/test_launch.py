@@ -17,6 +17,7 @@ from app.models import Audit, Project, Run, Version
 from app.services import run_launch, run_source
 from app.services.run_cancel import cancel_run
 from app.services.run_launch import launch_run
+from app.services.run_source import Unfinished
 from app.services.version_register import MissingBlobsError, register_version
 from app.stores import store_of
 from celesta.errors import AccessError, InputError, NotFoundError, SpecError
@@ -175,7 +176,7 @@ class TestLaunch:
         monkeypatch.setattr(run_launch, "send_start", lambda *_: False)
         run = launch()
         assert run.published_at is None
-        assert run_source.unfinished() == {run.id: "run"}
+        assert run_source.unfinished() == {run.id: Unfinished("run", 1)}
 
     def test_all_problems_of_the_inputs_come_at_once(self, launch):
         with pytest.raises(InputError) as caught:
@@ -301,20 +302,31 @@ class TestSource:
         with pytest.raises(NotFoundError):
             run_source.load_run("nope")
         with pytest.raises(NotFoundError):
-            run_source.raise_epoch("nope", {})
+            run_source.raise_epoch("nope", 1, {})
 
     def test_an_epoch_is_raised_with_the_results_that_it_adopts(self, launch):
         run = launch()
-        assert run_source.raise_epoch(run.id, {"0": "1.2"}) == 2
-        assert run_source.raise_epoch(run.id, {"0": "2.1", "1": "2.1"}) == 3
+        assert run_source.raise_epoch(run.id, 1, {"0": "1.2"}) == 2
+        assert run_source.raise_epoch(run.id, 2, {"0": "2.1", "1": "2.1"}) == 3
         assert run_source.load_run(run.id).adopted == {"0": "1.2", "1": "2.1"}
+
+    def test_an_epoch_is_raised_once_by_all_who_read_it_and_never_after_the_end(self, launch):
+        run, over = launch(), launch()
+        assert run_source.raise_epoch(run.id, 1, {"0": "1.2"}) == 2
+        assert run_source.raise_epoch(run.id, 1, {"1": "1.1"}) is None
+        found = run_source.load_run(run.id)
+        assert (found.epoch, found.adopted) == (2, {"0": "1.2"})
+        with writing(db.session) as session:
+            session.get(Run, over.id).status = "cancelled"
+        assert run_source.raise_epoch(over.id, 1, {}) is None
+        assert run_source.load_run(over.id).epoch == 1
 
     def test_a_cancel_is_committed_and_reaches_the_sweeper(self, launch, context, project):
         run, other = launch(), launch()
         cancel_run(db.session, context, ROOT, project, run)
         cancel_run(db.session, context, ROOT, project, run)
         assert run_source.load_run(run.id).control == run_source.control_of(run.id) == "cancel"
-        assert run_source.unfinished() == {run.id: "cancel", other.id: "run"}
+        assert run_source.unfinished() == {run.id: Unfinished("cancel", 1), other.id: Unfinished("run", 1)}
         assert _count(Audit) == 4
 
     def test_cancelling_what_has_ended_changes_nothing(self, launch, context, project):

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from tests.integration.engine.harness import Planned, World, step, value
 from tests.integration.engine.traced import doubled
 from workers.engine import Ended, complete, keys, overdue, rebuild, start
 from workers.engine.manifests import read
+from workers.engine.source import Source
+from workers.engine.waiting import Waits
 
 ITEMS = 5
 
@@ -128,3 +131,79 @@ def test_an_attempt_whose_plan_a_rebuild_has_opened_asks_none_of_its_steps(world
     assert complete(world.engine, "r1", [Ended("0", "1.1", outcome)]) == ["done"]
     assert not world.queue
     assert world.executor.ran == ran
+
+
+class Database:
+    """What two rebuilds meet in: the epoch of the run."""
+
+    def __init__(self, world: World, digest: str) -> None:
+        self.world, self.digest, self.epoch = world, digest, 1
+
+    def source(self) -> Source:
+        read = self.epoch
+
+        def raise_epoch(adopted: Any) -> int | None:
+            if self.epoch != read:
+                return None
+            self.epoch += 1
+            return self.epoch
+
+        return self.world.source("r1", self.digest, status="running", epoch=read, raise_epoch=raise_epoch)
+
+
+@pytest.mark.parametrize("leased", [True, False])
+@pytest.mark.parametrize(("moment", "nothing"), [("settled", {}), ("waits", Waits())])
+def test_of_two_rebuilds_at_once_one_counts(world: World, moment: str, nothing: Any, leased: bool) -> None:
+    """The second begins while the first reads results, or has raised the epoch and not told Redis; where the first is
+    so slow that nobody believes in it any more, it is superseded."""
+    digest = _mapped(world)
+    world.start("r1", digest)
+    world.drain()
+    ran, output = list(world.executor.ran), world.output()
+    _lose(world)
+    database = Database(world, digest)
+
+    def second() -> Any:
+        if not leased:
+            world.client.delete(keys.rebuilding("r1"))
+        start(world.new_engine(), database.source())
+        return nothing
+
+    start(world.engine, replace(database.source(), **{moment: second}))
+    assert world.finished()["epoch"] == database.epoch
+    assert (world.output(), world.executor.ran) == (output, ran)
+    assert not world.client.exists(keys.rebuilding("r1"))
+
+
+def test_a_run_under_an_older_epoch_than_its_record_is_begun_again(world: World) -> None:
+    digest = _mapped(world)
+    world.start("r1", digest)
+    world.work()
+    database = Database(world, digest)
+    database.epoch = 2
+    start(world.engine, database.source())
+    for _ in range(3):
+        _all_deadlines_pass(world, digest)
+        world.drain()
+    assert world.finished()["epoch"] == database.epoch == 3
+    assert world.executor.ran.count("0") == 1
+    assert world.client.zcard(keys.INFLIGHT) == 0
+
+
+def test_a_run_that_has_ended_is_not_begun_again(world: World) -> None:
+    digest = _mapped(world)
+    world.start("r1", digest)
+    world.drain()
+    _lose(world)
+    before = world.dump()
+    rebuild(world.engine, world.source("r1", digest, status="running", raise_epoch=lambda adopted: None))
+    assert world.dump() == before
+
+
+def test_while_a_run_is_rebuilt_nobody_else_makes_it_known(world: World) -> None:
+    digest = _mapped(world)
+    world.client.set(keys.rebuilding("r1"), "another")
+    before = world.dump()
+    world.start("r1", digest)
+    rebuild(world.engine, world.source("r1", digest, status="running"))
+    assert world.dump() == before

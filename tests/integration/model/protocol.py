@@ -11,7 +11,7 @@ while it sleeps), the admission window, and steps that wait for a person or an h
 
 from collections.abc import Iterator
 
-from tests.integration.model.rebuilding import Rebuilding, adopt_or_hold
+from tests.integration.model.rebuilding import Rebuilding, adopt_or_hold, remembered
 from tests.integration.model.script import Script
 from tests.integration.model.states import (
     TERMINAL,
@@ -20,7 +20,6 @@ from tests.integration.model.states import (
     ProtocolError,
     Record,
     Redis,
-    Result,
     Rules,
     Shape,
     State,
@@ -255,8 +254,10 @@ class Protocol:
             yield "flights run out", False, s._replace(flights=kept)
 
     def _recorded(self, s: State) -> State:
-        """The recorder writes down what has ended; after the end of the run Redis forgets it."""
+        """The recorder writes down what has ended, of the newest epoch; after the end of the run Redis forgets it."""
         assert s.redis is not None
+        if s.redis.epoch < s.epoch:
+            return s
         rows = tuple(
             (record.state, record.token) if record.state in TERMINAL and (old is None or old[0] == "pinned") else old
             for old, record in zip(s.recorded, s.redis.steps, strict=True)
@@ -272,7 +273,7 @@ class Protocol:
             return
         if s.left.lose_redis:
             lost = s._replace(redis=None, messages=(), cache=frozenset(), flights=(), left=less(s.left, "lose_redis"))
-            lost = lost._replace(accepted=self._remembered(s))
+            lost = lost._replace(accepted=remembered(s, self.shape))
             yield "lose redis", True, lost
             yield "lose redis, and no message", True, lost._replace(messages=s.messages)
         if s.left.cancel and not s.redis.over and s.redis.control != "cancel":
@@ -291,13 +292,3 @@ class Protocol:
             script.redis = script.redis._replace(control="run")
             script.admit()
             yield "resume", False, script.published()
-
-    def _remembered(self, s: State) -> tuple[tuple[Step, Result], ...]:
-        """What stays accepted when Redis is lost: all but hits that nobody had recorded, which are decided anew."""
-        assert s.redis is not None
-        gone = {
-            step
-            for step, record, recorded in zip(self.shape.steps, s.redis.steps, s.recorded, strict=True)
-            if record.state == "cached" and recorded is None
-        }
-        return tuple(one for one in s.accepted if one[0] not in gone)

@@ -7,7 +7,20 @@ rebuilds, or, when it died, the one that was asked to resume. The names are thos
 from collections.abc import Iterator
 
 from tests.integration.model.script import Script
-from tests.integration.model.states import GOOD, Opener, Record, Redis, Rules, Shape, State, Step, Token
+from tests.integration.model.states import (
+    GOOD,
+    Opener,
+    Record,
+    Redis,
+    Result,
+    Rules,
+    Shape,
+    Starter,
+    State,
+    Step,
+    Token,
+    less,
+)
 from tests.integration.model.wholes import Move, Wholes
 
 TAKEN_OVER = GOOD | {"failed"}
@@ -20,23 +33,62 @@ class Rebuilding:
         self.shape, self.rules, self.wholes = shape, rules, wholes
 
     def moves(self, s: State) -> Iterator[Move]:
-        if s.redis is None and not s.finished and not s.forgotten:
-            yield "rebuild", False, self._rebuilt(s)
-        elif s.redis is not None and s.redis.opening:
+        yield from self._starts(s)
+        if s.redis is not None and s.redis.opening:
             yield from self._walk(s)
 
-    def _rebuilt(self, s: State) -> State:
-        """A new epoch. What is adopted is written down first, so that every later rebuild adopts the same."""
-        epoch = s.epoch + 1
-        recorded = s.recorded
-        if self.rules.record_winners:
-            recorded = tuple(self._pinned(s, step) for step in self.shape.steps)
-        nothing = tuple(Record(token=(epoch, 1)) for _ in recorded)
-        opening, counts = s.control != "cancel", tuple(0 for _ in nothing)
-        redis = Redis(epoch, s.control, nothing, counts, watched=True, opening=opening)
-        return s._replace(redis=redis, epoch=epoch, recorded=recorded)
+    def _starts(self, s: State) -> Iterator[Move]:
+        for starter in set(s.starters):
+            yield f"{starter.phase} {starter.epoch}", False, self._gone_on(s, starter)
+            if s.left.crash:
+                died = _without(s, starter)._replace(left=less(s.left, "crash"))
+                yield f"crash {starter.phase} {starter.epoch}", True, died
+        if s.finished or s.forgotten or not self._is_behind(s, s.epoch):
+            return
+        if not any(starter.leads for starter in s.starters):
+            starter = Starter(s.epoch)
+            after = self._gone_on(s._replace(starters=(*s.starters, starter)), starter)
+            while len(after.starters) > len(s.starters):
+                after = self._gone_on(after, next(one for one in after.starters if one.leads))
+            yield "rebuild", False, after
+        if s.left.slow_start:
+            starters = tuple(sorted((*s.starters, Starter(s.epoch))))
+            yield "start slowly", True, s._replace(starters=starters, left=less(s.left, "slow_start"))
 
-    def _pinned(self, s: State, step: Step) -> tuple[str, Token] | None:
+    def _is_behind(self, s: State, epoch: int) -> bool:
+        return s.redis is None or (s.redis.epoch < epoch and self.rules.compare_epochs)
+
+    def _gone_on(self, s: State, starter: Starter) -> State:
+        """One step of a rebuild. Who begins takes the lead from one that was too slow."""
+        after = _without(s, starter)
+        if starter.phase == "met":
+            if not self._is_behind(s, starter.epoch):
+                return after
+            cleared = after if s.redis is None else after._replace(redis=None, accepted=remembered(s, self.shape))
+            others = tuple(one._replace(leads=False) for one in after.starters)
+            return _with(cleared._replace(starters=others), Starter(starter.epoch, "reads", True))
+        if starter.phase == "reads":
+            taken = tuple(self._taken_over(s, step) for step in self.shape.steps)
+            return _with(after, starter._replace(phase="knows", taken=taken))
+        if starter.phase == "knows":
+            if self.rules.raise_once and (s.epoch != starter.epoch or s.finished):
+                return after
+            recorded = tuple(old or new for old, new in zip(s.recorded, starter.taken, strict=True))
+            raised = after._replace(epoch=s.epoch + 1, recorded=recorded)
+            return _with(raised, Starter(s.epoch + 1, "raised", starter.leads))
+        if s.redis is None and (starter.leads or not self.rules.fence_starters):
+            return self._loaded(after, starter.epoch)
+        return after
+
+    def _loaded(self, s: State, epoch: int) -> State:
+        nothing = tuple(Record(token=(epoch, 1)) for _ in s.recorded)
+        opening, counts = s.control != "cancel", tuple(0 for _ in nothing)
+        return s._replace(redis=Redis(epoch, s.control, nothing, counts, watched=True, opening=opening))
+
+    def _taken_over(self, s: State, step: Step) -> tuple[str, Token] | None:
+        """Written down with the epoch, so that every later rebuild adopts the same."""
+        if not self.rules.record_winners:
+            return None
         result = found(s, self.shape, self.rules, step)
         return s.recorded[self.shape.at(step)] or (None if result is None else ("pinned", result[1]))
 
@@ -91,6 +143,24 @@ def adopt_or_hold(script: Script, step: Step) -> None:
         script.end(step, *result)
     elif script.redis.control != "cancel":
         script.put(step, Record("recovering", (script.redis.epoch, 0)))
+
+
+def _without(s: State, starter: Starter) -> State:
+    rest = list(s.starters)
+    rest.remove(starter)
+    return s._replace(starters=tuple(rest))
+
+
+def _with(s: State, starter: Starter) -> State:
+    return s._replace(starters=tuple(sorted((*s.starters, starter))))
+
+
+def remembered(s: State, shape: Shape) -> tuple[tuple[Step, Result], ...]:
+    """What stays accepted when Redis is lost: all but hits that nobody had recorded, which are decided anew."""
+    assert s.redis is not None
+    records = zip(shape.steps, s.redis.steps, s.recorded, strict=True)
+    gone = {step for step, record, recorded in records if record.state == "cached" and recorded is None}
+    return tuple(one for one in s.accepted if one[0] not in gone)
 
 
 def found(s: State, shape: Shape, rules: Rules, step: Step) -> tuple[str, Token] | None:

@@ -75,6 +75,8 @@ class Faults(NamedTuple):
     lose_redis: int = 0
     cancel: int = 0
     pause: int = 0
+    slow_start: int = 0
+    """A rebuild that takes so long that others no longer believe in it."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,12 @@ class Rules:
     """A run that is over stays watched until its end was said."""
     rebuild_by_results: bool = True
     """Until a rebuild is through, only who knows the earlier results asks steps."""
+    raise_once: bool = True
+    """An epoch is raised by one of those who read it, and never after the end of the run."""
+    fence_starters: bool = True
+    """While one rebuilds, nobody else makes the run known."""
+    compare_epochs: bool = True
+    """A run of which Redis has an older epoch than the record is begun again."""
 
 
 class Record(NamedTuple):
@@ -159,6 +167,18 @@ class Opener(NamedTuple):
     at: int = 0
 
 
+class Starter(NamedTuple):
+    """A process that rebuilds the run: the epoch that it met, or has raised."""
+
+    epoch: int
+    phase: str = "met"
+    """`met`, `reads` (it has the lead, and what Redis had is gone), `knows` (it raises the epoch next), `raised` (it
+    makes the run known next)."""
+    leads: bool = False
+    taken: tuple[tuple[str, Token] | None, ...] = ()
+    """What it found of each step."""
+
+
 class State(NamedTuple):
     redis: Redis | None
     forgotten: bool
@@ -177,6 +197,7 @@ class State(NamedTuple):
     """Ghost: which result was ever accepted for each step, and whose plan for each that opened one (`step/`)."""
     left: Faults
     openers: tuple[Opener, ...] = ()
+    starters: tuple[Starter, ...] = ()
 
 
 def hold(s: State, number: int, hand: Hand | None) -> State:

@@ -1,10 +1,12 @@
-"""The reconciler's slow round."""
+"""The reconciler's slow rounds."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from app.services.run_source import Unfinished
 from workers import reconciler
 
 
@@ -21,3 +23,22 @@ def test_the_store_is_swept_at_the_start_and_not_at_every_tick(monkeypatch: pyte
     one.tick()
     one.tick()
     assert swept == [1]
+
+
+def test_a_run_whose_record_is_ahead_of_redis_is_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = {name: Unfinished("run", epoch) for name, epoch in (("same", 2), ("ahead", 1), ("behind", 2))}
+    monkeypatch.setattr(reconciler.sources, "database", lambda config: nullcontext())
+    monkeypatch.setattr(reconciler.run_source, "unfinished", lambda: runs)
+    monkeypatch.setattr(reconciler.run_source, "answered", list)
+    known = {"same": ("run", 2), "ahead": ("run", 2), "behind": ("run", 1)}
+    monkeypatch.setattr(reconciler.Reconciler, "_known", lambda self, runs: known)
+    sent: list[list[str]] = []
+    app: Any = SimpleNamespace(
+        engine=SimpleNamespace(client=None),
+        config=None,
+        send_task=lambda name, args, **_: sent.append(args),
+    )
+    one = reconciler.Reconciler(app)
+    monkeypatch.setattr(one.admission, "look", lambda runs: None)
+    one.sweep_runs()
+    assert sent == [["behind"]]

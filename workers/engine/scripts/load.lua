@@ -1,4 +1,6 @@
 -- Makes a run known: its meta, and a deadline under which the opening of its roots is watched. Twice is once.
+--   lead (of a rebuild): who rebuilds the run. While one does, nobody else makes it known: what was accepted meanwhile
+--           would be unknown to the results that the rebuild has read
 --   limits (when a step has any): step -> lane, '*' -> the lane of the others, '#<lane>' -> its limits, '=<limits>' -> their
 --           lane, '#' -> the last lane
 local inflight, events, marks, meta, st, out, cnt, ready, lim = unpack(KEYS)
@@ -8,6 +10,8 @@ for _, field in ipairs({'run', 'project', 'plan', 'inputs', 'options', 'started'
 end
 local epoch = redis.call('HGET', meta, 'epoch')
 if epoch then return cjson.encode({status = 'exists', epoch = tonumber(epoch)}) end
+local lead = redis.call('GET', (string.gsub(meta, 'meta$', 'rebuild'))) or nil
+if lead ~= a.lead then return cjson.encode({status = 'superseded'}) end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('HSET', meta, 'epoch', a.epoch, 'control', a.control, 'sent', 0, 'known', a.known, 'settled', 0, 'over', 0,

@@ -6,6 +6,7 @@ those of the version among them. The run has an id of its own; its
 origin is the run that was exported. Importing an archive again gives the same run.
 """
 
+import contextlib
 import re
 import tempfile
 from collections.abc import Collection, Iterator
@@ -198,7 +199,9 @@ def _commit(
     record: Document,
     brought: Collection[str],
 ) -> Run:
-    try:
+    """The committed run, or the one that somebody made of the same archive in this very moment."""
+
+    def commit() -> None:
         with writing(session):
             made = added(session, principal, project, ready, None, activate=False)
             run.workflow_id, run.version_id = made.workflow.id, made.version.id
@@ -212,12 +215,15 @@ def _commit(
                     session.execute(insert(model), [row | own for row in rows[name]])
             detail = {"origin": record["run_id"], "created_by": str(record.get("created_by"))}
             record_audit(session, principal, "run.import", project, run.id, **detail)
-    except IntegrityError as error:
+
+    for _ in range(2):  # once again, when somebody added the same version in this very moment
+        with contextlib.suppress(IntegrityError):
+            commit()
+            return run
         first = _imported(session, project, str(run.idempotency_key))
-        if first is None:
-            raise InputError([Problem(RECORD, "holds rows that contradict each other")]) from error
-        return first
-    return run
+        if first is not None:
+            return first
+    raise InputError([Problem(RECORD, "holds rows that contradict each other")])
 
 
 def _imported(session: Any, project: Project, key: str) -> Run | None:

@@ -5,20 +5,24 @@ from __future__ import annotations
 import io
 import json
 import os
+import threading
 import time
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine, text
 
 from app.db import db
 from app.models import Artifact, Audit, Run, Step, Version
-from app.services import run_archive
+from app.services import run_archive, run_import
 from celesta.hashing import digest_of
 from celesta.store.base import KEPT_SECONDS
-from tests.fixtures.playground import Answer, Playground
+from tests.fixtures.playground import Answer, Playground, playground_config, serving
+from tests.fixtures.processes import SOON_SECONDS, wait_until
 from tests.unit.app.specs import diamond
 
 PLACES = {"a": "3", "b": "1", "c": "2", "d": "0"}
@@ -116,6 +120,39 @@ def test_an_archive_that_is_imported_again_is_the_same_run(flow: Playground, arc
     assert len(runs) == 1
     with flow.app.app_context():
         assert db.session.query(Audit).filter_by(action="run.import").count() == 1
+
+
+def test_two_runs_of_one_version_are_imported_at_once(
+    flow: Playground, run: str, home: Path, redis_url: str, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second adds the version while the first has added it and not yet committed."""
+    other = flow.launch(inputs={"n": 2})
+    flow.finish(other, outputs={"result": 7})
+    archives = [flow.call("GET", f"runs/{each}/export").body for each in (run, other)]
+    is_added, added = threading.Event(), run_import.added
+    engine = create_engine(postgres_url)
+
+    def somebody_waits() -> bool:
+        with engine.connect() as connection:
+            return bool(connection.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")))
+
+    def slowly(*arguments: Any, **more: Any) -> Any:
+        made = added(*arguments, **more)
+        if not is_added.is_set():
+            is_added.set()
+            wait_until(somebody_waits, what="the second import")
+        return made
+
+    with serving(playground_config(home, redis_url, postgres_url)) as there, ThreadPoolExecutor(1) as pool:
+        monkeypatch.setattr(run_import, "added", slowly)
+        first = pool.submit(send, there, archives[0], "default")
+        assert is_added.wait(SOON_SECONDS)
+        second = send(there, archives[1], "default")
+        assert (first.result().status, second.status) == (201, 201), second.text
+        made = {answer.json["run_id"] for answer in (first.result(), second)}
+        assert {item["run_id"] for item in there.get("runs")["items"]} == made
+        assert len(there.get("workflows/flow/versions")["items"]) == 1
+    engine.dispose()
 
 
 def test_an_imported_run_is_exported_and_reproduced_like_any_other(flow: Playground, archive: bytes) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, cast
 from kombu.exceptions import OperationalError
 from redis import Redis
 from redis.exceptions import RedisError
-from sqlalchemy.exc import OperationalError as DatabaseError
+from sqlalchemy.exc import DBAPIError
 
 from app import dispatch
 from app.db import db
@@ -52,7 +52,7 @@ def run(app: "CelestaApp", stop: threading.Event) -> None:
         wait = LONGEST_SECONDS
         try:
             wait = reconciler.tick()
-        except (RedisError, DatabaseError, OperationalError, CelestaError, OSError) as error:
+        except (RedisError, DBAPIError, OperationalError, CelestaError, OSError) as error:
             log.warning("the reconciler comes again: %s", error)
         stop.wait(wait)
     reconciler.lead.resign()
@@ -93,13 +93,22 @@ class Reconciler:
             self.engine.store.sweep()
         return min(LONGEST_SECONDS, max(SHORTEST_SECONDS, overdue.next_in_seconds(self.client)))
 
-    def backlog(self) -> int:
-        """Step messages that wait in the queue."""
-        return dispatch.waiting(self.app.config.celery_broker_url)[QUEUE_STEPS]
+    def backlog(self) -> int | None:
+        """Step messages that wait in the queue; None where the broker does not say."""
+        try:
+            return dispatch.waiting(self.app.config.celery_broker_url)[QUEUE_STEPS]
+        except (OperationalError, OSError) as error:
+            log.warning("the broker does not say what waits: %s", error)
+            return None
 
-    def close_questions(self, run: str, nodes: list[str]) -> dict[str, Answer]:
-        with sources.database(self.app.config):
-            return sources.close_questions(run, nodes)
+    def close_questions(self, run: str, nodes: list[str]) -> dict[str, Answer] | None:
+        """What these questions have come to; None where the database does not answer."""
+        try:
+            with sources.database(self.app.config):
+                return sources.close_questions(run, nodes)
+        except DBAPIError as error:
+            log.warning("run %s: %d questions are closed later: %s", run, len(nodes), error)
+            return None
 
     # Runs that Redis does not know
 
@@ -129,12 +138,18 @@ class Reconciler:
             control(self.engine, run, cast(Action, run_source.control_of(run)))
 
     def ask_start(self, run: str) -> None:
-        """Sends the start message: the run is begun, gone on with, or rebuilt, whatever it needs."""
+        """Sends the start message: the run is begun, gone on with, or rebuilt, whatever it needs. Where no broker
+        answers, a later look sends it."""
         now = monotonic()
         if now - self._asked.get(run, -START_AGAIN_SECONDS) >= START_AGAIN_SECONDS:
             self._asked = {name: at for name, at in self._asked.items() if now - at < START_AGAIN_SECONDS}
-            self._asked[run] = now
-            self.app.send_task(TASK_START, args=[run], queue=QUEUE_CONTROL, argsrepr="-", kwargsrepr="-", reply_to="")
+            try:
+                self.app.send_task(
+                    TASK_START, args=[run], queue=QUEUE_CONTROL, argsrepr="-", kwargsrepr="-", reply_to=""
+                )
+                self._asked[run] = now
+            except (OperationalError, OSError) as error:
+                log.warning("run %s is looked at later: %s", run, error)
 
     def _known(self, runs: list[str]) -> dict[str, tuple[str, int]]:
         """What Redis was told to do with a run, and under which epoch, of those that it knows."""

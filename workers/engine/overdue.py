@@ -9,7 +9,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 
 from redis import Redis
 from redis.exceptions import ResponseError
@@ -31,24 +31,31 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 500
 AGAIN_MS = 5_000
-"""How long to wait for a store that does not answer, and with what cannot be moved on."""
+"""How long to wait for a service that does not answer, and with what cannot be moved on."""
 TROUBLE = (CelestaError, ResponseError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
 """What moving a step on may come to. Documents that a step wrote may have any form."""
-Close = Callable[[str, list[str]], Mapping[str, Answer]]
-"""Closes questions of a run to whom nobody answered, and says of each what the database has: one answer, for good."""
+Backlog = Callable[[], int | None]
+"""How many step messages wait in the queue; None where the broker does not say."""
+Close = Callable[[str, list[str]], Mapping[str, Answer] | None]
+"""Closes questions of a run to whom nobody answered, and says of each what the database has: one answer, for good. None
+where the database does not answer."""
 ASK_AGAIN = ("asking", "backoff", "flight_wait", "open")
 
 
-def sweep(engine: Engine, backlog: Callable[[], int], begin: Callable[[str], None], close: Close) -> int:
-    """Moves on what is overdue; how much it was. `begin` asks for the start of a run whose opening was cut short."""
+def sweep(engine: Engine, backlog: Backlog, begin: Callable[[str], None], close: Close) -> int:
+    """Moves on what is overdue; how much it was. `begin` asks for the start of a run whose opening was cut short.
+
+    None of the three raises where its service is away: most of what is overdue needs none of them.
+    """
     due = engine.client.zrangebyscore(keys.INFLIGHT, "-inf", now_ms(engine.client), start=0, num=AT_ONCE)
     by_run: dict[str, list[str]] = defaultdict(list)
     for name in due:
         run, _, node = name.decode().partition("|")
         by_run[run].append(node)
+    asked_once = cache(backlog)
     for run, nodes in by_run.items():
         with _alone(engine, run, nodes):
-            _sweep_run(engine, run, nodes, backlog, begin, close)
+            _sweep_run(engine, run, nodes, asked_once, begin, close)
     return len(due)
 
 
@@ -81,7 +88,7 @@ def _sweep_run(
     engine: Engine,
     run: str,
     nodes: list[str],
-    backlog: Callable[[], int],
+    backlog: Backlog,
     begin: Callable[[str], None],
     close: Close,
 ) -> None:
@@ -153,14 +160,16 @@ def _end_waits(engine: Engine, view: View, nodes: list[str], close: Close) -> No
         wake_up(engine, view, sleeping)
     asking = [node for node in nodes if node not in sleeping]
     timed = [node for node in asking if view.step(node).get("timeout_seconds") is not None]
-    if timed:
-        answer(engine, view.run, close(view.run, timed))
-    looked_at = [[node, "parked", LOOK_MS, True] for node in asking if node not in timed]
-    if looked_at:
-        engine.call("bump", view.run, epoch=view.epoch, steps=looked_at)
+    given = close(view.run, timed) if timed else {}
+    if given:
+        answer(engine, view.run, given)
+    later = [[node, "parked", LOOK_MS, True] for node in asking if node not in timed]
+    later += [[node, "parked", AGAIN_MS, True] for node in timed if given is None]
+    if later:
+        engine.call("bump", view.run, epoch=view.epoch, steps=later)
 
 
-def _resend(engine: Engine, view: View, nodes: list[str], backlog: Callable[[], int]) -> None:
+def _resend(engine: Engine, view: View, nodes: list[str], backlog: Backlog) -> None:
     reply = engine.call("resend", view.run, epoch=view.epoch, steps=nodes, empty=backlog() == 0, grace=engine.grace_ms)
     engine.publish(view.run, reply.get("send") or [])
 

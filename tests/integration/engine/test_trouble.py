@@ -7,6 +7,7 @@ from redis.exceptions import ResponseError
 
 from tests.integration.engine.harness import Planned, World, step, value
 from workers.engine import keys, overdue
+from workers.engine.waiting import Answer
 
 
 def _sweep_all(world: World) -> None:
@@ -83,3 +84,40 @@ def test_one_step_that_cannot_be_moved_on_leaves_the_others_of_its_run(
     _sweep_all(world)
     assert [steps for _, steps in world.queue] == [[["1", 1]]]
     assert overdue.next_in_seconds(world.client) > 0, "nobody looks again at once"
+
+
+def test_without_a_database_questions_wait_and_stand_before_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overdue, "AT_ONCE", 1)
+    plan = Planned()
+    plan.wait("approve", timeout=1.0)
+    world.start("r1", world.plan(plan))
+    other = Planned()
+    other.add("one")
+    world.start("r2", world.plan(other))
+    world.queue.clear()
+    world.client.zadd(keys.INFLIGHT, {"r1|0": 1, "r2|0": 2})
+    for _ in range(2):
+        overdue.sweep(world.engine, lambda: 0, lambda run: None, lambda run, nodes: None)
+    assert [run for run, _ in world.queue] == ["r2"]
+    world.client.zadd(keys.INFLIGHT, {"r1|0": 1})
+    overdue.sweep(world.engine, lambda: 0, lambda run: None, lambda run, nodes: {"0": Answer(None, "", "")})
+    assert world.finished("r1") is not None
+
+
+def test_the_broker_is_asked_once_in_a_sweep_and_need_not_answer(world: World) -> None:
+    for run in ("r1", "r2"):
+        plan = Planned()
+        plan.add("one")
+        world.start(run, world.plan(plan))
+    world.start("r3", world.plan(plan))
+    run, steps = world.queue.pop()
+    assert world.new_worker("there:2").claim(run, steps, lambda ended: None) is not None
+    world.queue.clear()
+    asked: list[int] = []
+    world.client.zadd(keys.INFLIGHT, {"r1|0": 1, "r2|0": 2, "r3|0": 3})
+    world.client.hset(keys.MARKS, "claimed", 0)
+    overdue.sweep(world.engine, lambda: asked.append(1), lambda run: None, lambda run, nodes: {})
+    assert asked == [1]
+    assert [run for run, _ in world.queue] == ["r3"], "what may still be queued is waited for"

@@ -5,6 +5,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from kombu.exceptions import OperationalError
+from sqlalchemy.exc import OperationalError as DatabaseError
 
 from app.services.run_source import Unfinished
 from workers import reconciler
@@ -42,3 +44,26 @@ def test_a_run_whose_record_is_ahead_of_redis_is_begun_again(monkeypatch: pytest
     monkeypatch.setattr(one.admission, "look", lambda runs: None)
     one.sweep_runs()
     assert sent == [["behind"]]
+
+
+def test_the_reconciler_does_without_a_broker_and_a_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise OperationalError("no broker")
+
+    def refuse_rows(*_: Any) -> Any:
+        raise DatabaseError("select", None, Exception("no database"))
+
+    monkeypatch.setattr(reconciler.sources, "database", lambda config: nullcontext())
+    monkeypatch.setattr(reconciler.sources, "close_questions", refuse_rows)
+    monkeypatch.setattr(reconciler.dispatch, "waiting", refuse)
+    sent: list[str] = []
+    app: Any = SimpleNamespace(
+        engine=SimpleNamespace(client=None), config=SimpleNamespace(celery_broker_url=""), send_task=refuse
+    )
+    one = reconciler.Reconciler(app)
+    assert one.backlog() is None
+    assert one.close_questions("r1", ["0"]) is None
+    one.ask_start("r1")
+    app.send_task = lambda *_, **__: sent.append("r1")
+    one.ask_start("r1")
+    assert sent == ["r1"], "as soon as there is a broker"

@@ -10,7 +10,7 @@ import pytest
 from celesta.errors import StoreError
 from celesta.store.base import step_prefix
 from tests.integration.engine.harness import Planned, World, result_of, step, value
-from workers.engine import Ended, complete, keys, overdue, start
+from workers.engine import Ended, complete, control, keys, overdue, start
 from workers.engine.running import expire
 from workers.engine.starting import rebuild
 
@@ -202,6 +202,22 @@ def test_a_dead_childs_leases_end_at_once_and_a_live_ones_do_not(world: World) -
     world.client.hset(keys.states("r1"), "0", f"running|1.1||1|{here}:4194399")
     expire(world.engine, "r1")
     assert world.client.zscore(keys.INFLIGHT, "r1|0") < before - 5_000
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_run_past_its_timeout_is_looked_at_no_oftener_than_its_last_step_lets_it_end(
+    world: World, cancelled: bool
+) -> None:
+    plan = Planned(options={"timeout_seconds": 5.0})
+    plan.add("one")
+    world.start("r1", world.plan(plan))
+    _claim(world)
+    if cancelled:
+        control(world.engine, "r1", "cancel")
+    world.client.zadd(keys.INFLIGHT, {f"r1|{keys.TIMEOUT}": 1}, xx=True)
+    overdue.sweep(world.engine, lambda: 0, lambda run: None, lambda run, nodes: {})
+    assert overdue.next_in_seconds(world.client) > 0
+    assert world.client.zscore(keys.INFLIGHT, "r1|") is not None, "should the caller have died"
 
 
 # A Redis that lost everything

@@ -3,6 +3,8 @@
 if a.control ~= 'run' and a.control ~= 'pause' and a.control ~= 'cancel' then
   return cjson.encode({status = 'invalid', control = a.control})
 end
+-- A run that is cancelled takes no longer than it may: from then on it is watched by its own deadline.
+if a.control == 'cancel' or control == 'cancel' or over ~= '0' then redis.call('ZREM', inflight, member('@timeout')) end
 if control == 'cancel' or over ~= '0' then return cjson.encode({status = 'ok', control = control}) end
 redis.call('HSET', meta, 'control', a.control)
 if a.control == 'cancel' then

@@ -21,6 +21,10 @@ TRUE, FALSE = frozenset({"true", "yes", "on", "1"}), frozenset({"false", "no", "
 ORDER = ("none", "bool", "int", "float", "literal", "enum", "datetime", "date", "file", "directory")
 """In a union the narrow kinds are tried before the wide ones; a text fits `str` always."""
 
+APART = ("ndarray", "table", "pickle")
+"""Kinds that no text stands for."""
+_ANY = {"kind": "any"}
+
 
 @dataclass(frozen=True)
 class LocalPath:
@@ -95,6 +99,8 @@ def parse(text: str, doc: Mapping[str, Any]) -> Any:
         return _json_or_text(text)
     if kind in _SCALARS:
         return _SCALARS[kind](text)
+    if kind in APART:
+        raise ValueError(_unreadable(kind))
     if kind in ("literal", "enum"):
         return _one_of(text, doc["values"] if kind == "literal" else list(doc["members"]))
     if kind == "union":
@@ -173,13 +179,68 @@ def _json(text: str, doc: Mapping[str, Any]) -> Any:
 
 
 def _with_paths(value: Any, doc: Mapping[str, Any]) -> Any:
-    """The value with every text that stands for a file replaced by its path."""
+    """The value with every text that stands for a file replaced by its path. Other parts are for their types to check,
+    when all inputs are at hand."""
     kind = doc["kind"]
-    if kind in ("file", "directory") and isinstance(value, str):
+    if kind in ("file", "directory"):
+        if not isinstance(value, str):
+            raise ValueError(f"{json.dumps(value):.60} is no path of a {kind}; write it as text")
         return _path(value, kind)
-    if kind == "list" and isinstance(value, list):
-        return [_with_paths(item, doc["items"]) for item in value]
+    if kind in APART:
+        raise ValueError(_unreadable(kind))
+    if kind == "union":
+        return _member_with_paths(value, doc)
+    if isinstance(value, list):
+        docs = _docs_of_items(doc, len(value))
+        return [_part(f"[{n}]", item, each) for n, (item, each) in enumerate(zip(value, docs, strict=True))]
+    if isinstance(value, dict):
+        fields = {field["name"]: field["type"] for field in doc.get("fields", ())}
+        return {name: _part(name, item, fields.get(name) or doc.get("values") or _ANY) for name, item in value.items()}
     return value
+
+
+def _docs_of_items(doc: Mapping[str, Any], length: int) -> list[Mapping[str, Any]]:
+    items = doc.get("items")
+    if isinstance(items, list) and len(items) == length:
+        return items
+    return [doc.get("rest") or (items if isinstance(items, dict) else _ANY)] * length
+
+
+def _part(place: str, value: Any, doc: Mapping[str, Any]) -> Any:
+    try:
+        return _with_paths(value, doc)
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from None
+
+
+def _member_with_paths(value: Any, doc: Mapping[str, Any]) -> Any:
+    """By the first member that makes a path of it; else the value itself, where another member takes it."""
+    reasons = []
+    for member in doc["of"]:
+        try:
+            found = _with_paths(value, member)
+        except ValueError as error:
+            reasons.append(str(error))
+        else:
+            if holds_path(found):
+                return found
+    if len(reasons) < len(doc["of"]) and not (isinstance(value, str) and _takes_no_text(doc)):
+        return value
+    raise ValueError("; ".join(reasons))
+
+
+def _takes_no_text(doc: Mapping[str, Any]) -> bool:
+    return all(member["kind"] in ("file", "directory", "none", "bool", "int", "float") for member in doc["of"])
+
+
+def holds_path(value: Any) -> bool:
+    """Whether a file or folder of this machine is in a value."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return isinstance(value, LocalPath) or any(map(holds_path, parts))
+
+
+def _unreadable(kind: str) -> str:
+    return f"a {kind} cannot be given here: launch from Python, or take a File and read it in a task"
 
 
 def _json_or_text(text: str) -> Any:

@@ -11,9 +11,11 @@ import binascii
 import datetime as dt
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from celesta.codecs import lists, moments
+from celesta.codecs.reach import nested
 from celesta.codecs.tagged import Doc, Unstorable, set_tag, sorted_pairs, spelling
 from celesta.codecs.values import json_ref
 from celesta.errors import InputError, Problem
@@ -23,6 +25,13 @@ _ANY = {"kind": "any"}
 _WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 _LOOSE = {"str": 1, "float": 2, "any": 3}  # tried last in a union, in this order
 _STORED = ("file", "directory", "ndarray", "table", "pickle")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A part of a plain value that has no JSON form and is in the store already. Nothing from outside is one."""
+
+    ref: dict[str, Any]
 
 
 def from_plain(plain: Any, type_doc: Doc, store: Store | None = None, where: str = "") -> dict[str, Any]:
@@ -46,6 +55,8 @@ class _Misfit(Exception):
 
 def _ref(plain: Any, doc: dict[str, Any], where: str, store: Store | None, problems: list[Problem]) -> dict[str, Any]:
     doc = _chosen(plain, doc)
+    if isinstance(plain, Kept) and plain.ref["type"] == doc["kind"]:
+        return plain.ref
     if isinstance(plain, list) and doc["kind"] in ("list", "any"):
         items = doc.get("items", _ANY)
         refs = [_ref(item, items, f"{where}[{n}]", store, problems) for n, item in enumerate(plain)]
@@ -54,7 +65,7 @@ def _ref(plain: Any, doc: dict[str, Any], where: str, store: Store | None, probl
     if problems:
         return {}
     try:
-        return json_ref(tagged, store)
+        return json_ref(tagged, store, has_refs=next(nested(tagged), None) is not None)
     except Unstorable as refusal:
         problems.append(Problem(where, str(refusal)))
         return {}
@@ -95,6 +106,8 @@ def _expected(what: str, plain: Any) -> _Misfit:
 def _spell(plain: Any) -> str:
     if isinstance(plain, dict | list):
         return "an object" if isinstance(plain, dict) else "a list"
+    if isinstance(plain, Kept):
+        return f"a {plain.ref['type']}"
     return "null" if plain is None else f"{str(plain).lower()}" if isinstance(plain, bool) else f"{plain!r:.80}"
 
 
@@ -253,6 +266,8 @@ def _object(plain: Any, doc: dict[str, Any], where: str, problems: list[Problem]
 
 
 def _stored(plain: Any, doc: dict[str, Any], where: str, problems: list[Problem]) -> Any:
+    if isinstance(plain, Kept) and plain.ref["type"] == doc["kind"]:
+        return {"ref": plain.ref}
     raise _Misfit(f"a {doc['kind']} has no JSON form; upload it and give its reference in input_refs")
 
 

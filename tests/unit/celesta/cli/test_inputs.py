@@ -1,3 +1,4 @@
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -5,7 +6,11 @@ from typing import Any
 import pytest
 
 from celesta.cli.inputs import LocalPath, collect, flags_of, parse
+from celesta.cli.values import split
+from celesta.codecs import blobs, encode, verify
 from celesta.errors import InputError
+from celesta.files import File
+from celesta.store.local import LocalStore
 
 
 def interface(**types: Any) -> dict[str, Any]:
@@ -122,3 +127,74 @@ def test_json_that_is_nested_too_deeply_is_refused_or_is_text() -> None:
     with pytest.raises(InputError, match="nested too deeply"):
         collect(interface(x={"kind": "list", "items": INT}), {"x": deep})
     assert collect(interface(x={"kind": "any"}), {"x": deep}) == {"x": deep}
+
+
+FILE = {"kind": "file"}
+PAIR = {"kind": "tuple", "items": [INT, FILE]}
+OPTIONAL = {"kind": "union", "of": [FILE, NONE]}
+TRAINED = {
+    "kind": "dataclass",
+    "name": "m:Trained",
+    "fields": [
+        {"name": "model", "type": FILE, "required": True},
+        {"name": "score", "type": {"kind": "float"}, "required": True},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("doc", "given"),
+    [
+        ({"kind": "list", "items": FILE}, ["PATH"]),
+        ({"kind": "list", "items": OPTIONAL}, ["PATH", None]),
+        ({"kind": "dict", "keys": STR, "values": FILE}, {"a": "PATH"}),
+        ({"kind": "dict", "keys": INT, "values": {"kind": "list", "items": FILE}}, {"1": ["PATH"]}),
+        (PAIR, [1, "PATH"]),
+        ({"kind": "tuple", "items": [], "rest": OPTIONAL}, [None, "PATH"]),
+        ({"kind": "union", "of": [NONE, PAIR]}, [1, "PATH"]),
+        (TRAINED, {"model": "PATH", "score": 1}),
+        ({"kind": "list", "items": TRAINED}, [{"model": "PATH", "score": 1}]),
+    ],
+)
+def test_files_are_given_wherever_a_type_holds_them(doc: Any, given: Any, tmp_path: Path) -> None:
+    (tmp_path / "f.txt").write_text("data")
+    store = LocalStore(tmp_path / "store")
+    text = json.dumps(given).replace("PATH", str(tmp_path / "f.txt"))
+    plain, refs = split(collect(interface(x=doc), {"x": text}), interface(x=doc), store)
+    assert plain == {}
+    assert [digest for _, digest in blobs(refs["x"], store) if store.get_blob(digest) == b"data"]
+    assert verify(refs["x"], store) == []
+
+
+def test_what_holds_files_is_what_python_gives(tmp_path: Path) -> None:
+    (tmp_path / "f.txt").write_text("data")
+    store, doc = LocalStore(tmp_path / "store"), {"kind": "dict", "keys": INT, "values": PAIR}
+    values = collect(interface(x=doc), {"x": json.dumps({"7": [1, str(tmp_path / "f.txt")]})})
+    assert split(values, interface(x=doc), store)[1]["x"] == encode({7: (1, File(tmp_path / "f.txt"))}, doc, store)
+
+
+@pytest.mark.parametrize(
+    ("doc", "text", "message"),
+    [
+        ({"kind": "list", "items": FILE}, "[5]", r"\[0\]: 5 is no path of a file; write it as text"),
+        ({"kind": "dict", "keys": STR, "values": FILE}, '{"a": "gone"}', "a: there is no file 'gone'"),
+        (PAIR, "[1, null]", r"\[1\]: null is no path"),
+        ({"kind": "list", "items": OPTIONAL}, '["gone"]', "there is no file 'gone'"),
+        (TRAINED, '{"model": 5, "score": 1}', "model: 5 is no path"),
+        ({"kind": "table"}, "x.csv", "take a File and read it in a task"),
+        ({"kind": "dict", "keys": STR, "values": {"kind": "ndarray"}}, '{"a": [1]}', "a: a ndarray cannot be given"),
+    ],
+)
+def test_what_is_no_path_is_told_with_its_place(doc: Any, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        collect(interface(x=doc), {"x": text})
+
+
+def test_nothing_is_stored_of_inputs_that_are_not_right(tmp_path: Path) -> None:
+    (tmp_path / "f.txt").write_text("data")
+    store, doc = LocalStore(tmp_path / "store"), {"kind": "list", "items": PAIR}
+    values = collect(interface(x=doc), {"x": json.dumps([["one", str(tmp_path / "f.txt")], [2]])})
+    with pytest.raises(InputError) as caught:
+        split(values, interface(x=doc), store)
+    assert [problem.where for problem in caught.value.problems] == ["x[0][0]", "x[1]"]
+    assert [*store.list("")] == []

@@ -43,11 +43,13 @@ class StepStore(Store):
         self.prefix = prefix
         self._lock = threading.RLock()
         self._token, self._used = token, ""
+        self._connected = Connection(self.url)
 
     @property
     def _connection(self) -> Connection:
         token = self._token()
         if token != self._used:
+            self._connected.close()
             self._connected, self._used = Connection(self.url, token), token
         return self._connected
 

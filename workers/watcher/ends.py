@@ -138,10 +138,12 @@ class Ends:
 
     def _tell(self, run: str, ends: list[End]) -> None:
         """Asks which of these ends are waited for, and tells them or has them concluded."""
+        left = ends
         try:
             waited_for = [Launched(*end.key, end.attempt.cache_key) for end in ends]
             answers = vouch(self._engine, run, waited_for, PLACE) or ["unknown"] * len(ends)
             plain = [end for end, answer in zip(ends, answers, strict=True) if answer == "ok" and end.is_plain]
+            left = plain
             for end, answer in zip(ends, answers, strict=True):
                 if end not in plain:
                     self._pool.submit(self._conclude, end, answer)
@@ -149,8 +151,8 @@ class Ends:
                 self._finish(run, [end.key for end in plain])
                 self._rest(*plain)
         except Exception:  # Nothing may end this thread: it is the only one that tells.
-            log.exception("run %s: %d ends are told later", run, len(ends))
-            self._rest(*ends)
+            log.exception("run %s: %d ends are told later", run, len(left))
+            self._rest(*left)
 
     def _rest(self, *ends: End) -> None:
         for end in ends:

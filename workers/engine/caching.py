@@ -155,7 +155,7 @@ def renew(client: Redis, flights: Iterable[tuple[Slot, str]], ms: int) -> None:
 def land(
     client: Redis, flights: Mapping[Slot, tuple[str, str | None]], following: Flight | None = None
 ) -> tuple[list[str], Taken | None]:
-    """Ends flights (slot to owner and index entry): writes what was computed, lets go, and answers who waited.
+    """Ends flights (slot to owner and index entry): writes what was computed, lets go, and answers who else waited.
 
     The entry is there before the flight is gone, so that a waiter who comes in between finds the one or the other.
     A flight that is to begin next begins in the same round trip.
@@ -173,4 +173,6 @@ def land(
     replies = pipe.execute()
     taken = None if following is None else _taken(replies.pop(-2), replies.pop())
     landed = replies[-3 * len(flights) :]
-    return [name.decode() for waiting in landed[1::3] for name in waiting], taken
+    owners = {owner.rpartition("|")[0] for owner, _ in flights.values()}
+    names = [name.decode() for waiting in landed[1::3] for name in waiting]
+    return [name for name in names if name not in owners], taken

@@ -115,13 +115,14 @@ def flight_owner(view: View, node: str, token: str) -> str:
 
 
 def wake(engine: Engine, waiting: Sequence[str]) -> None:
-    """Asks the steps (`run|node`) again that gave way to a flight which has landed."""
+    """Asks the steps (`run|node`) again that gave way to a flight which has landed, and still wait for it: one that has
+    computed meanwhile, and failed, waits for its next attempt."""
     by_run: dict[str, list[str]] = {}
     for name in waiting:
         run, _, node = name.partition("|")
         by_run.setdefault(run, []).append(node)
     for run, nodes in by_run.items():
-        promote(engine, run, nodes, force=True)
+        promote(engine, run, nodes, at_once=("flight_wait",))
 
 
 def answer(engine: Engine, run: str, answers: Mapping[str, Answer]) -> None:
@@ -145,12 +146,12 @@ def _settle(engine: Engine, view: View, entries: list[Entry]) -> None:
         finish(engine, view)
 
 
-def promote(engine: Engine, run: str, nodes: Sequence[str], force: bool = False) -> None:
-    """Asks steps again whose deadline has passed (or, with `force`, who need not wait any longer)."""
+def promote(engine: Engine, run: str, nodes: Sequence[str], at_once: Sequence[str] = ()) -> None:
+    """Asks steps again whose deadline has passed, or that are in a state in which they need not wait for it."""
     view = engine.views.of(run)
     if view is None:
         return
-    reply = engine.call("promote", run, epoch=view.epoch, steps=list(nodes), lease=engine.lease_ms, force=force or None)
+    reply = engine.call("promote", run, epoch=view.epoch, steps=list(nodes), lease=engine.lease_ms, at_once=at_once)
     if reply["status"] != "ok":
         engine.views.forget(run)
         return

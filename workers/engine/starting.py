@@ -28,7 +28,7 @@ from workers.lead import Lead
 
 log = logging.getLogger(__name__)
 
-UNDECIDED = (b"asking", b"open")
+UNDECIDED = ("asking", "open")
 READING_SECONDS = 30.0
 """How long a rebuild that reads no further result is believed to go on. One that takes longer is superseded."""
 
@@ -134,10 +134,10 @@ def _timeout_ms(engine: Engine, plan: Plan, source: Source) -> float | None:
 def _ask_what_was_left(engine: Engine, view: View, adopted: Mapping[str, Adopted], waits: Waits) -> None:
     """Steps that a rebuild had come to and not decided, and what it left open: its roots alone may not lead to them."""
     records = engine.client.hgetall(keys.states(view.run))
-    nodes = [node.decode() for node, record in records.items() if record.split(b"|", 1)[0] in UNDECIDED]
+    nodes = [node.decode() for node, record in records.items() if record.split(b"|", 1)[0].decode() in UNDECIDED]
     for start_at in range(0, len(nodes), CHUNK):
         part = nodes[start_at : start_at + CHUNK]
-        reply = engine.call("promote", view.run, epoch=view.epoch, steps=part, lease=engine.lease_ms, force=True)
+        reply = engine.call("promote", view.run, epoch=view.epoch, steps=part, lease=engine.lease_ms, at_once=UNDECIDED)
         Cascade(engine, view, adopted, waits, hold=True).add(reply.get("asks") or []).run()
 
 

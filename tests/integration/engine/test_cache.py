@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from celesta.errors import StoreError
 from tests.fixtures.growth import growth
 from tests.integration.engine.harness import Planned, World, step, value
 from workers.engine import caching, complete, keys
-from workers.engine.completing import promote
+from workers.engine.completing import promote, wake
 
 
 def _chain(length: int) -> tuple[Planned, int]:
@@ -240,8 +241,29 @@ def test_an_item_whose_hit_cannot_be_looked_at_waits_and_the_others_of_its_messa
     assert [one.node for one in ended] == ["0.0"]
     complete(world.engine, "r1", ended)
     assert world.client.keys("celesta:flight:*") == []
-    promote(world.engine, "r1", ["0.1"], force=True)
+    wake(world.engine, ["r1|0.1"])
     assert world.states("r1") == {"0.0": "succeeded", "0.1": "cached", "0": "succeeded"}
+
+
+def test_a_flight_that_lands_wakes_nobody_who_waits_for_its_next_attempt(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, others = Planned(), world.new_worker("here:2")
+    plan.add("fail", cache=True, retries=1, retry={"backoff_seconds": 60.0}, x=value(1))
+    for run in ("r1", "r2"):
+        world.start(run, world.plan(plan))
+    asked: list[Any] = []
+    with monkeypatch.context() as slow:
+        slow.setattr(caching, "wait", lambda *given: asked.append(given))
+        world.executor.before = lambda document: asked or others.run(*world.queue.popleft(), lambda ended: None)
+        world.work()
+    caching.wait(*asked[0])  # only now, when the flight that it gave way to has landed
+    world.client.zadd(keys.INFLIGHT, {"r2|0": 1})
+    promote(world.engine, "r2", ["0"])
+    world.work()
+    assert world.queue == deque(), "its own flight has landed"
+    wake(world.engine, ["r2|0"])
+    assert world.client.hget(keys.states("r2"), "0").startswith(b"backoff|")
 
 
 def test_an_item_whose_inputs_cannot_be_had_at_its_turn_keeps_no_flight(

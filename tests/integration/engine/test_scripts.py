@@ -54,7 +54,7 @@ CASES: dict[str, Callable[[View], Call]] = {
     "share": lambda v: ("share", {"share": 0.5}),
     "control": lambda v: ("control", {"control": "cancel", "lease": 10_000}),
     "bump": lambda v: ("bump", {"steps": [["0", "running", 60_000, False]]}),
-    "promote": lambda v: ("promote", {"steps": ["4"], "lease": 10_000, "force": True}),
+    "promote": lambda v: ("promote", {"steps": ["4"], "lease": 10_000, "at_once": ["backoff"]}),
     "resend": lambda v: ("resend", {"steps": ["1"], "empty": True, "grace": 5_000}),
     "finish": lambda v: ("finish", {"finished": '{"kind":"run.finished"'}),
 }

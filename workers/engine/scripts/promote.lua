@@ -1,11 +1,13 @@
--- A deadline has passed (or, with force, what was waited for has happened): whoever is waiting is asked again.
---   steps: nodes, force
+-- A deadline has passed (or what was waited for in a state `at_once` has happened): whoever is waiting is asked again.
+--   steps: nodes, at_once: states
 local AGAIN = {asking = true, backoff = true, flight_wait = true, recovering = true}
+local AT_ONCE = {}
+for _, state in ipairs(a.at_once or {}) do AT_ONCE[state] = true end
 local reply = {status = 'ok', asks = {}}
 for _, node in ipairs(a.steps) do
   local score = tonumber(redis.call('ZSCORE', inflight, member(node)) or now + 1)
   local r = get(node)
-  if r and (score <= now or a.force) then
+  if r and (score <= now or AT_ONCE[r.state]) then
     if AGAIN[r.state] then
       if r.state == 'recovering' then r.token = epoch .. '.1' end
       r.state = 'asking'

@@ -7,6 +7,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -101,6 +102,20 @@ def test_all_that_is_wrong_with_an_eviction_is_told_at_once(ada: Person) -> None
     assert "--older-than: 'x' is not understood; write for example 30d" in told
     assert "--larger-than: 'y' is not understood; write for example 100M" in told
     assert "bytes: " in ada.run("cache", "limit", "9" * 20, status=2).stderr
+
+
+def test_a_label_that_leaves_a_version_is_told(ada: Person, tmp_path: Path) -> None:
+    file, made = tmp_path / "flow.py", []
+    for factor in (2, 3, 2):
+        file.write_text(f"from celesta import task\n\n\n@task\ndef scale(n: int) -> int:\n    return {factor} * n\n")
+        made.append(ada.json("register", str(file), "--label", "prod")[0])
+    first, second, back = made
+    assert (first["label_left"], second["label_left"]) == (None, first["version"])
+    assert (back["created"], back["label_left"]) == (False, second["version"])
+    assert ada.json("workflows", "versions", "scale")[0]["label"] is None
+    file.write_text(file.read_text().replace("2 *", "3 *"))
+    told = ada.run("register", str(file), "--label", "prod").stdout
+    assert f"Moved prod of scale from version {first['version'][:12]}." in told
 
 
 def test_a_plain_create_prints_the_token_and_nothing_else(ada: Person, team: Playground) -> None:

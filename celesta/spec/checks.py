@@ -51,7 +51,7 @@ def _head(spec: dict[str, Any]) -> Iterator[Problem]:
     if spec.get("policy", "continue") not in POLICIES:
         yield Problem("policy", f"{spec['policy']!r} is not one of {', '.join(POLICIES)}")
     if "timeout_seconds" in spec and not is_duration(spec["timeout_seconds"]):
-        yield Problem("timeout_seconds", "is not a number of seconds above 0")
+        yield Problem("timeout_seconds", "is not a number of seconds above 0, and below a century")
     if "max_parallel" in spec and not is_count(spec["max_parallel"]):
         yield Problem("max_parallel", "is not a whole number above 0")
     bundle = spec.get("bundle")

@@ -38,6 +38,7 @@ _TAGS = {
     "date": "date",
 }
 _DEPTH = 40
+CENTURY_SECONDS = 100 * 366 * 24 * 3600
 WAITS = ("approve", "wait_for", "sleep")
 """Kinds of tasks that run nothing: their steps wait, without a worker, for an answer or a time."""
 KINDS = ("python", "dynamic", "container", *WAITS)
@@ -238,8 +239,8 @@ def _number(value: Any, least: float) -> bool:
 
 
 def is_duration(value: Any) -> bool:
-    """Whether it is a number of seconds above 0."""
-    return _number(value, 0) and value > 0
+    """Whether it is a number of seconds above 0 and below a century, so that the calendar has its end."""
+    return _number(value, 0) and 0 < value < CENTURY_SECONDS
 
 
 def _seconds_or_null(value: Any) -> bool:

@@ -95,6 +95,7 @@ def put(path: str, new: Any) -> Any:
         ("steps", {}, "steps", "not a list"),
         ("interface.inputs.0.type", {"kind": "integer"}, "interface.inputs.n", "not a type"),
         ("tasks.fit.entrypoint", "fit", "tasks.fit.entrypoint", "module:function"),
+        ("tasks.fit.timeout_seconds", 10**12, "tasks.fit.timeout_seconds", "not valid"),
         ("tasks.fit.kind", "spark", "tasks.fit.kind", "'spark' is not known"),
         ("tasks.fit.retry", {"max": True}, "tasks.fit.retry", "not valid"),
         ("tasks.fit.resources.cpu", -1, "tasks.fit.resources", "not valid"),

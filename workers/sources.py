@@ -78,7 +78,7 @@ def _waits(run_id: str) -> Waits:
 
 def _settled(run_id: str) -> Mapping[str, Adopted]:
     return {
-        node: Adopted(step.state, step.token, step.outcome or {}, step.source, step.cache_key)
+        node: Adopted(step.state, step.token, step.outcome or {}, step.source, step.cache_key, opens=step.opened)
         for node, step in run_source.settled_steps(run_id).items()
         if step.state in TAKEN_OVER
     }

@@ -58,6 +58,8 @@ class SettledStep:
     source: Document | None
     outcome: Document | None
     """The result document as far as it is recorded; None for what never ran nor hit."""
+    opened: bool = False
+    """Whether its attempt opened a plan."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,9 @@ def projects() -> list[str]:
 def settled_steps(run_id: str) -> dict[str, SettledStep]:
     """What is recorded as ended, by node."""
     return {
-        row.node: SettledStep(row.state, row.token, row.cache_key, row.source, _outcome(run_id, row))
+        row.node: SettledStep(
+            row.state, row.token, row.cache_key, row.source, _outcome(run_id, row), row.plan is not None
+        )
         for row in _settled_rows(run_id)
     }
 
@@ -215,7 +219,7 @@ def raise_epoch(run_id: str, epoch: int, adopted: Mapping[str, str]) -> int | No
 def _settled_rows(run_id: str) -> Sequence[Any]:
     query = select(
         Step.node, Step.state, Step.token, Step.cache_key, Step.source, Step.outputs, Step.error, Step.input_digests,
-        Step.path, Step.report, Step.log_bytes,
+        Step.path, Step.report, Step.log_bytes, Step.plan,
     ).where(Step.run_id == run_id, Step.state.in_(STEP_TERMINAL))  # fmt: skip
     rows = db.session.execute(query).all()
     db.session.rollback()

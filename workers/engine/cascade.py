@@ -245,7 +245,7 @@ class Cascade:
         return None
 
     def _adopt(self, node: str, found: Adopted) -> None:
-        if found.token is not None and self._reopened(node, found.token):
+        if found.token is not None and found.opens and self._reopened(node, found.token):
             return
         outputs = found.outcome.get("outputs") or {}
         finding = self._indexed(node, found, outputs)

@@ -174,6 +174,9 @@ def _require_lanes(engine: Engine, view: View, name: str, plan: Plan) -> None:
 def _refuse(cascade: "Cascade", ended: Ended, error: CelestaError) -> str:
     told = settling.error_of(str(error), type(error).__name__, error.kind)
     outcome = ended.outcome | {"status": "failed", "outputs": {}, "error": told}
-    cascade.settle(settling.attempt(cascade.view, replace(ended, outcome=outcome)))
+    if cascade.hold:  # A rebuild knows the attempt by its result alone: no step of this epoch is in its hands.
+        cascade.settle(settling.adopted(cascade.view, ended.node, ended.token, outcome))
+    else:
+        cascade.settle(settling.attempt(cascade.view, replace(ended, outcome=outcome)))
     cascade.flush_all()
     return "failed"

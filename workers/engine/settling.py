@@ -57,6 +57,8 @@ class Adopted:
     key: str | None = None
     unchecked: bool = False
     """It lay in the store, where any step may write: whether it is a result of this step is still to be seen."""
+    opens: bool = True
+    """Whether its attempt may have opened a plan. Where the record says that it opened none, it failed by that."""
 
 
 def attempt(view: View, ended: Ended) -> Entry:

@@ -12,6 +12,7 @@ from tests.integration.engine.harness import Planned, World, step, value
 from tests.integration.engine.traced import doubled
 from workers.engine import Ended, complete, keys, overdue, rebuild, start
 from workers.engine.manifests import read
+from workers.engine.settling import Adopted
 from workers.engine.source import Source
 from workers.engine.waiting import Waits
 
@@ -207,3 +208,33 @@ def test_while_a_run_is_rebuilt_nobody_else_makes_it_known(world: World) -> None
     world.start("r1", digest)
     rebuild(world.engine, world.source("r1", digest, status="running"))
     assert world.dump() == before
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("is_root", [True, False])
+def test_a_step_whose_plan_was_refused_stays_failed(world: World, is_root: bool, recorded: bool) -> None:
+    """Also where the plan would be taken by now, as far as that is recorded."""
+    world.functions["doubled"] = doubled
+    plan = Planned()
+    before = () if is_root else (plan.add("one"),)
+    made = str(plan.add("doubled", dynamic=True, xs=value([1, 2]), after=before))
+    slow = plan.add("one")
+    digest = world.plan(plan, result=step(slow))
+    world.start("r1", digest)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("workers.engine.expanding.MOST_STEPS", 4)
+        while made not in world.states():
+            world.work()
+        ran = list(world.executor.ran)
+        (event,) = (one for one in world.events("r1", "step.settled") if one["node"] == made)
+        _lose(world)
+        failed = {made: Adopted("failed", "1.1", event["outcome"], opens=False)} if recorded else {}
+        if recorded:
+            patch.undo()
+        rebuild(world.engine, world.source("r1", digest, status="running", settled=lambda: failed))
+        assert world.states()[made] == "failed"
+        for _ in range(3):
+            world.drain()
+            _all_deadlines_pass(world, digest)
+    assert "a run may have 4 in all" in world.finished()["error"]["message"]
+    assert sorted(world.executor.ran) == sorted({*ran, str(slow)})

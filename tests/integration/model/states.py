@@ -37,6 +37,8 @@ class Shape:
     """The items of a map, or the steps of the plan that a dynamic step opens. They are among `parents`, too."""
     dynamic: frozenset[Step] = frozenset()
     """Which of these are run first, by a worker, and then opened."""
+    refused: frozenset[Step] = frozenset()
+    """Of which of these the plan cannot be opened: they have failed by what their attempt left."""
     enough: Mapping[Step, int] = field(default_factory=dict)
     """How many items of a map have to succeed; all where nothing is said."""
     retries: int = 0
@@ -105,6 +107,8 @@ class Rules:
     """A run that is over stays watched until its end was said."""
     rebuild_by_results: bool = True
     """Until a rebuild is through, only who knows the earlier results asks steps."""
+    refuse_in_rebuilds: bool = True
+    """A rebuild refuses a plan although no attempt is in its hands."""
     raise_once: bool = True
     """An epoch is raised by one of those who read it, and never after the end of the run."""
     fence_starters: bool = True

@@ -18,6 +18,9 @@ SHARED = Shape({"a": (), "b": ()}, keys={"a": "k", "b": "k"})
 CACHED_JOIN = Shape({"a": (), "b": (), "j": ("a", "b")}, keys={"a": "k", "b": "k", "j": "l"})
 
 
+D = frozenset({"d"})
+
+
 def _map(items: int, join: bool = False, **more: Any) -> Shape:
     parts = tuple(f"m.{item}" for item in range(items))
     return Shape({"m": (), **dict.fromkeys(parts, ()), **({"j": ("m",)} if join else {})}, parts={"m": parts}, **more)
@@ -25,7 +28,7 @@ def _map(items: int, join: bool = False, **more: Any) -> Shape:
 
 def _dynamic(parts: Mapping[Step, tuple[Step, ...]], join: bool = False) -> Shape:
     steps = {"d": (), **parts, **({"j": ("d",)} if join else {})}
-    return Shape(steps, parts={"d": tuple(parts)}, dynamic=frozenset({"d"}))
+    return Shape(steps, parts={"d": tuple(parts)}, dynamic=D)
 
 
 EMPTY = _map(0, join=True)
@@ -39,6 +42,8 @@ RETRIED_ITEM = _map(1, outcomes={"m.0": ("ok", "fail")}, retries=1)
 PLAN = _dynamic({"d/0": ()})
 GATHERED_PLAN = _dynamic({"d/0": ()}, join=True)
 CHAIN_IN_A_PLAN = _dynamic({"d/0": (), "d/1": ("d/0",)})
+REFUSED_PLAN = Shape({"d": (), "d/0": (), "b": ()}, parts={"d": ("d/0",)}, dynamic=D, refused=D)
+REFUSED_PLAN_LATER = Shape({"a": (), "d": ("a",), "d/0": ()}, parts={"d": ("d/0",)}, dynamic=D, refused=D)
 
 TRIED = {
     "a join, nothing happens": (JOIN, Faults()),
@@ -77,6 +82,8 @@ TRIED = {
     "a dynamic step, a worker that sleeps": (GATHERED_PLAN, Faults(sleep=1)),
     "a dynamic step and what follows it, Redis lost": (GATHERED_PLAN, Faults(lose_redis=1)),
     "a dynamic step, a worker that sleeps, Redis lost": (PLAN, Faults(lose_redis=1, sleep=1)),
+    "a plan that is refused, Redis lost": (REFUSED_PLAN, Faults(lose_redis=1)),
+    "a plan that is refused after a step, Redis lost": (REFUSED_PLAN_LATER, Faults(lose_redis=1)),
     "a chain in a plan, a crash": (CHAIN_IN_A_PLAN, Faults(crash=1)),
     "a chain in a plan, cancelled": (CHAIN_IN_A_PLAN, Faults(cancel=1, crash=1)),
     "a dynamic step, cancelled, Redis lost": (PLAN, Faults(cancel=1, lose_redis=1)),
@@ -107,6 +114,7 @@ NEEDED = {
     "gather_again": (Rules(gather_again=False), ITEM, Faults(crash=1)),
     "cancel_what_was_not_asked": (Rules(cancel_what_was_not_asked=False), ITEMS, Faults(cancel=1)),
     "watch_until_told": (Rules(watch_until_told=False), ONE, Faults(lose_redis=1)),
+    "refuse_in_rebuilds": (Rules(refuse_in_rebuilds=False), REFUSED_PLAN, Faults(lose_redis=1)),
     "raise_once": (Rules(raise_once=False, compare_epochs=False), ONE, Faults(lose_redis=1, slow_start=2)),
     "fence_starters": (Rules(fence_starters=False), ONE, Faults(lose_redis=1, slow_start=2)),
     "compare_epochs": (Rules(fence_starters=False, compare_epochs=False), ONE, Faults(lose_redis=1, slow_start=2)),

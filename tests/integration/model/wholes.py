@@ -70,6 +70,10 @@ class Wholes:
             script.end(step, "cancelled", token)
             return None
         opens = not is_cancelled and (counts or (knows and record.state in ("waiting", "asking")))
+        if opens and step in self.shape.refused:
+            if counts or self.rules.refuse_in_rebuilds:
+                script.end(step, "failed", token)
+            return None
         if opens:
             script.open(step, token)
         may_go_on = knows or not self.rules.open_once

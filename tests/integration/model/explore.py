@@ -76,6 +76,7 @@ def check(protocol: Protocol, s: State) -> None:
     if not redis.watched and not redis.told and not any(record.state in ACTIVE for record in redis.steps):
         raise ProtocolError("nothing is in flight, and the end of the run was not told")
     check_wholes(protocol, s)
+    check_limit(protocol, s)
     for step, record in zip(protocol.shape.steps, redis.steps, strict=True):
         held = [hand for hand in s.hands if hand and hand[:2] == (step, record.token) and hand.phase != "told"]
         if record.state == "running" and len(held) > 1:
@@ -94,6 +95,18 @@ def check_wholes(protocol: Protocol, s: State) -> None:
             raise ProtocolError(f"{whole} has {state} before its parts: {states}")
         elif state in ("succeeded", "failed") and state != script.verdict(whole):
             raise ProtocolError(f"{whole} has {state}, and its parts are {states}")
+
+
+def check_limit(protocol: Protocol, s: State) -> None:
+    """No more steps are at work than the limit has places, and none waits for one that is free."""
+    if not protocol.shape.limited:
+        return
+    script = Script(protocol.shape, protocol.rules, s)
+    if script.used() > protocol.shape.places:
+        raise ProtocolError(f"{script.used()} steps use a limit of {protocol.shape.places}")
+    for step in protocol.shape.limited:
+        if script.get(step).state == "ready" and script.redis.control == "run" and script.has_place(step):
+            raise ProtocolError(f"{step} waits for a place that is free")
 
 
 def _cannot_end(

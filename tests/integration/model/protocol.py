@@ -4,7 +4,7 @@ One run of a few steps, two workers, and whatever may happen to them. A move is 
 the store, or one crash does; between any two moves anything else may happen. The names are those of `workers/engine`:
 `claim`, `settle`, `admit`, `release`, `renew`, `resend`, `promote`. Maps and plans are in `wholes`, and in `rebuilding`
 what follows the loss of Redis. What is left out is time (a lease may run out whenever its holder is dead, or, once,
-while it sleeps), the admission window, and steps that wait for a person or an hour.
+while it sleeps), the admission window, limits of several runs, and steps that wait for a person or an hour.
 
 `Rules` switches single safeguards off, so that the tests can show that each of them is needed.
 """

@@ -7,6 +7,7 @@ from tests.integration.model.states import (
     CANCELLABLE,
     GOOD,
     TERMINAL,
+    USES,
     Hand,
     ProtocolError,
     Record,
@@ -46,6 +47,12 @@ class Script:
 
     def settle(self, step: Step, token: Token, outcome: str) -> bool:
         """An attempt has ended, or is lost. False: it is not the one that counts."""
+        accepted = self._settle(step, token, outcome)
+        if self.shape.limited and self.rules.fill_places:
+            self.admit()
+        return accepted
+
+    def _settle(self, step: Step, token: Token, outcome: str) -> bool:
         record = self.get(step)
         if record.state in TERMINAL:
             return False
@@ -107,9 +114,15 @@ class Script:
             return
         for step in self.shape.steps:
             record = self.get(step)
-            if record.state == "ready":
+            if record.state == "ready" and (self.has_place(step) or not self.rules.count_places):
                 self.put(step, record._replace(state="sent"))
                 self.sent.append((step, record.token[1]))
+
+    def has_place(self, step: Step) -> bool:
+        return step not in self.shape.limited or self.used() < self.shape.places
+
+    def used(self) -> int:
+        return sum(self.get(step).state in USES for step in self.shape.limited)
 
     def cancel_rest(self) -> None:
         for step in self.shape.steps:

@@ -15,6 +15,8 @@ that key."""
 GOOD = frozenset({"succeeded", "cached"})
 BAD = frozenset({"failed", "upstream_failed", "cancelled"})
 TERMINAL = GOOD | BAD | {"skipped"}
+USES = frozenset({"sent", "running", "recovering"})
+"""In which a step has a place of its limit."""
 CANCELLABLE = frozenset({"waiting", "asking", "ready", "sent", "backoff", "flight_wait", "recovering"})
 
 
@@ -43,6 +45,9 @@ class Shape:
     """How many items of a map have to succeed; all where nothing is said."""
     retries: int = 0
     losses: int = 2
+    limited: frozenset[Step] = frozenset()
+    """Of which together so many may be at work at once: `places`."""
+    places: int = 0
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
@@ -115,6 +120,10 @@ class Rules:
     """While one rebuilds, nobody else makes the run known."""
     compare_epochs: bool = True
     """A run of which Redis has an older epoch than the record is begun again."""
+    count_places: bool = True
+    """A step is sent when its limit has a place for it."""
+    fill_places: bool = True
+    """Who leaves a place sends who waits for it, in the same call."""
 
 
 class Record(NamedTuple):

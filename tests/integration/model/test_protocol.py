@@ -16,6 +16,8 @@ RETRIED = Shape({"a": (), "j": ("a",)}, outcomes={"a": ("ok", "fail")}, retries=
 SKIPPED = Shape({"a": (), "b": ("a",), "c": ("a",), "j": ("b", "c")}, skips={"b": "a"})
 SHARED = Shape({"a": (), "b": ()}, keys={"a": "k", "b": "k"})
 CACHED_JOIN = Shape({"a": (), "b": (), "j": ("a", "b")}, keys={"a": "k", "b": "k", "j": "l"})
+LIMITED = Shape({"a": (), "b": (), "j": ("a", "b")}, limited=frozenset("ab"), places=1)
+LIMITED_RETRY = Shape({"a": (), "b": ()}, outcomes={"a": ("ok", "fail")}, retries=1, limited=frozenset("ab"), places=1)
 
 
 D = frozenset({"d"})
@@ -65,6 +67,9 @@ TRIED = {
     "one flight for two steps, a worker that sleeps": (SHARED, Faults(crash=1, sleep=1)),
     "one flight for two steps, Redis lost": (SHARED, Faults(crash=1, lose_redis=1)),
     "one flight below a join, cancelled": (CACHED_JOIN, Faults(crash=1, cancel=1)),
+    "a limit, a crash and a second delivery": (LIMITED, Faults(crash=1, duplicate=1)),
+    "a limit, paused, a worker that sleeps": (LIMITED, Faults(pause=1, sleep=1)),
+    "a limit, a failure tried again, cancelled, a crash": (LIMITED_RETRY, Faults(cancel=1, crash=1)),
     "a map of nothing, cancelled, a crash, Redis lost": (EMPTY, Faults(crash=1, cancel=1, lose_redis=1)),
     "a map, a crash": (MAP, Faults(crash=1)),
     "a map, a crash and a second delivery": (ITEMS, Faults(crash=1, duplicate=1)),
@@ -118,6 +123,8 @@ NEEDED = {
     "raise_once": (Rules(raise_once=False, compare_epochs=False), ONE, Faults(lose_redis=1, slow_start=2)),
     "fence_starters": (Rules(fence_starters=False), ONE, Faults(lose_redis=1, slow_start=2)),
     "compare_epochs": (Rules(fence_starters=False, compare_epochs=False), ONE, Faults(lose_redis=1, slow_start=2)),
+    "count_places": (Rules(count_places=False), LIMITED, Faults()),
+    "fill_places": (Rules(fill_places=False), LIMITED, Faults()),
     "rebuild_by_results, a chain": (Rules(rebuild_by_results=False), CHAIN, Faults(lose_redis=1)),
     "rebuild_by_results, a map": (Rules(rebuild_by_results=False), GATHERED_ITEM, Faults(lose_redis=1)),
 }

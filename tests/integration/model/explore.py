@@ -8,7 +8,7 @@ from tests.integration.model.protocol import Protocol
 from tests.integration.model.script import Script
 from tests.integration.model.states import TERMINAL, ProtocolError, State, alike
 
-ACTIVE = frozenset({"ready", "sent", "running", "backoff", "asking", "flight_wait", "recovering", "open"})
+ACTIVE = frozenset({"ready", "sent", "running", "backoff", "asking", "flight_wait", "recovering", "open", "parked"})
 
 
 @dataclass
@@ -77,6 +77,10 @@ def check(protocol: Protocol, s: State) -> None:
         raise ProtocolError("nothing is in flight, and the end of the run was not told")
     check_wholes(protocol, s)
     check_limit(protocol, s)
+    for step in protocol.shape.waits:
+        state, answer = redis.steps[protocol.shape.at(step)].state, dict(s.answers).get(step)
+        if state in ("succeeded", "failed") and (state == "succeeded") != (answer == "ok"):
+            raise ProtocolError(f"{step} has {state}, and its answer is {answer}")
     for step, record in zip(protocol.shape.steps, redis.steps, strict=True):
         held = [hand for hand in s.hands if hand and hand[:2] == (step, record.token) and hand.phase != "told"]
         if record.state == "running" and len(held) > 1:

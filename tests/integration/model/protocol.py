@@ -4,7 +4,7 @@ One run of a few steps, two workers, and whatever may happen to them. A move is 
 the store, or one crash does; between any two moves anything else may happen. The names are those of `workers/engine`:
 `claim`, `settle`, `admit`, `release`, `renew`, `resend`, `promote`. Maps and plans are in `wholes`, and in `rebuilding`
 what follows the loss of Redis. What is left out is time (a lease may run out whenever its holder is dead, or, once,
-while it sleeps), the admission window, limits of several runs, and steps that wait for a person or an hour.
+while it sleeps), the admission window, limits of several runs, and sleeps.
 
 `Rules` switches single safeguards off, so that the tests can show that each of them is needed.
 """
@@ -222,6 +222,8 @@ class Protocol:
             return
         elif record.state == "open" or (record.state == "asking" and script.is_map(step)):
             yield from self.wholes.reopened(s, step)
+        elif record.state == "parked":
+            yield f"time for {step}", False, self._out_of_time(script, step)
         elif record.state in ("backoff", "flight_wait", "asking") and script.redis.control != "cancel":
             script.ask(step, record)
             yield f"promote {step}", False, script.published()
@@ -231,6 +233,15 @@ class Protocol:
         if found and self.rules.look_for_manifests:
             return self._taken(script, step, record.token, found[0])
         return self._taken(script, step, record.token, "lost")
+
+    def _out_of_time(self, script: Script, step: Step) -> State:
+        """The database says whether somebody answered first."""
+        if dict(script.state.answers).get(step) is None:
+            script.state = script.state._replace(answers=tuple(sorted((*script.state.answers, (step, "fail")))))
+        elif not self.rules.ask_the_record:
+            script.end(step, "failed", script.get(step).token)
+        script.answer(step)
+        return script.published()
 
     def _nobody_said(self, script: Script, step: Step) -> State:
         made = [token for name, token, outcome in script.state.manifests if name == step and outcome == "ok"]
@@ -268,9 +279,22 @@ class Protocol:
 
     # People, and Redis
 
+    def _answers(self, s: State) -> Iterator[Move]:
+        """Somebody answers what is asked: committed first, and then told to the engine."""
+        for step in self.shape.waits:
+            script = Script(self.shape, self.rules, s)
+            if script.get(step).state != "parked":
+                continue
+            if step not in dict(s.answers):
+                yield f"answer {step}", False, s._replace(answers=tuple(sorted((*s.answers, (step, "ok")))))
+            else:
+                script.answer(step)
+                yield f"tell the answer to {step}", False, script.published()
+
     def _people(self, s: State) -> Iterator[Move]:
         if s.redis is None:
             return
+        yield from self._answers(s)
         if s.left.lose_redis:
             lost = s._replace(redis=None, messages=(), cache=frozenset(), flights=(), left=less(s.left, "lose_redis"))
             lost = lost._replace(accepted=remembered(s, self.shape))

@@ -141,6 +141,8 @@ def adopt_or_hold(script: Script, step: Step) -> None:
         if key := script.shape.keys.get(step):
             script.state = script.state._replace(cache=script.state.cache | {key})
         script.end(step, *result)
+    elif step in script.shape.waits and script.redis.control != "cancel":
+        script.ask(step, script.get(step))
     elif script.redis.control != "cancel":
         script.put(step, Record("recovering", (script.redis.epoch, 0)))
 

@@ -76,7 +76,8 @@ class Script:
         self.put(step, self.get(step)._replace(state=state, token=token, owner=None))
         if state in GOOD:
             gathered = step in self.shape.parts and step not in self.shape.dynamic
-            self._accept(step, "gathered" if gathered else self.shape.keys.get(step) or token)
+            by_what = "gathered" if gathered else "answered" if step in self.shape.waits else self.shape.keys.get(step)
+            self._accept(step, by_what or token)
         for kid in self.shape.children(step):
             at = self.shape.at(kid)
             counts = (*self.redis.counts[:at], self.redis.counts[at] + 1, *self.redis.counts[at + 1 :])
@@ -98,11 +99,20 @@ class Script:
     def ask(self, step: Step, record: Record) -> None:
         """What was waited for is over: the cache is looked up, and the step is sent when it has no answer."""
         key = self.shape.keys.get(step)
-        if key in self.state.cache:
+        if step in self.shape.waits:
+            self.put(step, record._replace(state="parked"))
+            self.answer(step)
+        elif key in self.state.cache:
             self.put(step, record)
             self.end(step, "cached", record.token)
         else:
             self.ready(step, record)
+
+    def answer(self, step: Step) -> None:
+        """A step that waits ends by its answer, if there is one."""
+        answer = dict(self.state.answers).get(step)
+        if answer is not None and self.get(step).state == "parked":
+            self.end(step, "succeeded" if answer == "ok" else "failed", self.get(step).token)
 
     def ready(self, step: Step, record: Record | None = None) -> None:
         self.put(step, (record or Record(token=(self.redis.epoch, 1)))._replace(state="ready", owner=None))
@@ -189,7 +199,7 @@ class Script:
             self.end(kid, "upstream_failed", record.token)
         elif "skipped" in states or self.shape.skips.get(kid) in parents:
             self.end(kid, "skipped", record.token)
-        elif kid in self.shape.keys or self.walks or self.is_map(kid):
+        elif kid in self.shape.keys or kid in self.shape.waits or self.walks or self.is_map(kid):
             self.put(kid, Record("asking", (self.redis.epoch, 1)))
         else:
             self.ready(kid)

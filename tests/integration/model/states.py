@@ -17,7 +17,7 @@ BAD = frozenset({"failed", "upstream_failed", "cancelled"})
 TERMINAL = GOOD | BAD | {"skipped"}
 USES = frozenset({"sent", "running", "recovering"})
 """In which a step has a place of its limit."""
-CANCELLABLE = frozenset({"waiting", "asking", "ready", "sent", "backoff", "flight_wait", "recovering"})
+CANCELLABLE = frozenset({"waiting", "asking", "ready", "sent", "backoff", "flight_wait", "recovering", "parked"})
 
 
 class ProtocolError(AssertionError):
@@ -45,6 +45,8 @@ class Shape:
     """How many items of a map have to succeed; all where nothing is said."""
     retries: int = 0
     losses: int = 2
+    waits: frozenset[Step] = frozenset()
+    """Steps that wait for an answer, which may be that nobody answered in time. They have parents."""
     limited: frozenset[Step] = frozenset()
     """Of which together so many may be at work at once: `places`."""
     places: int = 0
@@ -120,6 +122,8 @@ class Rules:
     """While one rebuilds, nobody else makes the run known."""
     compare_epochs: bool = True
     """A run of which Redis has an older epoch than the record is begun again."""
+    ask_the_record: bool = True
+    """A wait ends by what the database says: the first answer, or that there was none in time."""
     count_places: bool = True
     """A step is sent when its limit has a place for it."""
     fill_places: bool = True
@@ -209,6 +213,8 @@ class State(NamedTuple):
     accepted: tuple[tuple[Step, Result], ...]
     """Ghost: which result was ever accepted for each step, and whose plan for each that opened one (`step/`)."""
     left: Faults
+    answers: tuple[tuple[Step, str], ...] = ()
+    """In the database: one for each question, `ok` or `fail`."""
     openers: tuple[Opener, ...] = ()
     starters: tuple[Starter, ...] = ()
 

@@ -21,6 +21,7 @@ LIMITED_RETRY = Shape({"a": (), "b": ()}, outcomes={"a": ("ok", "fail")}, retrie
 
 
 D = frozenset({"d"})
+ASKED = Shape({"a": (), "w": ("a",), "j": ("w",)}, waits=frozenset("w"))
 
 
 def _map(items: int, join: bool = False, **more: Any) -> Shape:
@@ -67,6 +68,8 @@ TRIED = {
     "one flight for two steps, a worker that sleeps": (SHARED, Faults(crash=1, sleep=1)),
     "one flight for two steps, Redis lost": (SHARED, Faults(crash=1, lose_redis=1)),
     "one flight below a join, cancelled": (CACHED_JOIN, Faults(crash=1, cancel=1)),
+    "a question, Redis lost": (ASKED, Faults(lose_redis=1)),
+    "a question, cancelled, paused": (ASKED, Faults(cancel=1, pause=1)),
     "a limit, a crash and a second delivery": (LIMITED, Faults(crash=1, duplicate=1)),
     "a limit, paused, a worker that sleeps": (LIMITED, Faults(pause=1, sleep=1)),
     "a limit, a failure tried again, cancelled, a crash": (LIMITED_RETRY, Faults(cancel=1, crash=1)),
@@ -123,6 +126,7 @@ NEEDED = {
     "raise_once": (Rules(raise_once=False, compare_epochs=False), ONE, Faults(lose_redis=1, slow_start=2)),
     "fence_starters": (Rules(fence_starters=False), ONE, Faults(lose_redis=1, slow_start=2)),
     "compare_epochs": (Rules(fence_starters=False, compare_epochs=False), ONE, Faults(lose_redis=1, slow_start=2)),
+    "ask_the_record": (Rules(ask_the_record=False), ASKED, Faults()),
     "count_places": (Rules(count_places=False), LIMITED, Faults()),
     "fill_places": (Rules(fill_places=False), LIMITED, Faults()),
     "rebuild_by_results, a chain": (Rules(rebuild_by_results=False), CHAIN, Faults(lose_redis=1)),

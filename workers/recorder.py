@@ -11,8 +11,8 @@ unreadable event stop the others: it is logged and left out.
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import timedelta
 from functools import partial
+from itertools import islice
 from threading import Event
 from time import monotonic, time
 from typing import Any
@@ -26,7 +26,6 @@ from app.compiler.plan import Plan
 from app.config import Config
 from app.db import db, standalone, writing
 from app.models import Project, Run, StreamOffset
-from app.models.columns import now
 from app.services.event_record import Ended, record_events
 from app.stores import store_of
 from celesta.errors import StoreError
@@ -34,7 +33,7 @@ from celesta.store import Store
 from celesta.store.base import result_key
 from workers import alive, event_stream
 from workers.backlog import Backlog
-from workers.engine import Engine, forget
+from workers.engine import Engine, forget, keys
 from workers.event_stream import BLOCK_MS, START, Entry, EventStreams, Offset, connect
 
 log = logging.getLogger(__name__)
@@ -48,8 +47,8 @@ GATHER_SECONDS = 0.2
 PAUSE_SECONDS = 0.016
 UPKEEP_SECONDS = 1.0
 RETRY_SECONDS = 0.5
-RECENT = timedelta(minutes=2)
-"""Ends that were committed this recently are announced again at the start: their recorder may have died in between."""
+UNTOLD_SECONDS = 60.0
+"""How often it is looked for runs that Redis knows and that have ended."""
 PLANS_KEPT = 64
 END_OF_RUN = b'"run.finished"'
 OF_AN_ATTEMPT = ("succeeded", "failed")
@@ -95,6 +94,7 @@ class Recorder:
         self.backlogs: dict[str, Backlog] = {}
         self.is_open = False
         self.upkeep_at = 0.0
+        self.untold_at = 0.0
 
     def turn(self, stop: Event) -> None:
         """Wait for events, gather what comes with them, record all of it, of a huge run the next batch."""
@@ -124,14 +124,11 @@ class Recorder:
     def _open(self) -> None:
         rows = db.session.scalars(select(StreamOffset), execution_options={"populate_existing": True})
         self.stored = {row.shard: Offset(row.gen, row.stream_id) for row in rows}
-        recent = list(_recent_ends())
         db.session.rollback()
         self.streams.open(self.stored)
         self.backlogs = {shard: Backlog() for shard in self.streams.shards.values()}
         self.is_open = True
-        shard = next(iter(self.streams.shards.values()))
-        self.ended = [*self.ended, *((shard, end) for end in recent)]
-        self._tell()
+        self._tell_the_untold()
 
     @property
     def _is_behind(self) -> bool:
@@ -211,6 +208,13 @@ class Recorder:
                 self.forget(end.run_id)
             self.ended = [one for one in self.ended if one[0] != shard]
 
+    def _tell_the_untold(self) -> None:
+        """A recorder may have died after its commit, or a start that came late have brought back what had ended."""
+        self.untold_at = monotonic() + UNTOLD_SECONDS
+        shard = next(iter(self.streams.shards.values()))
+        self.ended += [(shard, end) for end in _ended(keys.runs(self.client))]
+        self._tell()
+
     def _upkeep(self) -> None:
         self.upkeep_at = monotonic() + UPKEEP_SECONDS
         if not self.streams.is_same_redis():
@@ -220,6 +224,8 @@ class Recorder:
         for shard, offset in self.stored.items():
             if offset.gen == self.streams.gen:
                 self.streams.trim(shard, offset.stream_id)
+        if monotonic() > self.untold_at:
+            self._tell_the_untold()
 
 
 class TaskNames:
@@ -292,13 +298,15 @@ def _advance(session: Any, shard: str, stored: Offset | None, reached: Offset) -
     return bool(session.execute(statement, execution_options={"synchronize_session": False}).rowcount)
 
 
-def _recent_ends() -> Iterator[Ended]:
-    query = (
-        select(Run.id, Project.name, Run.status, Run.epoch)
-        .join(Project, Run.project_id == Project.id)
-        .where(Run.recorded_at > now() - RECENT)
-    )
-    return (Ended(*row) for row in db.session.execute(query))
+def _ended(runs: Iterator[str]) -> list[Ended]:
+    """Of these runs, the ends that are committed."""
+    query = select(Run.id, Project.name, Run.status, Run.epoch).join(Project, Run.project_id == Project.id)
+    ends: list[Ended] = []
+    while part := list(islice(runs, BATCH_EVENTS)):
+        rows = db.session.execute(query.where(Run.id.in_(part), Run.recorded_at.is_not(None)))
+        ends += [Ended(*row) for row in rows]
+    db.session.rollback()
+    return ends
 
 
 def _recorded(end: Ended) -> dict[str, Any]:

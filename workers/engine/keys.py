@@ -3,6 +3,10 @@
 Cache and flight keys belong to all runs, carry no hash tag, and are never touched inside a run's script.
 """
 
+from collections.abc import Iterator
+
+from redis import Redis
+
 from app.redis_names import (
     LIMITS,
     LOGS_WANTED,
@@ -48,6 +52,13 @@ def of_run(run: str) -> list[str]:
 def rebuilding(run: str) -> str:
     """Held by who rebuilds the run, and ends by itself: nobody else makes the run known while it is held."""
     return _of_run(run, "rebuild")
+
+
+def runs(client: Redis) -> Iterator[str]:
+    """All runs that Redis knows: a look through its keys."""
+    head, _, tail = meta("*").partition("*")
+    for name in client.scan_iter(match=meta("*"), count=1_000):
+        yield name.decode()[len(head) : -len(tail)]
 
 
 def ready(run: str) -> str:

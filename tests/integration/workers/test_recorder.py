@@ -5,6 +5,7 @@ import threading
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 import redis
@@ -12,9 +13,9 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 
 from app.access import Principal
-from app.db import db, standalone
+from app.db import db, standalone, writing
 from app.models import Project, Run, Step, StreamOffset
-from app.redis_names import events
+from app.redis_names import events, meta
 from app.services.run_launch import launch_run
 from app.services.version_register import register_version
 from app.stores import store_of
@@ -231,9 +232,25 @@ def test_a_recorder_that_died_after_the_commit_has_its_ends_announced_by_the_nex
     one._tell = lambda: None
     _turn(one)
     assert "run.recorded" not in _kinds(client)
+    for still_known in (run, new_run()):
+        client.hset(meta(still_known.run), "epoch", 1)
+    with writing(db.session) as session:
+        session.get(Run, run.run).recorded_at -= timedelta(hours=1)
     _turn(make())
     assert "run.recorded" in _kinds(client)
     assert forgotten == [run.run]
+
+
+def test_a_run_that_a_late_start_brought_back_is_forgotten_again(client, new_run, make, forgotten):
+    run, one = new_run(), make()
+    _send(client, *_whole(run))
+    _turn(one)
+    client.hset(meta(run.run), "epoch", 1)
+    _turn(one)
+    assert forgotten == [run.run]
+    one.untold_at = one.upkeep_at = 0.0
+    _turn(one)
+    assert forgotten == [run.run, run.run]
 
 
 def test_two_recorders_do_no_harm(client, new_run, make):

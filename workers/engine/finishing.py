@@ -59,12 +59,20 @@ def finish(
 
 
 def forget(engine: Engine, run: str) -> None:
-    """Removes all that Redis keeps of a run. For the recorder, after it committed the run's end."""
+    """Removes all that Redis keeps of a run. For the recorder, after it committed the run's end, and for a rebuild, of
+    an older epoch."""
     engine.views.forget(run)
-    states = engine.client.hkeys(keys.states(run))
     pipe = engine.client.pipeline(transaction=False)
-    for start in range(0, len(states), CHUNK):
-        pipe.zrem(keys.INFLIGHT, *(keys.member(run, node.decode()) for node in states[start : start + CHUNK]))
+    pipe.hkeys(keys.states(run)).hget(keys.meta(run), "project").hvals(keys.limits(run))
+    nodes, project, lanes = pipe.execute()
+    limits = {limit for text in lanes for limit in text.decode().split(",") if limit.startswith("@")}
+    places = [f"{keys.LIMITS}:{project.decode()}:{limit}" for limit in limits] if project else []
+    pipe = engine.client.pipeline(transaction=False)
+    for start in range(0, len(nodes), CHUNK):
+        members = [keys.member(run, node.decode()) for node in nodes[start : start + CHUNK]]
+        pipe.zrem(keys.INFLIGHT, *members)
+        for place in places:
+            pipe.srem(place, *members)
     pipe.zrem(keys.INFLIGHT, keys.member(run, ""), keys.member(run, keys.TIMEOUT))
     pipe.unlink(*keys.of_run(run)[3:], keys.reuse(run))
     pipe.execute()

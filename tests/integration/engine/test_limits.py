@@ -143,6 +143,17 @@ def test_a_rebuilt_run_counts_what_may_still_be_at_work(world: World) -> None:
     assert "r1|0" in _users(world)
 
 
+def test_a_run_that_is_begun_again_keeps_no_place_of_its_older_epoch(world: World) -> None:
+    world.client.hset(f"{keys.LIMITS}:p", "gpu", 1)
+    _start(world, "r1", 2)
+    plan = world.client.hget(keys.meta("r1"), "plan")
+    assert plan is not None
+    world.worker.run(*world.queue.popleft(), lambda ended: None)
+    assert _users(world) == {"r1|0"}
+    rebuild(world.engine, world.source("r1", plan.decode(), status="running", epoch=2, raise_epoch=lambda adopted: 3))
+    assert _users(world) == {"r1|1"}, "what may be at work; the other has ended"
+
+
 def _dynamic(world: World, given: Any, **more: Any) -> tuple[Planned, int]:
     world.functions.update(FUNCTIONS)
     plan = Planned()

@@ -1,6 +1,7 @@
 """Services that go away for a while: database, store, recorder, web."""
 
 import os
+import random
 import signal
 import threading
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from tests.e2e.faults.conftest import NewTrial
 from tests.e2e.faults.trial import Trial
 from tests.fixtures.object_store import Bucket
 from tests.fixtures.postgres import new_cluster
-from tests.fixtures.processes import wait_until
+from tests.fixtures.processes import answers, wait_until
 from tests.fixtures.proxy import proxy
 
 AWAY_SECONDS = 20.0
@@ -65,10 +66,13 @@ def killing() -> Iterator[threading.Event]:
 def test_a_launch_through_a_restarting_web_is_made_once(new_trial: NewTrial, killing: threading.Event) -> None:
     trial = new_trial(items=3)
 
+    port = urlsplit(trial.stack.url).port or 0
+
     def kill() -> None:
-        while not killing.wait(0.7):
-            for process in trial.processes("celesta-web"):
-                os.kill(process.pid, signal.SIGKILL)
+        while not killing.wait(random.uniform(0, 1.4)):
+            if answers(port):  # Before that it is about to start, and would never answer.
+                for process in trial.processes("celesta-web"):
+                    os.kill(process.pid, signal.SIGKILL)
 
     thread = threading.Thread(target=kill)
     thread.start()

@@ -14,7 +14,7 @@ import hashlib
 import json
 import sys
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,15 +39,16 @@ VERSION = 1
 _IGNORED_GLOBALS = {"__file__", "__name__", "__doc__", "__package__", "__spec__", "__loader__", "__path__"}
 
 
-def code_digest(function: Callable[..., Any], *, strict: bool = True) -> str:
+def code_digest(function: Callable[..., Any], *, strict: bool = True, files: Collection[Path] | None = None) -> str:
     """The digest of a function and all it reaches. Raises `SourceError` naming what has none.
 
+    `files` are those of its bundle: whatever else is imported, only their classes can be met. None: all are.
     Not `strict`: what has no digest takes part by its type. Such a digest tells versions apart, and may not be a key.
     """
     walk = _Walk(strict, project_root(Path(function.__code__.co_filename).resolve()))
     try:
         walk.form(function, function.__name__)
-        walk.heirs(function)
+        walk.heirs(function, files)
     except SourceError as error:
         raise SourceError(
             f'{place_of(function)}: the code of "{function.__name__}" has no digest to cache by: {error}. '
@@ -86,10 +87,13 @@ class _Walk(Forms):
             return ["installed", module.__name__]
         return self._module_file(Path(str(module.__file__)), _Scope.of(vars(module)), where)
 
-    def heirs(self, function: Callable[..., Any]) -> None:
-        """A value of a class may be one of a class below it, whose methods the function then calls."""
+    def heirs(self, function: Callable[..., Any], files: Collection[Path] | None) -> None:
+        """A value of a class may be one of a class below it, whose methods the function then calls. Not those that were
+        made by code, which has no text."""
         for cls in heirs_of(function):
-            self.cls(cls, f"{function.__name__} -> {cls.__name__}")
+            file = Path(str(sys.modules[cls.__module__].__file__))
+            if (files is None or file.resolve() in files) and classes_named(str(file), cls.__qualname__):
+                self.cls(cls, f"{function.__name__} -> {cls.__name__}")
 
     def _entry(self, key: Any, kept: Any, make: Callable[[], Any]) -> Any:
         """A reference to the entry of something that may reach itself; made when it is met first."""

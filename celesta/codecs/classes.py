@@ -65,11 +65,18 @@ def build(name: str, fields: dict[str, Any]) -> Any:
     """The object of this class that held these fields: where its code decides what they are, it is not asked again."""
     cls, kind = _record(name)
     own = makes(cls)
+    if own and kind == "pydantic" and cls.model_config.get("extra") not in ("allow", "forbid"):
+        fields = {field: item for field, item in fields.items() if field in cls.model_fields}
     value = (_made_again if own else _made)(name, cls, kind, fields)
     if own or kind == "dataclass":
         for field, item in fields.items():
             _set(value, kind, field, item)
     return value
+
+
+def has_makers(name: str) -> bool:
+    """Whether code of this class decides what its objects hold."""
+    return makes(_record(name)[0])
 
 
 def make(name: str, fields: dict[str, Any]) -> Any:

@@ -131,8 +131,8 @@ def _tag_set(value: Iterable[Any], doc: Doc, leaf: Store) -> dict[str, Any]:
 
 
 def set_tag(doc: dict[str, Any], *, frozen: bool = False) -> str:
-    """A set that is given where a frozen one is wanted becomes one, as an int becomes a float."""
-    return "fs" if frozen or doc.get("frozen") else "s"
+    """Frozen or not as the type document wants it, as an int becomes a float; without one as the set is."""
+    return "fs" if doc.get("frozen", frozen and not doc) else "s"
 
 
 def _tag_object(value: Any, doc: Doc, leaf: Store) -> dict[str, Any]:
@@ -261,11 +261,14 @@ def _untag_dict(body: list[list[Any]], doc: Doc, load: Load) -> dict[Any, Any]:
     return {_hashable(untag(key, keys, load)): untag(item, values, load) for key, item in body}
 
 
-def _untag_set(body: list[Any], doc: Doc, load: Load) -> set[Any] | frozenset[Any]:
-    doc = narrow(doc, "set")
-    items = doc.get("items")
-    found = {_hashable(untag(item, items, load)) for item in body}
-    return frozenset(found) if doc.get("frozen") else found
+def _untag_set(frozen: bool) -> Callable[[list[Any], Doc, Load], Any]:
+    def read(body: list[Any], doc: Doc, load: Load) -> set[Any] | frozenset[Any]:
+        doc = narrow(doc, "set")
+        items = doc.get("items")
+        found = {_hashable(untag(item, items, load)) for item in body}
+        return frozenset(found) if set_tag(doc, frozen=frozen) == "fs" else found
+
+    return read
 
 
 def _hashable(value: Any) -> Any:
@@ -285,8 +288,12 @@ def _untag_moment(body: str) -> dt.datetime:
 def _untag_object(build: Callable[[str, dict[str, Any]], Any]) -> Callable[[list[Any], Doc, Load], Any]:
     def read(body: list[Any], doc: Doc, load: Load) -> Any:
         name, fields = body
-        types = {field["name"]: field.get("type") for field in narrow(doc, *classes.KINDS).get("fields", ())}
-        return build(name, {field: untag(item, types.get(field), load) for field, item in fields.items()})
+        doc = narrow(doc, *classes.KINDS)
+        types = {field["name"]: field.get("type") for field in doc.get("fields", ())}
+        values = {field: untag(item, types.get(field), load) for field, item in fields.items()}
+        # A document of before that mark was made tells of JSON only that it is an object: its class has to make it.
+        unmarked = doc.get("name") == name and not doc.get("makes") and classes.has_makers(name)
+        return (classes.make if unmarked else build)(name, values)
 
     return read
 
@@ -296,8 +303,8 @@ _READERS: dict[str, Callable[[Any, Doc, Load], Any]] = {
     "b": lambda body, doc, load: base64.b64decode(body, validate=True),
     "t": _untag_tuple,
     "d": _untag_dict,
-    "s": _untag_set,
-    "fs": lambda body, doc, load: frozenset(_untag_set(body, doc, load)),
+    "s": _untag_set(frozen=False),
+    "fs": _untag_set(frozen=True),
     "dt": lambda body, doc, load: dt.datetime.fromisoformat(body),
     "zdt": lambda body, doc, load: _untag_moment(body),
     "date": lambda body, doc, load: dt.date.fromisoformat(body),

@@ -78,6 +78,7 @@ class _Writer:
     def __init__(self, layout: Layout | None, contents: Mapping[str, Path]) -> None:
         self.store = MemoryBlobs()
         self._layout = layout
+        self._files = {path.resolve() for path in contents.values()} if layout else None
         self._modules = {module_path(Path(name)) for name in contents if name.endswith(".py")}
         self._refs: dict[tuple[int, int], tuple[Any, Any]] = {}  # defaults come back at each step: encode them once
 
@@ -113,7 +114,7 @@ class _Writer:
         """What runs: a function of the bundle, a command, or nothing."""
         if isinstance(task, ContainerTask | Wait):
             return task.program()
-        digest = code_digest(task.function, strict=strict)
+        digest = code_digest(task.function, strict=strict, files=self._files)
         return {"kind": task.kind, "entrypoint": self._entrypoint(task), "code_digest": digest}
 
     def _guarded(self, step: Step | Branch | Merge | Referenced) -> dict[str, Any]:

@@ -130,6 +130,11 @@ def test_what_is_given_as_json_is_what_its_class_makes_of_it(
     assert verify(ref, store) == []
 
 
+def test_a_version_that_does_not_tell_of_such_code_has_it_run_as_ever(store: LocalStore, tmp_path: Path) -> None:
+    doc = {name: part for name, part in type_of(Rate).items() if name != "makes"}
+    assert decode(from_plain({"percent": 50}, doc, store), doc, store, tmp_path) == Rate(50.0)
+
+
 def test_what_is_given_to_a_class_has_another_digest_than_what_it_holds(store: LocalStore) -> None:
     """Else a step that was given 50 would be answered with the result for a rate that holds 50."""
     held = Rate(5000.0)

@@ -121,6 +121,7 @@ def test_the_zone_of_a_moment_makes_its_digest_and_utc_has_one(store: LocalStore
         (1, FLOAT, 1.0),
         (1, {"kind": "union", "of": [FLOAT, {"kind": "none"}]}, 1.0),
         ({1}, {"kind": "set", "items": INT, "frozen": True}, frozenset({1})),
+        (frozenset({1}), {"kind": "set", "items": INT}, {1}),
         (1, {"kind": "union", "of": [INT, FLOAT]}, 1),
         ([1, 2.5], {"kind": "list", "items": FLOAT}, [1.0, 2.5]),
         ({"a": 1}, {"kind": "dict", "keys": {"kind": "str"}, "values": FLOAT}, {"a": 1.0}),
@@ -251,6 +252,18 @@ def test_a_class_with_code_of_its_own_is_given_no_other_fields_than_it_has(field
     store: Any = None
     with pytest.raises(CodecError, match=r"does not fit its class any more: (a is no field|percent is missing)"):
         decode({"type": "json", "digest": "0" * 64, "size": 1, "inline": tagged}, ANY, store, into)
+
+
+def test_a_model_that_ignores_what_is_no_field_ignores_what_is_none_any_more(store: LocalStore, into: Path) -> None:
+    tagged = {"o": [f"{samples.__name__}:Finished", {"a": 1, "total": 3, "lost": 2}]}
+    back = decode({"type": "json", "digest": "0" * 64, "size": 1, "inline": tagged}, ANY, store, into)
+    assert (back.a, back.total) == (1, 3)
+
+
+def test_a_set_is_frozen_or_not_as_its_reader_wants_it(store: LocalStore, into: Path) -> None:
+    for value, other in ((frozenset({1}), set), ({1}, frozenset)):
+        ref = encode(value, ANY, store)
+        assert type(decode(ref, type_of(other[int]), store, into)) is other
 
 
 def test_pickle_is_used_only_when_asked(store: LocalStore, into: Path) -> None:

@@ -8,6 +8,7 @@ Each row is one way of reaching something, with an edit of it. `test_source_reac
 import ast
 import math
 import string
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from celesta.hashing import cache_components, cache_key
+from celesta.source import code_digest
 from celesta.spec import workflow_spec
 from celesta.syntax import normal
 from tests.unit.celesta.conftest import Project
@@ -119,6 +121,23 @@ def test_an_edit_of_a_class_below_that_of_a_hint_changes_the_digest(project: Pro
     assert project.digest(text) == before
     assert project.digest(text.replace("return 1", "return 2")) != before
     assert project.digest(text + "class Other:\n    pass\n") == before
+
+
+def test_a_class_of_another_bundle_below_that_of_a_hint_changes_nothing(project: Project) -> None:
+    module = project.load(f"import dataclasses\n{BELOW['a method']}")
+    files = {Path(module.__file__).resolve()}
+    before = code_digest(module.f, files=files)
+    project.load(f"import {module.__name__} as other\nclass Heir(other.A):\n    pass\n")
+    assert code_digest(module.f, files=files) == before != code_digest(module.f)
+
+
+@pytest.mark.parametrize("made", ["B = type('B', (A,), {'m': lambda self: 1})", "Ints = Box[int]"])
+def test_a_class_without_a_text_below_that_of_a_hint_refuses_nothing(project: Project, made: str) -> None:
+    text = (
+        "import dataclasses, typing, pydantic\nT = typing.TypeVar('T')\nclass Box(pydantic.BaseModel, typing.Generic[T]):\n    x: T\n"
+        f"class A:\n    pass\n{made}\ndef f(a: A, b: Box): return a.m()\n"
+    )
+    assert project.digest(text) == project.digest(text.replace(made, ""))
 
 
 # Searched for, not thought of

@@ -101,6 +101,11 @@ class Ends:
             end = self._known[uid] = End(pod, attempt, gone, error)
         self._try(end)
 
+    def given_up(self) -> list[tuple[Document, str]]:
+        """The pods that were given up and are not known to be gone, each with the reason in words."""
+        known = list(self._known.values())
+        return [(end.pod, end.error["message"]) for end in known if end.error is not None and not end.gone]
+
     def go_on(self) -> None:
         """Tells again what nobody has heard, and lets go of what is over. Called about every second."""
         now = monotonic()

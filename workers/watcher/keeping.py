@@ -77,6 +77,8 @@ class Keeping:
             self._words = {uid: words for uid, words in list(self._words.items()) if uid in uids}
             self._waits.tell(every, self._words)
             self._give_up(every)
+            for pod, why in self._ends.given_up():
+                self._remove(pod, why)
 
     def remove_orphans(self, pods: Iterable[Document], unfinished: Iterable[str]) -> None:
         """Removes the pods of runs that are over, by what the database says of those that Redis does not know."""
@@ -126,11 +128,7 @@ class Keeping:
             elif attempt.kind == "container":
                 error = overtime(pod, attempt.timeout_seconds)
             if error is not None:
-                self._end(pod, attempt, error)
-
-    def _end(self, pod: Document, attempt: Attempt, error: Document) -> None:
-        self._ends.note(pod, attempt, error=error)
-        self._remove(pod, error["message"])
+                self._ends.note(pod, attempt, error=error)
 
     def _look(self, pod: Document, attempt: Attempt) -> None:
         """Asks the cluster why a pod on a node does not start, which only its events say. Raises `ClusterError`."""
@@ -141,7 +139,7 @@ class Keeping:
             return
         words = self._words[metadata["uid"]] = trouble(events)
         if words and idle_seconds(now) >= self._config.unschedulable_seconds:
-            self._end(pod, attempt, unstartable(words))
+            self._ends.note(pod, attempt, error=unstartable(words))
 
     def _remove(self, pod: Document, why: str) -> None:
         metadata = pod["metadata"]

@@ -123,6 +123,22 @@ def test_an_image_that_cannot_be_pulled_is_given_up_and_its_pod_removed(
     pods.until(lambda: pods.cluster.names() == [])
 
 
+def test_pods_that_are_given_up_are_removed_however_many_and_if_that_fails_at_first(
+    pods: Pods, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.watcher.chores.MOST_IN_HAND", 3)
+    monkeypatch.setattr("workers.watcher.keeping.LOOK_EVERY_SECONDS", 0.0)
+    names = pods.launch_many(8)
+    refused = pods.cluster.fail("DELETE", 403, "not now")
+    waiting = {"waiting": {"reason": "InvalidImageName", "message": "couldn't parse image name"}}
+    for name in names:
+        status = [{"name": "step", "image": "a b", "state": waiting}]
+        pods.cluster.status(name, containerStatuses=status, startTime="2026-01-01T00:00:00Z")
+    pods.until(lambda: pods.cluster.names() == [])
+    assert refused.times == 0
+    assert len(pods.cluster.requests("DELETE")) == len(names) + 1
+
+
 def test_a_pod_that_cannot_be_mounted_says_so_and_is_given_up(pods: Pods, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("keeping.LOOK_EVERY_SECONDS", "chores.AGAIN_SECONDS"):
         monkeypatch.setattr(f"workers.watcher.{name}", 0.0)

@@ -6,9 +6,9 @@ too large to show, is described instead.
 
 import json
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
-from celesta.codecs import lists
+from celesta.codecs import lists, moments
 from celesta.errors import CodecError, StoreError
 from celesta.store.base import Store
 
@@ -19,11 +19,24 @@ _DAMAGED = KeyError, IndexError, AttributeError, TypeError, ValueError, Overflow
 _DESCRIBED = ("type", "digest", "size", "name", "media_type", "dtype", "shape", "flavour", "rows", "length")
 
 
-def to_plain(ref: Ref, store: Store | None = None, limit_bytes: float = PLAIN_BYTES) -> Any:
+class _How(NamedTuple):
+    """Where a value is looked for, and how it is spelled."""
+
+    store: Store | None = None
+    limit_bytes: float = PLAIN_BYTES
+    zones: bool = True
+    """Whether moments have the name of their zone."""
+
+
+def to_plain(ref: Ref, store: Store | None = None, limit_bytes: float = PLAIN_BYTES, *, zones: bool = True) -> Any:
     """The value as JSON. Described by type, digest and size: what is not JSON, what is larger than the limit (1 MiB),
-    and, without a store, what is not in the reference itself."""
+    and, without a store, what is not in the reference itself.
+
+    A moment in a zone with a name has it behind its ISO 8601, as `from_plain` takes it back. Without `zones` it is ISO
+    8601 alone, with its offset: for programs that know no other form.
+    """
     try:
-        return _to_plain(ref, store, limit_bytes)
+        return _to_plain(ref, _How(store, limit_bytes, zones))
     except (*_DAMAGED, RecursionError) as error:
         raise CodecError(f"a damaged reference cannot be shown: {error!r}") from error
 
@@ -53,25 +66,25 @@ def preview(ref: Ref) -> str:
     return text if len(text) <= PREVIEW_CHARACTERS else text[: PREVIEW_CHARACTERS - 1] + "…"
 
 
-def _to_plain(ref: Ref, store: Store | None, limit: float) -> Any:
+def _to_plain(ref: Ref, how: _How) -> Any:
     if "inline" in ref:
-        return _plain(ref["inline"], store, limit)
+        return _plain(ref["inline"], how)
     if "items" in ref:
-        return [_to_plain(item, store, limit) for item in ref["items"]]
-    if ref["type"] not in ("json", "list") or store is None or ref["size"] > limit:
+        return [_to_plain(item, how) for item in ref["items"]]
+    if ref["type"] not in ("json", "list") or how.store is None or ref["size"] > how.limit_bytes:
         return _described(ref)
     if ref["type"] == "list":
-        return [_to_plain(item, store, limit) for item in lists.items(ref, store)]
-    return _plain(json.loads(store.get_blob(ref["blob"])), store, limit)
+        return [_to_plain(item, how) for item in lists.items(ref, how.store)]
+    return _plain(json.loads(how.store.get_blob(ref["blob"])), how)
 
 
 def _described(ref: Ref) -> dict[str, Any]:
     return {key: ref[key] for key in _DESCRIBED if key in ref}
 
 
-def _plain(tagged: Any, store: Store | None = None, limit: float = PLAIN_BYTES) -> Any:
+def _plain(tagged: Any, how: _How) -> Any:
     if isinstance(tagged, list):
-        return [_plain(item, store, limit) for item in tagged]
+        return [_plain(item, how) for item in tagged]
     if not isinstance(tagged, dict):
         return tagged
     ((tag, body),) = tagged.items()
@@ -79,25 +92,27 @@ def _plain(tagged: Any, store: Store | None = None, limit: float = PLAIN_BYTES) 
         number = float.fromhex(body)
         return number if math.isfinite(number) else body
     if tag in ("t", "s", "fs"):
-        return [_plain(item, store, limit) for item in body]
+        return [_plain(item, how) for item in body]
     if tag == "d":
-        return {_key(key): _plain(item, store, limit) for key, item in body}
+        return {_key(key, how): _plain(item, how) for key, item in body}
     if tag == "e":
         return body[1]
     if tag in ("o", "new"):
-        return {name: _plain(item, store, limit) for name, item in body[1].items()}
-    return _to_plain(body, store, limit) if tag == "ref" else body
+        return {name: _plain(item, how) for name, item in body[1].items()}
+    if tag == "zdt" and not how.zones:
+        return moments.split(body)[0].isoformat()
+    return _to_plain(body, how) if tag == "ref" else body
 
 
-def _key(tagged: Any) -> str:
-    plain = _plain(tagged)
+def _key(tagged: Any, how: _How) -> str:
+    plain = _plain(tagged, how)
     return plain if isinstance(plain, str) else json.dumps(plain)
 
 
 def _preview(ref: Ref) -> str:
     kind = ref.get("type")
     if kind == "json":
-        return _spell(_plain(ref["inline"])) if "inline" in ref else f"JSON, {_size(ref)}"
+        return _spell(_plain(ref["inline"], _How())) if "inline" in ref else f"JSON, {_size(ref)}"
     if kind == "list":
         shown = ", ".join(_preview(item) for item in ref.get("items", [])[:16])
         return f"[{shown}]" if "items" in ref else f"list of {ref['length']}, {_size(ref)}"

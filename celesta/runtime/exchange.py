@@ -121,7 +121,7 @@ def _json_of(name: str, ref: Document, store: Store) -> Any:
             f"input {name!r} holds a {inner['type']} inside, which has no place in a JSON file; pass it as an input of "
             "its own, or in a Directory"
         )
-    return to_plain(ref, store, math.inf)
+    return to_plain(ref, store, math.inf, zones=False)
 
 
 def _not_json(ref: Document, store: Store) -> Iterator[Document]:

@@ -117,7 +117,7 @@ def _main(document: Document, config: Config, store: Store) -> Container:
 
 
 def _text(ref: Document, store: Store) -> str:
-    plain = to_plain(ref, store)
+    plain = to_plain(ref, store, zones=False)
     return plain if isinstance(plain, str) else json.dumps(plain, ensure_ascii=False)
 
 

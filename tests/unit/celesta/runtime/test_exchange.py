@@ -2,8 +2,10 @@
 
 import json
 import subprocess
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -62,6 +64,15 @@ def test_each_value_lies_in_its_own_form(store: LocalStore, tmp_path: Path) -> N
         assert json.loads((folder / "in" / name).read_text()) == values[name], name
     assert not (folder / "in/file").stat().st_mode & 0o222
     assert (folder / "out").is_dir()
+
+
+def test_moments_lie_as_iso_8601_without_the_name_of_their_zone(store: LocalStore, tmp_path: Path) -> None:
+    moment = datetime(2024, 3, 9, 12, tzinfo=ZoneInfo("America/New_York"))
+    values = {"one": moment, "keyed": {moment: [moment]}, "many": [[moment]] * 40}
+    lay(document({name: encode(value, ANY, store) for name, value in values.items()}), store, str(tmp_path / "c"))
+    iso = "2024-03-09T12:00:00-05:00"
+    told = {"one": iso, "keyed": {iso: [iso]}, "many": [[iso]] * 40}
+    assert {name: json.loads((tmp_path / "c/in" / name).read_text()) for name in values} == told
 
 
 def test_a_large_list_inside_a_dict_lies_as_a_whole(store: LocalStore, tmp_path: Path) -> None:

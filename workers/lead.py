@@ -6,7 +6,10 @@ leads too, and of that one `load.lua` asks the name.
 """
 
 import logging
+import threading
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -34,6 +37,30 @@ class Lead:
         if self._client.get(self._key) != self.name.encode():
             return False
         return bool(self._client.pexpire(self._key, self._ms))
+
+    @contextmanager
+    def kept(self, most_seconds: float) -> Iterator[None]:
+        """Keeps the lead beside what the caller does, for so long at most, and resigns when that is done."""
+        done = threading.Event()
+        keeper = threading.Thread(target=self._keep_until, args=(done, most_seconds), name="lead", daemon=True)
+        keeper.start()
+        try:
+            yield
+        finally:
+            done.set()
+            keeper.join()
+            self.resign()
+
+    def _keep_until(self, done: threading.Event, most_seconds: float) -> None:
+        every = self._ms / 3000
+        for _ in range(int(most_seconds / every)):
+            if done.wait(every):
+                return
+            try:
+                if not self.keep():
+                    return
+            except RedisError as error:  # The next may come through; a lease is three of them.
+                log.warning("the lead %s could not be kept now: %s", self._key, error)
 
     def resign(self) -> None:
         """Lets another lead at once."""

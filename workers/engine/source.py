@@ -15,9 +15,6 @@ from workers.engine.manifests import order_of, successes
 from workers.engine.settling import Adopted
 from workers.engine.waiting import Waits
 
-KEEP_EVERY = 100
-"""Results that are read in one go; each is a request to the store."""
-
 
 @dataclass(frozen=True)
 class Source:
@@ -45,18 +42,16 @@ class Source:
     """The next epoch, told what it takes over; None where the run has ended or is under another than `epoch` by now."""
 
 
-def recover(store: Store, source: Source, keep: Callable[[], object] = lambda: None) -> dict[str, Adopted]:
-    """Every result of the run that is durable, by node. `keep` is called on the way, for who holds a lease."""
-    found = _manifests(store, source, keep)
+def recover(store: Store, source: Source) -> dict[str, Adopted]:
+    """Every result of the run that is durable, by node."""
+    found = _manifests(store, source)
     found.update(source.settled())
     return found
 
 
-def _manifests(store: Store, source: Source, keep: Callable[[], object]) -> dict[str, Adopted]:
+def _manifests(store: Store, source: Source) -> dict[str, Adopted]:
     best: dict[str, tuple[tuple[bool, list[int]], Adopted]] = {}
-    for number, result in enumerate(successes(store, f"runs/{source.run}/")):
-        if number % KEEP_EVERY == 0:
-            keep()
+    for result in successes(store, f"runs/{source.run}/"):
         node, token = str(result["node"]), str(result["token"])
         order = (source.pinned.get(node) == token, order_of(token))
         if node not in best or best[node][0] < order:

@@ -29,8 +29,10 @@ from workers.lead import Lead
 log = logging.getLogger(__name__)
 
 UNDECIDED = ("asking", "open")
-READING_SECONDS = 30.0
-"""How long a rebuild that reads no further result is believed to go on. One that takes longer is superseded."""
+LEAD_SECONDS = 30.0
+"""After how long a rebuild whose process is gone is begun by another."""
+REBUILD_SECONDS = 2 * 3600.0
+"""How long a rebuild may take: one that hangs does not keep others away for ever."""
 
 
 def start(engine: Engine, source: Source) -> None:
@@ -58,21 +60,22 @@ def rebuild(engine: Engine, source: Source) -> None:
     What may still be running somewhere gets one lease to say so before its next attempt is sent. Does nothing where
     another is at it, or the run has ended.
     """
-    lead = Lead(engine.client, keys.rebuilding(source.run), READING_SECONDS)
+    lead = Lead(engine.client, keys.rebuilding(source.run), LEAD_SECONDS)
     if not lead.held():
         return
-    try:
+    with lead.kept(REBUILD_SECONDS):
         engine.views.forget(source.run)
         view = engine.views.of(source.run)
         if view is None or view.epoch < source.epoch:
             _rebuild(engine, source, lead)
-    finally:
-        lead.resign()
 
 
 def _rebuild(engine: Engine, source: Source, lead: Lead) -> None:
     forget(engine, source.run)
-    found = recover(engine.store, source, lead.keep)
+    found = recover(engine.store, source)
+    if not lead.keep():  # An epoch that is raised and never made known would be begun again from here.
+        log.warning("run %s: its rebuild was superseded", source.run)
+        return
     epoch = source.raise_epoch({node: one.token for node, one in found.items() if one.token})
     if epoch is not None:
         log.warning("run %s: rebuilt as epoch %d with %d results", source.run, epoch, len(found))

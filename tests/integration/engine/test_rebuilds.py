@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.fixtures.processes import wait_until
 from tests.integration.engine.harness import Planned, World, step, value
 from tests.integration.engine.traced import doubled
 from workers.engine import Ended, complete, keys, overdue, rebuild, start
@@ -174,6 +175,36 @@ def test_of_two_rebuilds_at_once_one_counts(world: World, moment: str, nothing: 
     assert world.finished()["epoch"] == database.epoch
     assert (world.output(), world.executor.ran) == (output, ran)
     assert not world.client.exists(keys.rebuilding("r1"))
+
+
+def test_a_rebuild_keeps_its_lead_however_long_it_reads(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.engine.starting.LEAD_SECONDS", 3.0)
+    digest = _mapped(world)
+    world.start("r1", digest)
+    world.drain()
+    output = world.output()
+    _lose(world)
+    database, lead = Database(world, digest), keys.rebuilding("r1")
+
+    def settled() -> Any:
+        world.client.pexpire(lead, 2_000)
+        wait_until(lambda: not 0 <= world.client.pttl(lead) <= 2_000)
+        return {}
+
+    start(world.engine, replace(database.source(), settled=settled))
+    assert (world.output(), world.finished()["epoch"]) == (output, 2)
+
+
+def test_a_rebuild_that_lost_its_lead_changes_nothing(world: World) -> None:
+    digest = _mapped(world)
+    database = Database(world, digest)
+
+    def settled() -> Any:
+        world.client.set(keys.rebuilding("r1"), "another")
+        return {}
+
+    rebuild(world.engine, replace(database.source(), settled=settled))
+    assert (database.epoch, world.client.exists(keys.meta("r1"))) == (1, 0)
 
 
 def test_a_run_under_an_older_epoch_than_its_record_is_begun_again(world: World) -> None:

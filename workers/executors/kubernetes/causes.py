@@ -18,6 +18,7 @@ from celesta.runtime.supervise import SYSTEM
 from celesta.runtime.verdicts import timed_out
 from workers.executors.containers import IO, RUNTIME, STEP
 from workers.executors.kubernetes.cluster import Refused
+from workers.executors.kubernetes.manifest import HELPER_MOST_BYTES
 
 Document = dict[str, Any]
 
@@ -65,7 +66,7 @@ OWN_DISK = re.compile(r"exceeded its local ephemeral storage limit|exceeds the (
 """Of containers, of a pod, and of a volume. Of a node that has too little the words are others."""
 OUT_OF_MEMORY = "OOMKilled"
 HELPERS = {IO: ", which stores the outputs,", RUNTIME: ", which lays the inputs,"}
-"""They may use as much memory as the step."""
+"""They may use as much memory as the step, up to `HELPER_MOST_BYTES`."""
 SIGKILL, SIGTERM = 137, 143
 _LONG_AGO, _NEVER = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 QUOTA = re.compile(
@@ -265,7 +266,8 @@ def _container_cause(name: str, state: Mapping[str, Any], kind: str) -> Document
     if reason == OUT_OF_MEMORY:
         helps = HELPERS.get(name, "")
         words = f"container {name!r}{helps} used more memory than its limit, and was ended; ask for more for the step"
-        advice = ", or pass large values as a File" if helps else ""
+        most = f"up to {HELPER_MOST_BYTES >> 30} GiB"
+        advice = f", of which its helpers get as much, {most}, or pass large values as a File" if helps else ""
         return plain_error("OutOfMemory", words + advice, "out_of_memory")
     if reason == "ContainerStatusUnknown":
         return _system("NodeLost", f"the state of container {name!r} was lost with its node. {words}".strip())

@@ -28,6 +28,9 @@ the runtime measures the time-out of a Python task, and the watcher that of a co
 HELPER_REQUESTS, HELPER_MEMORY_BYTES = {"cpu": "50m", "memory": "64Mi"}, 512 << 20
 """Of the containers beside the step's own: what they ask for, and the least that they may use. Values that are JSON may
 take hundreds of times the memory of their text, so that a step with more memory gives its helpers as much."""
+HELPER_MOST_BYTES = 4 << 30
+"""What a helper gets at most. The quota of a namespace counts a sidecar's limit beside the step's own: were it as high,
+a step that asks for more than half of the quota would never be admitted."""
 
 
 def pod_manifest(
@@ -44,7 +47,7 @@ def pod_manifest(
 
 def _chosen(document: Mapping[str, Any], containers: list[Container], config: ClusterConfig) -> Document:
     asked = document.get("resources") or {}
-    most = str(max(HELPER_MEMORY_BYTES, int(asked.get("memory_bytes") or 0)))
+    most = str(min(max(HELPER_MEMORY_BYTES, int(asked.get("memory_bytes") or 0)), HELPER_MOST_BYTES))
     helper, step = {"requests": HELPER_REQUESTS, "limits": {"memory": most}}, _resources(asked, config)
     ours = {container.image for container in containers if container.role != "main" or not document.get("image")}
     return {

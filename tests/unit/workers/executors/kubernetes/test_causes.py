@@ -155,7 +155,7 @@ def helper(reason: str, code: int) -> list[dict[str, Any]]:
 def test_a_helper_that_ran_out_of_memory_is_told_by_its_name_with_what_helps() -> None:
     error = cause_of(finished(10, initContainerStatuses=helper("OOMKilled", 137)), "container")
     assert (error["type"], error["kind"]) == ("OutOfMemory", "out_of_memory")
-    for words in ("'celesta-io', which stores the outputs", "more for the step", "as a File"):
+    for words in ("'celesta-io', which stores the outputs", "more for the step", "up to 4 GiB", "as a File"):
         assert words in error["message"]
 
 

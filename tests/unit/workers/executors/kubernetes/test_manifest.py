@@ -121,8 +121,10 @@ def test_an_image_of_the_deployment_that_the_node_has_is_not_asked_of_a_registry
     assert container(made((mine,)))["imagePullPolicy"] == "Always"
 
 
-@pytest.mark.parametrize(("asked", "given"), [(None, 512 << 20), (64 << 20, 512 << 20), (2 << 30, 2 << 30)])
-def test_the_helpers_may_use_as_much_memory_as_the_step(asked: int | None, given: int) -> None:
+@pytest.mark.parametrize(
+    ("asked", "given"), [(None, 512 << 20), (64 << 20, 512 << 20), (2 << 30, 2 << 30), (32 << 30, 4 << 30)]
+)
+def test_the_helpers_may_use_as_much_memory_as_the_step_up_to_4_gib(asked: int | None, given: int) -> None:
     pod = made(containers=(INIT, IO, STEP), kind="container", resources={"memory_bytes": asked})
     for name in ("celesta-runtime", "celesta-io"):
         resources = container(pod, name)["resources"]

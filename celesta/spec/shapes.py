@@ -168,7 +168,12 @@ def option_problems(options: Any, where: str) -> Iterator[Problem]:
 
 def ref_problems(ref: Any, wanted: TypeDoc, where: str) -> Iterator[Problem]:
     """What keeps a value reference from being one, or from fitting a type as far as it shows without its data."""
-    if not _is_ref(ref):
+    try:
+        is_ref = _is_ref(ref)
+    except RecursionError:
+        yield Problem(where, "is nested too deeply")
+        return
+    if not is_ref:
         yield Problem(where, "is not a value reference")
         return
     given = _type_of_ref(ref)

@@ -68,6 +68,21 @@ def test_a_pod_template_that_asks_for_too_much_is_refused_with_all_that_it_asks_
     ]
 
 
+def test_a_constant_or_a_default_that_is_nested_too_deeply_is_a_problem_at_its_place(playground: Playground) -> None:
+    deep: list[Any] = []
+    for _ in range(900):
+        deep = [deep]
+    ref = {"type": "json", "digest": "0" * 64, "size": 1, "inline": deep}
+    asked = diamond()
+    asked["steps"][0]["inputs"]["z"] = {"value": ref}
+    asked["interface"]["inputs"][0] |= {"default": ref, "required": False}
+    for where in ("interface.inputs.n.default", "steps.d.inputs.z"):
+        answer = playground.call("POST", "versions", {"spec": asked})
+        assert answer.status == 422, answer.text
+        assert answer.json["errors"] == [{"where": where, "message": "is nested too deeply"}]
+        asked["interface"]["inputs"][0].pop("default", None)
+
+
 def test_the_environment_of_the_author_is_no_part_of_a_versions_identity(playground: Playground) -> None:
     first = playground.register(diamond(environment=LOCK))
     assert playground.register(diamond(environment=LOCK | {"packages": {"numpy": "2.2.0"}})) == first

@@ -4,7 +4,7 @@ Hits, gathers, skips and steps after a failure settle in place and may make more
 only work is left. `complete`, `start`, the claim and the reconciler feed it. It looks ahead: what a chain of hits makes
 ready is known here before the script says so, and is settled in the same call, at most `CHUNK` entries at a time.
 
-A step that cannot be decided now (the store does not answer) stays `asking`; its deadline brings it back.
+A step that cannot be decided now (the store does not answer) is `asking` from then on; its deadline brings it back.
 """
 
 import json
@@ -299,9 +299,15 @@ class Cascade:
     def _could_not(self, node: str, error: CelestaError) -> None:
         if error.retryable:
             log.warning("run %s: step %s cannot be decided now: %s", self.view.run, node, error)
+            self.admits.append(self._later(node))
             return
         document = settling.error_of(str(error), type(error).__name__, error.kind)
         self.settle(settling.in_place(self.view, node, "failed", error=document, finding=self._given(node)))
+
+    def _later(self, node: str) -> dict[str, Any]:
+        """The entry of a step that is asked again in a lease; a rebuild first looks for what was made meanwhile."""
+        entry = admission(self.view, node, self.hold)
+        return entry if self.hold and not self._is_decided_here(node) else entry | {"ask": True}
 
     def _given(self, node: str) -> Finding | None:
         """The inputs of a step that could not be decided, as far as they could be bound: people want to see them."""

@@ -56,7 +56,7 @@ def claim(cascade: "Cascade", keep: Kept, settles: list[Entry], admits: list[Doc
     """What `advance.lua` is to claim: the first step that is to be sent, if its inputs are known here."""
     if keep.node is not None:
         return None
-    plain = (entry["n"] for entry in admits if "park" not in entry and "hold" not in entry)
+    plain = (entry["n"] for entry in admits if not {"park", "hold", "ask"} & entry.keys())
     node = next(plain, None) or next((kid[0] for entry in settles for kid in entry["kids"] if kid[2] == SEND), None)
     if node is None or not _knows_parents(cascade, node):
         return None

@@ -12,7 +12,7 @@ from celesta.codecs.reach import blobs_within
 from celesta.errors import StoreError
 from tests.fixtures.growth import growth
 from tests.integration.engine.harness import Planned, World, step, value
-from workers.engine import caching, complete, keys
+from workers.engine import caching, complete, keys, overdue
 from workers.engine.completing import promote, wake
 
 
@@ -243,6 +243,28 @@ def test_an_item_whose_hit_cannot_be_looked_at_waits_and_the_others_of_its_messa
     assert world.client.keys("celesta:flight:*") == []
     wake(world.engine, ["r1|0.1"])
     assert world.states("r1") == {"0.0": "succeeded", "0.1": "cached", "0": "succeeded"}
+
+
+@pytest.mark.parametrize("status", ["queued", "running"])
+@pytest.mark.parametrize("map_over", [None, ["x"]])
+def test_first_steps_and_items_that_cannot_be_looked_up_are_asked_again(
+    world: World, monkeypatch: pytest.MonkeyPatch, map_over: list[str] | None, status: str
+) -> None:
+    """Also in a rebuild."""
+    world.functions["large"] = lambda x: str(x) * 5_000
+    plan = Planned()
+    plan.add("large", map_over=map_over, cache=True, x=value([1, 2]))
+    world.run(plan, "r1")
+    ran, digest = list(world.executor.ran), world.plan(plan)
+    with monkeypatch.context() as broken:
+        broken.setattr(type(world.store), "has_blob", _fail)
+        world.start("r2", digest, status=status)
+    assert world.client.hget(keys.meta("r2"), "opening") == b"0"
+    while in_flight := world.client.zrange(keys.INFLIGHT, 0, -1):
+        world.client.zadd(keys.INFLIGHT, dict.fromkeys(in_flight, 1))
+        overdue.sweep(world.engine, lambda: 0, lambda run: None, lambda run, nodes: {})
+    assert world.finished("r2")["counts"]["cached"] == len(ran)
+    assert world.executor.ran == ran
 
 
 def test_a_flight_that_lands_wakes_nobody_who_waits_for_its_next_attempt(

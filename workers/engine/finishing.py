@@ -63,16 +63,19 @@ def forget(engine: Engine, run: str) -> None:
     an older epoch."""
     engine.views.forget(run)
     pipe = engine.client.pipeline(transaction=False)
-    pipe.hkeys(keys.states(run)).hget(keys.meta(run), "project").hvals(keys.limits(run))
+    pipe.hkeys(keys.states(run)).hget(keys.meta(run), "project").hgetall(keys.limits(run))
     nodes, project, lanes = pipe.execute()
-    limits = {limit for text in lanes for limit in text.decode().split(",") if limit.startswith("@")}
-    places = [f"{keys.LIMITS}:{project.decode()}:{limit}" for limit in limits] if project else []
+    waits = json.loads(lanes.pop(b"~", "{}"))
+    limits = {limit for text in lanes.values() for limit in text.decode().split(",") if limit.startswith("@")}
+    of_project = f"{keys.LIMITS}:{(project or b'').decode()}"
     pipe = engine.client.pipeline(transaction=False)
     for start in range(0, len(nodes), CHUNK):
         members = [keys.member(run, node.decode()) for node in nodes[start : start + CHUNK]]
         pipe.zrem(keys.INFLIGHT, *members)
-        for place in places:
-            pipe.srem(place, *members)
+        for limit in limits:
+            pipe.srem(f"{of_project}:{limit}", *members)
+    for line in waits:  # Under its next epoch it would leave none in which it does not come to wait again.
+        pipe.zrem(f"{of_project}:line:{line}", run)
     pipe.zrem(keys.INFLIGHT, keys.member(run, ""), keys.member(run, keys.TIMEOUT))
     pipe.unlink(*keys.of_run(run)[3:], keys.reuse(run))
     pipe.execute()

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.integration.engine.harness import Planned, World, value
-from workers.engine import control, keys
+from workers.engine import control, keys, rebuild
 from workers.engine.advancing import top_up
 
 NAMES = ("gpu", "lic", "disk")
@@ -176,3 +176,13 @@ def test_a_paused_run_leaves_its_place_to_the_next_at_once(world: World) -> None
     assert floor.at_work() == [f"{first}|0", f"{second}|1"]
     floor.end(f"{first}|0")
     assert floor.at_work() == [f"{second}|1", f"{second}|0"], "each set of limits has turns of its own"
+
+
+def test_a_run_that_is_rebuilt_leaves_the_lines_of_its_older_epoch(world: World) -> None:
+    floor = Floor(world)
+    floor.size(gpu=1)
+    ahead, rebuilt, behind = (floor.start(Wanted(("gpu",))) for _ in range(3))
+    digest = world.client.hget(keys.meta(rebuilt), "plan").decode()
+    rebuild(world.engine, world.source(rebuilt, digest, epoch=2, status="running", control="cancel"))
+    floor.end(f"{ahead}|0")
+    assert floor.at_work() == [f"{behind}|0"]

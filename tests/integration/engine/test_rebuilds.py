@@ -207,6 +207,20 @@ def test_a_rebuild_that_lost_its_lead_changes_nothing(world: World) -> None:
     assert (database.epoch, world.client.exists(keys.meta("r1"))) == (1, 0)
 
 
+def test_a_rebuild_that_hangs_does_not_keep_its_lead_for_ever(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.engine.starting.LEAD_SECONDS", 0.3)
+    monkeypatch.setattr("workers.engine.starting.REBUILD_SECONDS", 0.2)
+    digest = _mapped(world)
+    database = Database(world, digest)
+
+    def settled() -> Any:
+        wait_until(lambda: not world.client.exists(keys.rebuilding("r1")))
+        return {}
+
+    rebuild(world.engine, replace(database.source(), settled=settled))
+    assert (database.epoch, world.client.exists(keys.meta("r1"))) == (1, 0)
+
+
 def test_a_run_under_an_older_epoch_than_its_record_is_begun_again(world: World) -> None:
     digest = _mapped(world)
     world.start("r1", digest)

@@ -1,15 +1,19 @@
 """Who waits for places of limits gets them: none is kept that somebody could use, and no two wait for each other."""
 
+import json
+import math
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.integration.engine.harness import Planned, World, value
 from workers.engine import control, keys, rebuild
 from workers.engine.advancing import top_up
+from workers.engine.pace import CAREFUL
 
 NAMES = ("gpu", "lic", "disk")
 PROJECT = f"{keys.LIMITS}:p"
@@ -61,7 +65,10 @@ class Floor:
         self.world.queue.rotate(at)
 
     def idle(self) -> list[str]:
-        """Ready steps of which each limit has a place that nobody has, of runs that are not paused."""
+        """Ready steps of which each limit has a place that nobody has, of runs that are not paused.
+
+        The last of several places of a run is for the set of limits for which it waits longest.
+        """
         client, found = self.world.client, list[str]()
         for run in self.runs:
             lanes = {name.decode(): text.decode() for name, text in client.hgetall(keys.limits(run)).items()}
@@ -69,9 +76,19 @@ class Floor:
             for node in client.zrange(keys.ready(run), 0, -1) if going else ():
                 lane = lanes.get(node.decode().partition(".")[0], lanes.get("*", "0"))
                 limits = [limit for limit in lanes.get(f"#{lane}", "").split(",") if limit]
-                if all(self.free(run, limit) > 0 for limit in limits):
+                last = self.leaves_last(run, ",".join(limit for limit in limits if limit.startswith("@")))
+                left = {limit: 1 for limit in limits if last and limit.startswith("run:") and limit != "run:1"}
+                if all(self.free(run, limit) > left.get(limit, 0) for limit in limits):
                     found.append(f"{run}|{node.decode()} {limits}")
         return found
+
+    def leaves_last(self, run: str, these: str) -> bool:
+        """Whether the run stands in line for other limits, and for longer."""
+        client = self.world.client
+        since = json.loads(client.hget(keys.limits(run), "~") or "{}")
+        in_line = [limits for limits in since if client.zscore(f"{PROJECT}:line:{limits}", run) is not None]
+        come = [limits for limits in in_line if all(int(client.hget(PROJECT, n[1:]) or 0) for n in limits.split(","))]
+        return any(limits != these and since[limits] <= since.get(these, math.inf) for limits in come)
 
     def free(self, run: str, limit: str) -> int:
         client, (name, _, most) = self.world.client, limit.partition(":")
@@ -154,6 +171,41 @@ def test_a_run_that_may_have_no_more_at_work_keeps_no_place_and_its_turn(world: 
     assert floor.at_work() == [f"{busy}|1"], "it waits for longer than the third"
     floor.end(f"{busy}|1")
     assert floor.at_work() == [f"{third}|0"]
+
+
+@pytest.mark.parametrize(
+    ("others", "most"),
+    [(Wanted(), None), (Wanted(("disk",)), None), (Wanted(), 2), (Wanted(("disk",)), 8)],
+)
+def test_a_run_with_many_other_steps_gets_a_contended_place_when_it_is_its_turn(
+    world: World, others: Wanted, most: int | None
+) -> None:
+    floor = Floor(world)
+    floor.size(gpu=1, disk=1000)
+    ahead = floor.start(*[Wanted(("gpu",))] * 5)
+    behind = floor.start(Wanted(("gpu",)), *[others] * 60, most=most)
+    first, *at_work = floor.at_work()
+    assert len(at_work) == (most or CAREFUL["window"]) - 1, "a place is left for the step that waits"
+    floor.end(first)
+    assert {*floor.at_work()} == {*at_work, f"{ahead}|1"}, "it began to wait before the other"
+    floor.end(f"{ahead}|1")
+    assert {*floor.at_work()} == {*at_work, f"{behind}|0"}
+    floor.end(f"{behind}|0")
+    assert f"{ahead}|2" in floor.at_work()
+
+
+def test_a_run_leaves_no_place_to_a_step_whose_limit_has_none(world: World) -> None:
+    floor = Floor(world)
+    floor.size(gpu=0)
+    floor.start(Wanted(width=3), Wanted(("gpu",)), most=2)
+    assert len(floor.at_work()) == 2
+
+
+def test_a_run_leaves_no_place_to_a_step_that_waits_for_its_own(world: World) -> None:
+    floor = Floor(world)
+    floor.size(gpu=1)
+    run = floor.start(Wanted(("gpu",)), Wanted(("gpu",)), *[Wanted()] * 3, most=2)
+    assert floor.at_work() == [f"{run}|0", f"{run}|2"]
 
 
 def test_a_map_that_has_as_many_items_at_work_as_it_may_keeps_no_place(world: World) -> None:

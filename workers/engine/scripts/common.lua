@@ -56,9 +56,8 @@ local function use(node, r)
   if uses == (USES[r.was] or false) then return end
   for limit in each(limits_of(lane_of(node))) do
     local name = string.match(limit, '^(.-):%d+$')
-    if name then
-      redis.call('HINCRBY', cnt, '^' .. name, uses and 1 or -1)
-    else
+    redis.call('HINCRBY', cnt, '^' .. (name or limit), uses and 1 or -1)
+    if not name then
       touched = true
       redis.call(uses and 'SADD' or 'SREM', limit_key(':' .. limit), member(node))
     end

@@ -26,6 +26,7 @@ from app.db import writing
 from app.models import Answer, Artifact, CacheEntry, ModelVersion, Run, Step, Upload, Version
 from app.services.session import Session
 from celesta.codecs import blobs
+from celesta.codecs.presence import MALFORMED
 from celesta.codecs.reach import is_ambiguous, values_of
 from celesta.errors import InputError, Problem, StoreError
 from celesta.runtime.leave import read_result
@@ -134,7 +135,7 @@ class _Marks:
                     raise
                 if error.code != "missing_blob":
                     self._pass_over(str(error))
-            except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+            except MALFORMED:
                 self._pass_over(f"{ref!r:.200} is no reference")
 
     def _add_below(self, ref: dict[str, Any]) -> None:

@@ -31,6 +31,7 @@ from app.services.run_archive import CODE, FORMAT, MANIFESTS, RECORD, SPEC, Arch
 from app.services.run_launch import inputs_of
 from app.services.version_register import Prepared, added, prepared
 from celesta.codecs import verify
+from celesta.codecs.presence import MALFORMED
 from celesta.errors import InputError, Problem, StoreError
 from celesta.hashing import digest_of
 from celesta.ids import new_run_id
@@ -147,7 +148,7 @@ def _false_plan(digest: str, archive: Archive, where: str) -> Iterator[Problem]:
     """Pages, exports and garbage collection read the plan that a step opened."""
     try:
         Plan.from_bytes(archive.get_blob(digest))
-    except (StoreError, ValueError, TypeError, LookupError, RecursionError):
+    except (StoreError, *MALFORMED):
         yield Problem(where, "is not the digest of a plan in the archive")
 
 

@@ -56,6 +56,8 @@ class Cascade:
         """Whether it was by it."""
         self.control = ""
         self.over = False
+        self.left = False
+        """Whether a rebuild could not decide a step which only the results that it knows can."""
         self._know_nothing()
 
     def _know_nothing(self) -> None:
@@ -299,6 +301,7 @@ class Cascade:
     def _could_not(self, node: str, error: CelestaError) -> None:
         if error.retryable:
             log.warning("run %s: step %s cannot be decided now: %s", self.view.run, node, error)
+            self.left = self.left or (self.hold and self._is_decided_here(node))
             self.admits.append(self._later(node))
             return
         document = settling.error_of(str(error), type(error).__name__, error.kind)

@@ -22,7 +22,6 @@ from workers.engine.overdue import now_ms
 from workers.engine.reusing import take_over
 from workers.engine.settling import Adopted
 from workers.engine.source import Source, recover
-from workers.engine.views import View
 from workers.engine.waiting import Waits
 from workers.lead import Lead
 
@@ -88,9 +87,10 @@ def resume(engine: Engine, source: Source) -> None:
     if view is None:
         return
     adopted, waits = (recover(engine.store, source), source.waits()) if view.rebuilt else ({}, Waits())
+    cascade = Cascade(engine, view, adopted, waits, hold=view.rebuilt)
     if view.rebuilt:
-        _ask_what_was_left(engine, view, adopted, waits)
-    _open_roots(engine, view, adopted, waits)
+        _ask_what_was_left(cascade)
+    _open_roots(cascade)
 
 
 def _open(
@@ -123,7 +123,7 @@ def _open(
     if source.control == "cancel":
         cancel_rest(engine, view)
     else:
-        _open_roots(engine, view, adopted, waits)
+        _open_roots(Cascade(engine, view, adopted, waits, hold=view.rebuilt))
 
 
 def _timeout_ms(engine: Engine, plan: Plan, source: Source) -> float | None:
@@ -134,22 +134,24 @@ def _timeout_ms(engine: Engine, plan: Plan, source: Source) -> float | None:
     return max(0.0, plan.timeout_seconds * 1000 - passed)
 
 
-def _ask_what_was_left(engine: Engine, view: View, adopted: Mapping[str, Adopted], waits: Waits) -> None:
+def _ask_what_was_left(cascade: Cascade) -> None:
     """Steps that a rebuild had come to and not decided, and what it left open: its roots alone may not lead to them."""
+    engine, view = cascade.engine, cascade.view
     records = engine.client.hgetall(keys.states(view.run))
     nodes = [node.decode() for node, record in records.items() if record.split(b"|", 1)[0].decode() in UNDECIDED]
     for start_at in range(0, len(nodes), CHUNK):
         part = nodes[start_at : start_at + CHUNK]
         reply = engine.call("promote", view.run, epoch=view.epoch, steps=part, lease=engine.lease_ms, at_once=UNDECIDED)
-        Cascade(engine, view, adopted, waits, hold=True).add(reply.get("asks") or []).run()
+        cascade.add(reply.get("asks") or []).run()
 
 
-def _open_roots(engine: Engine, view: View, adopted: Mapping[str, Adopted], waits: Waits) -> None:
-    cascade = Cascade(engine, view, adopted=adopted, waits=waits, hold=view.rebuilt)
-    roots = view.plan.roots
+def _open_roots(cascade: Cascade) -> None:
+    """Puts the first steps on their way. The run counts as opened when nothing was left that needs what is known here:
+    else it is resumed in a lease."""
+    roots = cascade.view.plan.roots
     for start_at in range(0, len(roots), CHUNK):
         cascade.begin_steps([str(index) for index in roots[start_at : start_at + CHUNK]])
         cascade.run()
-    cascade.flush(roots=1)
+    cascade.flush(roots=int(not cascade.left))
     if cascade.over:
-        finish(engine, view, adopted, waits)
+        finish(cascade.engine, cascade.view, cascade.adopted, cascade.waits)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from celesta.errors import StoreError
 from tests.fixtures.processes import wait_until
 from tests.integration.engine.harness import Planned, World, step, value
 from tests.integration.engine.traced import doubled
@@ -18,6 +19,10 @@ from workers.engine.source import Source
 from workers.engine.waiting import Waits
 
 ITEMS = 5
+
+
+def _fail(*_: object) -> Any:
+    raise StoreError("does not answer")
 
 
 class Death(BaseException):
@@ -100,6 +105,33 @@ def test_whoever_goes_on_with_a_rebuild_knows_the_results_too(
             _all_deadlines_pass(world, digest)
     assert world.output() == output
     assert world.executor.ran == ran, "nothing ran again"
+
+
+def test_a_map_that_a_rebuild_could_not_open_is_opened_later_with_the_results(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.functions |= {"texts": lambda n: ["x" * 1_000] * n, "length": lambda x: len(x)}
+    plan = Planned()
+    made = plan.add("texts", n=value(20))
+    items = plan.add("length", map_over=["x"], x=step(made))
+    last = plan.add("total", items=step(items))
+    digest = world.plan(plan, result=step(last))
+    world.start("r1", digest)
+    while world.finished() is None:
+        world.work()
+    output, ran = world.output(), list(world.executor.ran)
+    _lose(world)
+    world.engine.views.plan(digest)
+    with monkeypatch.context() as away:
+        away.setattr(type(world.store), "get_blob", _fail)
+        rebuild(world.engine, world.source("r1", digest, status="running"))
+        _all_deadlines_pass(world, digest)
+    assert world.client.hget(keys.states("r1"), str(items)).startswith(b"asking|")
+    for _ in range(3):
+        _all_deadlines_pass(world, digest)
+        world.drain()
+    assert (world.output(), world.executor.ran) == (output, ran), "nothing ran again"
+    assert world.client.zcard(keys.INFLIGHT) == 0
 
 
 def test_a_plan_is_opened_by_the_attempt_that_was_accepted_alone(world: World) -> None:

@@ -1,6 +1,6 @@
 """Whether a failed attempt is followed by another, and when: the reading of a step's `retry` option.
 
-Pure. The engine (`workers.engine.settling`) and local runs (`celesta.local_steps`) ask here, so that both mean the same
+Pure. The engine (`workers.engine.settling`) and local runs (`celesta.local.steps`) ask here, so that both mean the same
 by a policy. Each kind of failure has a budget of its own; one that is used up ends the step.
 """
 

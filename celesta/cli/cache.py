@@ -165,12 +165,12 @@ def limit(size_: str, project: str | None, as_json: bool) -> None:
 
 
 def _explained(run: str, step: str, project: str | None) -> Document:
-    from celesta import local_explain
+    from celesta.local import explain
     from celesta.settings import Settings
 
     home = Settings.from_env().home
-    if local_explain.has_run(home, run):
-        return local_explain.explain(home, run, step)
+    if explain.has_run(home, run):
+        return explain.explain(home, run, step)
     from celesta.client import Client
 
     with Client.from_env(project) as client:
@@ -179,10 +179,10 @@ def _explained(run: str, step: str, project: str | None) -> Document:
 
 def _evicted(wanted: Document, dry_run: bool, local: bool, project: str | None) -> Document:
     if local:
-        from celesta import local_explain
+        from celesta.local import explain
         from celesta.settings import Settings
 
-        return local_explain.evict(Settings.from_env().home, wanted, dry_run=dry_run)
+        return explain.evict(Settings.from_env().home, wanted, dry_run=dry_run)
     from celesta.client import Client
 
     with Client.from_env(project) as client:

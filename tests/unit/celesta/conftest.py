@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from celesta.source import code_digest
-from tests.unit.celesta.local_flow import MODULE, Flow
+from tests.unit.celesta.local.flow import MODULE, Flow
 
 _count = itertools.count()
 

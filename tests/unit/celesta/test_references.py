@@ -9,7 +9,7 @@ from celesta import reference, task, when, workflow
 from celesta.errors import SpecError
 from celesta.spec import validate, workflow_spec
 from celesta.workflows import Workflow
-from tests.unit.celesta.local_flow import Flow
+from tests.unit.celesta.local.flow import Flow
 
 score = reference("team/score@v2")
 

@@ -16,11 +16,11 @@ from celesta.errors import InputError, SpecError
 from celesta.local import LocalRun, local_store, run_local
 from celesta.spec import validate, workflow_spec
 from celesta.workflows import workflow
-from tests.unit.celesta import local_flow
+from tests.unit.celesta.local import flow
 
 
 def _spec(function: Callable[..., Any]) -> dict[str, Any]:
-    return workflow_spec(workflow(function), file=local_flow.__file__)[0]
+    return workflow_spec(workflow(function), file=flow.__file__)[0]
 
 
 def _release(limit: float = 0.5) -> bool:

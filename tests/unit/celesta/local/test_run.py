@@ -15,7 +15,7 @@ from celesta.errors import InputError, SpecError
 from celesta.files import File
 from celesta.runtime.context import current
 from celesta.store import step_prefix
-from tests.unit.celesta.local_flow import CACHED, INT, Flow, build, counts, double, load, out, total
+from tests.unit.celesta.local.flow import CACHED, INT, Flow, build, counts, double, load, out, total
 
 
 def test_a_workflow_runs_in_the_order_of_its_data(flow: Flow) -> None:
@@ -118,7 +118,7 @@ def test_a_task_cached_by_environment_is_found_again_in_the_same_one(
     flow.step(flow.task(load, "n", cache=CACHED | {"environment": True}), n=2)
     flow.run()
     assert counts(flow.run()) == (1, 0, 1, 0, 0)
-    monkeypatch.setattr("celesta.local.environment_digest", lambda: "another")
+    monkeypatch.setattr("celesta.local.run.environment_digest", lambda: "another")
     assert counts(flow.run()) == (1, 1, 0, 0, 0)
 
 

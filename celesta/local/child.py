@@ -1,6 +1,6 @@
 """A part of a local run in a child process: what has only so much time, and is ended with all below it.
 
-Called by `celesta.local_steps` for steps that have a time-out, or whose run has one; all others run in the process of
+Called by `celesta.local.steps` for steps that have a time-out, or whose run has one; all others run in the process of
 the run itself. The child is a fork, so that it finds the modules, values and breakpoints that are there already.
 """
 

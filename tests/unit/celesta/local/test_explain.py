@@ -9,8 +9,8 @@ from click.testing import CliRunner
 
 from celesta.cli.cache import cache, lines_of
 from celesta.errors import InputError, NotFoundError
-from celesta.local_explain import evict, explain, has_run
-from tests.unit.celesta.local_flow import MODULE, Flow
+from celesta.local.explain import evict, explain, has_run
+from tests.unit.celesta.local.flow import MODULE, Flow
 
 NOTHING: dict[str, Any] = dict.fromkeys(("task", "run", "older_than_seconds", "larger_than_bytes")) | {"all": False}
 

@@ -1,7 +1,7 @@
 """The steps of a local run: each called in this process, by the same code as in a step's own process.
 
-Called by `celesta.local`. Owns what surrounds a call here: an empty scratch folder that is the working directory while
-the step runs, its variables and secrets, its log (what it prints goes to stderr as well, so that stdout stays the
+Called by `celesta.local.run`. Owns what surrounds a call here: an empty scratch folder that is the working directory
+while the step runs, its variables and secrets, its log (what it prints goes to stderr as well, so that stdout stays the
 caller's), its retries, and its time: a step that has only so much is called in a child process. Results, logs and
 reports go to the store as those of any run.
 """
@@ -18,8 +18,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from celesta import local_child, retries
+from celesta import retries
 from celesta.errors import ContextError
+from celesta.local import child
 from celesta.runtime import verdicts
 from celesta.runtime.call import call_step
 from celesta.runtime.context import StepContext
@@ -108,7 +109,7 @@ class LocalSteps:
                 if seconds is None:
                     return self._call(document, folder, log)
                 started = time.monotonic()
-                status = local_child.within(seconds, lambda: self._call(document, folder, log))
+                status = child.within(seconds, lambda: self._call(document, folder, log))
                 if status is None and seconds != timeout:
                     return None
                 return self._ended(document, log.fileno(), status, timeout or 0, started)

@@ -1,6 +1,6 @@
 """One DAG of a local run: the workflow's own, or one that a dynamic step traced; what its steps came to so far.
 
-Made by `celesta.local`. Owns values and fates of steps, by their paths inside this DAG; runs nothing.
+Made by `celesta.local.run`. Owns values and fates of steps, by their paths inside this DAG; runs nothing.
 """
 
 from dataclasses import dataclass, field

@@ -1,36 +1,32 @@
-"""Runs a workflow in this process, without any server: `celesta run … --local`.
+"""One local run, from its first step to its end; and what is known of it then.
 
-Called by the CLI and from notebooks. The keys, the codecs, the step contract and the result documents are those of a
-server's run; the index of the cache, the store and the records of runs are this home's own. Steps run one after the
-other, in the order of the spec, each as soon as its own upstreams are done, in this process; one that has only so much
-time runs in a child of it. `resources` are left to servers, and a step that kills this process ends the run.
+Made by `celesta.local.launch`. Owns the order of the steps, their states and counts, and the events; a step itself is
+run by `steps`, the cache is asked through `cache`.
 """
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from celesta.answers import Answers, Question
+from celesta.answers import Answers
 from celesta.codecs import encode, items, make_list, one_length, to_plain
 from celesta.environment import environment_digest
-from celesta.errors import CelestaError, InputError, Problem, SpecError
+from celesta.errors import CelestaError, SpecError
 from celesta.graph import MOST_NESTED
 from celesta.hashing import cache_components, cache_key
 from celesta.ids import new_run_id
-from celesta.local_cache import Chosen, LocalCache, require_steps
-from celesta.local_failures import Failures
-from celesta.local_scope import FAILURE, Scope, settles_in_place
-from celesta.local_steps import LocalSteps, slept
+from celesta.local.cache import LocalCache
+from celesta.local.checks import require_local
+from celesta.local.failures import Failures
+from celesta.local.scope import FAILURE, Scope, settles_in_place
+from celesta.local.steps import LocalSteps, slept
 from celesta.options import sleep_seconds
-from celesta.spec import validate
 from celesta.spec.shapes import WAITS
 from celesta.spec.steps import in_order
 from celesta.store import Store, step_prefix
-from celesta.store.local import LocalStore
 
 Document = dict[str, Any]
 Ref = dict[str, Any]
@@ -72,83 +68,7 @@ class LocalRun:
         }
 
 
-def local_store(home: str | os.PathLike[str]) -> LocalStore:
-    """The store of local runs: where a spec's values and a run's inputs are put before `run_local`."""
-    return LocalStore(Path(home) / "local" / "store")
-
-
-def run_local(
-    spec: Document,
-    inputs: Mapping[str, Ref],
-    home: str | os.PathLike[str],
-    *,
-    store: Store | None = None,
-    no_cache: Chosen = False,
-    refresh: Chosen = False,
-    answers: Mapping[str, Any] | None = None,
-    on_event: OnEvent | None = None,
-) -> LocalRun:
-    """Runs a workflow to its end; the modules of its tasks must be importable here.
-
-    `inputs` are references in `store` (by default `local_store(home)`). `no_cache` neither asks nor fills the cache,
-    `refresh` fills it only, for all steps or those of the given paths. `answers` are plain values for the steps that
-    ask, by path; the others ask at the terminal, without a timeout, and where there is none nobody could answer.
-    An answer below a dynamic step is known to be asked for, and by what, only when it is: see `LocalRun.not_asked`.
-    `on_event` gets the events of the contracts. A failed step is a run that failed; what is wrong with the spec, the
-    inputs or the answers raises `SpecError` or `InputError` before anything runs.
-    """
-    problems = validate(spec)
-    if problems:
-        raise SpecError("the workflow cannot run", problems)
-    _refuse_here(spec)
-    store = store or local_store(home)
-    answered = Answers(answers)
-    if problems := answered.problems(_questions(spec), _dynamic_paths(spec), store):
-        raise InputError("the run asks, and cannot be answered", problems)
-    given = _complete_inputs(spec, inputs)
-    require_steps(spec, no_cache=no_cache, refresh=refresh)
-    index = LocalCache(Path(home), store, no_cache, refresh)
-    return _Run(spec, given, store, index, Path(home), answered, on_event or _ignore).run()
-
-
-def _questions(spec: Document) -> dict[str, Question]:
-    asking = ((step["path"], spec["tasks"][step["task"]]) for step in spec["steps"] if "task" in step)
-    return {
-        path: (task["kind"], task["interface"]["outputs"][0]["type"])
-        for path, task in asking
-        if task["kind"] in ("approve", "wait_for")
-    }
-
-
-def _dynamic_paths(spec: Document) -> list[str]:
-    return [step["path"] for step in spec["steps"] if spec["tasks"].get(step.get("task"), {}).get("kind") == "dynamic"]
-
-
-def _refuse_here(spec: Document) -> None:
-    """Raises `SpecError` for what only a server can run."""
-    commands = {name for name, task in spec["tasks"].items() if task["kind"] == "container"}
-    steps = [step["path"] for step in spec["steps"] if step.get("task") in commands]
-    if steps:
-        told = [Problem(f"steps.{path}", "is a command in a container") for path in steps[:20]]
-        raise SpecError("a local run has no containers; run this on a server whose executor has them", told)
-    references = [step for step in spec["steps"] if "reference" in step]
-    if references:
-        told = [Problem(f"steps.{one['path']}", f"{one['reference']} is registered on a server") for one in references]
-        raise SpecError("a local run knows no registered workflows; run this on a server", told[:20])
-
-
-def _complete_inputs(spec: Document, inputs: Mapping[str, Ref]) -> dict[str, Ref]:
-    ports = {port["name"]: port for port in spec["interface"]["inputs"]}
-    problems = [Problem(name, f'"{spec["name"]}" has no such input') for name in inputs if name not in ports]
-    defaults = {name: port["default"] for name, port in ports.items() if port.get("default") is not None}
-    given = defaults | dict(inputs)
-    problems += [Problem(name, "is missing") for name in ports if name not in given]
-    if problems:
-        raise InputError(f'the inputs of "{spec["name"]}" are not right', problems)
-    return given
-
-
-class _Run:
+class Run:
     """One run: what is settled so far, and what that makes ready."""
 
     def __init__(
@@ -317,7 +237,7 @@ class _Run:
                 f"dynamic steps lie {MOST_NESTED} deep in each other: let {path.rpartition('/')[2]} come to an end "
                 "without calling itself, or do the rest in one task"
             )
-        _refuse_here(spec)
+        require_local(spec)
         scope = Scope(spec, {}, self.store, f"{node}/", f"{path}/")
         self.known += len(spec["steps"])
         self._event("dynamic.opened", node=node, path=path, token=result["token"], width=len(spec["steps"]))
@@ -390,7 +310,3 @@ class _Run:
 
 def _with_defaults(task: Document, bound: Mapping[str, Ref]) -> dict[str, Ref | None]:
     return {port["name"]: bound.get(port["name"], port.get("default")) for port in task["interface"]["inputs"]}
-
-
-def _ignore(event: Document) -> None:
-    """For those who do not follow the run."""

@@ -13,7 +13,7 @@ import pytest
 from celesta.codecs import encode
 from celesta.runtime.context import current
 from tests.fixtures.processes import SOON_SECONDS
-from tests.unit.celesta.local_flow import ANY, Flow, out
+from tests.unit.celesta.local.flow import ANY, Flow, out
 
 
 def _is_gone(pid: int) -> bool:

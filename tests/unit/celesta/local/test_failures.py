@@ -9,7 +9,7 @@ from celesta import dynamic, task, workflow
 from celesta.codecs import encode
 from celesta.local import local_store, run_local
 from celesta.spec import workflow_spec
-from tests.unit.celesta.local_flow import Flow, out
+from tests.unit.celesta.local.flow import Flow, out
 
 
 def count(xs: list[Any]) -> int:

@@ -1,6 +1,6 @@
 """What failed first in a local run, and below each of its maps that may succeed without some of their items.
 
-Made by `celesta.local`. Such a failure is the run's only when its map fails, as on a server: until then it stops
+Made by `celesta.local.run`. Such a failure is the run's only when its map fails, as on a server: until then it stops
 nothing.
 """
 

@@ -1,7 +1,7 @@
 """The cache of local runs: which steps ask it, and its index under `CELESTA_HOME/local/index`, a small object an entry.
 
-Called by `celesta.local`. The keys are those of a server's run; the entries are this home's own, and each belongs to
-the store that its values are in. Also keeps how each run ended.
+Called by `celesta.local.run`. The keys are those of a server's run; the entries are this home's own, and each belongs
+to the store that its values are in. Also keeps how each run ended.
 """
 
 import json
@@ -16,7 +16,7 @@ from celesta.store import Store
 from celesta.store.local import LocalStore
 
 if TYPE_CHECKING:
-    from celesta.local import LocalRun
+    from celesta.local.run import LocalRun
 
 Document = dict[str, Any]
 Chosen = bool | list[str]

@@ -1,6 +1,6 @@
 """Why a step of a local run was a hit or a miss, and taking entries out: `celesta cache` without a server.
 
-Reads the index that `celesta.local_cache` keeps under `CELESTA_HOME/local/index`. What it tells has the form of the
+Reads the index that `celesta.local.cache` keeps under `CELESTA_HOME/local/index`. What it tells has the form of the
 REST interface (contracts, section 12), so that the command prints both alike.
 """
 

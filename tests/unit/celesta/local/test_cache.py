@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from celesta.errors import InputError
-from tests.unit.celesta.local_flow import MODULE, Flow, build, counts, out
+from tests.unit.celesta.local.flow import MODULE, Flow, build, counts, out
 
 
 @pytest.fixture

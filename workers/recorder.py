@@ -2,10 +2,10 @@
 The results that a batch tells of are flushed first, so that what is recorded as done survives a loss of power.
 
 `celesta server recorder` and the supervisor run it; one is enough, and a second one does no harm (each commit is
-conditional on the offset that it began from). It is the only writer of steps, attempts, artifacts, lineage, metrics,
-cache entries, and of runs after their start. A huge run waits behind all others (`workers.backlog`). After the commit
-of a run's end it says so on the stream (`run.recorded`) and lets the engine forget the run. Refuses to let one
-unreadable event stop the others: it is logged and left out.
+conditional on the offset that it began from). It alone writes what a run does: steps, attempts, artifacts, lineage,
+metrics, cache entries, and the run's state after its start. A huge run waits behind all others (`workers.backlog`).
+After the commit of a run's end it says so on the stream (`run.recorded`) and lets the engine forget the run. Refuses to
+let one unreadable event stop the others: it is logged and left out.
 """
 
 import json

@@ -1,7 +1,8 @@
 """All tables, one module per aggregate; see `docs/contracts.md` section 11.
 
-Services and read-only queries import from here. The recorder is the only writer of `Step`, `Attempt`, `Artifact`,
-`Lineage`, `Metric`, `CacheEntry` and of a run's state after its start.
+Services and read-only queries import from here. What a run does is written by the recorder alone: its `Step`,
+`Attempt`, `Artifact`, `Lineage`, `Metric` and `CacheEntry` rows, and its state after its start. A run that ended
+elsewhere comes whole, from `run_import`; cache entries are pinned by `cache_keep` and deleted by `cache_evict`.
 """
 
 from app.models.answer import Answer

@@ -1,7 +1,7 @@
 """Writes what `event_fold` made of a batch of events, in bulk, within the caller's transaction.
 
-The recorder calls it for what it reads from the streams, and a rebuild for the results that it adopts. Owns the upserts
-on both databases, whose conditions are those of the fold: terminal is final, NULL means "as it was".
+The recorder calls it for what it reads from the streams. Owns the upserts on both databases, whose conditions are those
+of the fold: terminal is final, NULL means "as it was".
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -4,6 +4,7 @@
 Owns the batch in hand, which its lease thread reads: renewals, cancellation, and giving back what a slow step blocks.
 """
 
+import json
 import logging
 import os
 import threading
@@ -183,7 +184,7 @@ class Runner:
         for other in reply.get("wake") or []:
             top_up(engine, other)
         granted = [(node, token) for node, token in zip(nodes, reply["steps"], strict=True) if token]
-        found = {node: scripts.loads(text) for node, text in zip(parents, outcomes, strict=True) if text}
+        found = {node: json.loads(text) for node, text in zip(parents, outcomes, strict=True) if text}
         return Batch(view, deque(granted), found, report, dict(reply["ran_out"])) if granted else None
 
     # One step

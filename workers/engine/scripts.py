@@ -21,7 +21,6 @@ HEAD = ("common", "admission")
 """What the scripts of a run begin with."""
 WITHOUT_RUN = frozenset({"load", "flight", "sweep"})
 
-loads = json.loads
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 Answer = dict[str, Any]

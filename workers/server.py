@@ -18,6 +18,7 @@ from typing import Any
 from app.config import Config
 from celesta.cli.exits import exit_status
 from celesta.errors import CelestaError
+from celesta.runtime.processes import die_with_parent
 
 WEB_THREADS = 64
 """Requests at a time; `app.events` lets fewer event streams than this be open, so that pages always find a thread."""
@@ -46,7 +47,6 @@ def web(ready: Ready, bind: str = "127.0.0.1:8420") -> None:
 
     from app import create_app
     from app.secret import secret_key
-    from workers.stack.process import die_with
 
     config = Config.from_env()
     secret_key(config)  # a key that is missing is told here, without a traceback of gunicorn's worker
@@ -59,7 +59,7 @@ def web(ready: Ready, bind: str = "127.0.0.1:8420") -> None:
         def load_config(self) -> None:
             for name, value in gunicorn_settings(bind).items():
                 self.cfg.set(name, value)
-            self.cfg.set("post_fork", lambda arbiter, _worker: die_with(arbiter.pid))
+            self.cfg.set("post_fork", lambda arbiter, _worker: die_with_parent(arbiter.pid))
             self.cfg.set("post_worker_init", lambda _worker: loaded())
 
         def load(self) -> Any:
@@ -105,12 +105,10 @@ def worker(ready: Ready) -> None:
     """Takes steps from the queue and runs them, each in a process of its own."""
     from celery.signals import worker_process_init
 
-    from workers.stack.process import die_with
-
     main_process = os.getpid()
 
     def tie(**_: Any) -> None:
-        die_with(main_process)
+        die_with_parent(main_process)
 
     worker_process_init.connect(tie, weak=False)
     consume("worker", ready)

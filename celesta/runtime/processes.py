@@ -1,7 +1,7 @@
 """What Linux offers to keep a process tree together, and to end it.
 
-Owns the few calls of prctl, reading parents from /proc, and killing a tree. Used by the zygote and by a step that
-leaves. Only ever touches descendants of the calling process, and processes that carry its own mark.
+Owns the few calls of prctl, reading parents from /proc, and killing a tree. Used by the zygote, by a step that leaves,
+and by the roles of a server. Only ever touches descendants of the calling process, and processes that carry its mark.
 """
 
 from __future__ import annotations

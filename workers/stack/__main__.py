@@ -5,7 +5,6 @@ it is not, and then lives on in the background; otherwise it stays, shows the lo
 """
 
 import argparse
-import ctypes
 import json
 import os
 import socket
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from celesta.cli.exits import exit_status
 from celesta.errors import CelestaError, StackError
+from celesta.runtime.processes import adopt_orphans
 from celesta.settings import Settings
 from workers.stack import broker
 from workers.stack.console import Console
@@ -29,7 +29,6 @@ STOP_ORDER = ("beat", "web", "watcher", "worker", "recorder", "broker")
 """The recorder outlives the workers, so that it writes down what they have done."""
 GRACE_SECONDS = {"worker": 8.0}
 """A worker gives its steps a few seconds to end (Celery's soft shutdown), and then needs a moment itself."""
-PR_SET_CHILD_SUBREAPER = 36
 LOOPBACK = "127.0.0.1"
 
 
@@ -61,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
         url = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
         socket_path = configure(home, url, options.workers)
         os.chdir(home.path)
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        adopt_orphans()
         console = None if options.detach else Console({role: home.log(role) for role in roles()})
         supervisor = Supervisor(console.pump if console else lambda: None)
         try:

@@ -4,7 +4,6 @@ Roles are forked from the supervisor, which has imported their code once: four i
 memory and import time. Each is the leader of a process group of its own and dies with the supervisor.
 """
 
-import ctypes
 import gc
 import os
 import signal
@@ -19,13 +18,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from celesta.errors import CelestaError
+from celesta.runtime.processes import die_with_parent, name_process
 
-PR_SET_PDEATHSIG, PR_SET_NAME = 1, 15
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.25, 15.0
 STEADY_SECONDS = 5.0
 """A process that lived this long has earned a quick restart: it was killed, rather than unable to start."""
 HANDLED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
-_libc = ctypes.CDLL(None)
 
 Ready = Callable[[], None]
 Body = Callable[[Ready], None]
@@ -131,8 +129,8 @@ class Process:
 def become_role(role: str, parent: int, log: Path) -> None:
     """Leave the supervisor's group, signals and output; die when it dies."""
     os.setpgid(0, 0)
-    die_with(parent)
-    _libc.prctl(PR_SET_NAME, f"celesta-{role}".encode(), 0, 0, 0)
+    die_with_parent(parent)
+    name_process(f"celesta-{role}")
     signal.set_wakeup_fd(-1)
     for number in HANDLED:
         signal.signal(number, signal.SIG_DFL)
@@ -143,13 +141,6 @@ def become_role(role: str, parent: int, log: Path) -> None:
     os.dup2(output, 2)
     os.close(output)
     os.close(null)
-
-
-def die_with(parent: int) -> None:
-    """Ask the kernel to kill this process when its parent ends, however that happens."""
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)  # it ended before we asked
 
 
 def now() -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
-import math
 import re
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -17,6 +16,9 @@ from typing import Any
 from celesta.errors import InputError, Problem, SpecError
 from celesta.pod_template import pod_template_problems
 
+_NUMBER = r"\d{1,18}(?:\.\d+)?"
+_LIMIT = 10**18
+"""No number of seconds, bytes or cores reaches it: far above any use, far below what overflows."""
 _UNITS = {"": 1, "k": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
 _UNITS |= {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
 MOST_SLEEP_SECONDS = 10 * 366 * 24 * 3600
@@ -48,7 +50,7 @@ class Resources(_Checked):
     storage: str | int | None = None
 
     def problems(self) -> Iterable[Problem]:
-        if not _is_number(self.cpu) or not 0 < self.cpu < math.inf:
+        if not _is_number(self.cpu) or not 0 < self.cpu < _LIMIT:
             yield Problem("cpu", f"{self.cpu!r} is not a number of cores above 0, such as 1 or 0.5")
         if self.memory is not None and parse_bytes(self.memory) is None:
             yield Problem("memory", f'{self.memory!r} is no size: write bytes, or text such as "512Mi" or "2Gi"')
@@ -207,8 +209,8 @@ def read_run_options(given: dict[str, Any], where: str) -> dict[str, Any]:
 def parse_bytes(value: str | int) -> int | None:
     """Bytes of `2147483648` or `"2Gi"`; None when it is no size."""
     if _is_whole(value):
-        return int(value) if int(value) > 0 else None
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kMGT]i?|Ki|)B?\s*", value) if isinstance(value, str) else None
+        return int(value) if 0 < int(value) < _LIMIT else None
+    found = re.fullmatch(rf"\s*({_NUMBER})\s*([kMGT]i?|Ki|)B?\s*", value) if isinstance(value, str) else None
     if found is None or found[2] not in _UNITS:
         return None
     return int(float(found[1]) * _UNITS[found[2]]) or None
@@ -219,9 +221,9 @@ def parse_seconds(value: float | str | dt.timedelta) -> float | None:
     if isinstance(value, dt.timedelta):
         value = value.total_seconds()
     if isinstance(value, str):
-        found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*", value)
+        found = re.fullmatch(rf"\s*({_NUMBER})\s*(ms|s|m|h|d)\s*", value)
         return float(found[1]) * _SECONDS[found[2]] if found else None
-    return float(value) if _is_number(value) and 0 <= value < math.inf else None
+    return float(value) if _is_number(value) and 0 <= value < _LIMIT else None
 
 
 def sleep_seconds(value: Any) -> float:

@@ -12,13 +12,19 @@ from celesta.errors import InputError, Problem
 from celesta.options import parse_bytes, parse_seconds
 
 Document = dict[str, Any]
+
+
+def _age(text: str) -> float | None:
+    """Seconds of what is typed, with a unit or as a number of them."""
+    return parse_seconds(f"{text}s" if text.isdecimal() else text)
+
+
 TYPED: dict[str, tuple[Any, str]] = {
-    "--older-than": (parse_seconds, "30d"),
+    "--older-than": (_age, "30d"),
     "--larger-than": (parse_bytes, "100M"),
     "SIZE": (parse_bytes, "10G, or none"),
 }
 """How what is typed is read, and an example of it."""
-MOST_DIGITS = 18
 
 
 @click.group()
@@ -245,7 +251,7 @@ def _parsed(texts: Mapping[str, str | None]) -> list[Any]:
     found, problems = [], []
     for name, text in texts.items():
         parse, example = TYPED[name]
-        read = None if text is None else parse(int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else text)
+        read = None if text is None else parse(text)
         if text is not None and read is None:
             problems.append(Problem(name, f"{text!r} is not understood; write for example {example}"))
         found.append(read)

@@ -18,6 +18,9 @@ from celesta.options import (
 )
 from celesta.spec.shapes import _retry
 
+VAST = pytest.param(10**400, id="vast")
+"""Above what a float can be."""
+
 
 @pytest.mark.parametrize(
     ("text", "size"),
@@ -27,7 +30,7 @@ def test_sizes_are_read_with_their_units(text: str | int, size: int) -> None:
     assert parse_bytes(text) == size
 
 
-@pytest.mark.parametrize("text", ["2Gib", "many", "-1Gi", 0, -5, True, 1.5, "", "0Mi"])
+@pytest.mark.parametrize("text", ["2Gib", "many", "-1Gi", 0, -5, True, 1.5, "", "0Mi", "9" * 400, VAST])
 def test_what_is_no_size_is_none(text: Any) -> None:
     assert parse_bytes(text) is None
 
@@ -39,9 +42,15 @@ def test_durations_are_read_with_their_units(given: Any, seconds: float) -> None
     assert parse_seconds(given) == seconds
 
 
-def test_all_problems_of_resources_are_told_at_once() -> None:
+@pytest.mark.parametrize("given", ["soon", "-1s", "5", True, -1, float("inf"), "9" * 400 + "d", VAST])
+def test_what_is_no_duration_is_none(given: Any) -> None:
+    assert parse_seconds(given) is None
+
+
+@pytest.mark.parametrize("cpu", [0, VAST])
+def test_all_problems_of_resources_are_told_at_once(cpu: int) -> None:
     with pytest.raises(SpecError) as caught:
-        Resources(cpu=0, memory="much", gpu=-1)
+        Resources(cpu=cpu, memory="much", gpu=-1)
     assert [p.where for p in caught.value.problems] == ["cpu", "memory", "gpu"]
     assert '"2Gi"' in str(caught.value)
 

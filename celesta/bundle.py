@@ -11,7 +11,6 @@ from __future__ import annotations
 import ast
 import hashlib
 import io
-import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,11 +25,6 @@ _SKIPPED_FOLDERS = {"__pycache__", "node_modules"}
 _SKIPPED_SUFFIXES = {".pyc", ".pyo", ".so", ".pyd", ".dll", ".dylib"}
 _CODE_SUFFIXES = {".py", ".pyi"}
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-
-
-def build_bundle(file: str | os.PathLike[str]) -> tuple[str, bytes]:
-    """The bundle of a file: digest and zip."""
-    return pack(reached_files(Layout(Path(file))), Path(file).name)
 
 
 def pack(contents: dict[str, Path], what: str) -> tuple[str, bytes]:

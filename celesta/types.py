@@ -50,7 +50,6 @@ _BY_NAME: dict[tuple[str, str], TypeDoc] = {
 _LISTS = (list, abc.Sequence, abc.MutableSequence, abc.Iterable, abc.Collection)
 _SETS = (set, frozenset, abc.Set, abc.MutableSet)
 _DICTS = (dict, abc.Mapping, abc.MutableMapping)
-_RECORDS = ("dataclass", "pydantic", "namedtuple")
 
 
 def type_of(hint: Any) -> TypeDoc:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from celesta import bundle
-from celesta.bundle import build_bundle
+from celesta.bundle import pack, reached_files
 from celesta.errors import LoadError, NotFoundError, SpecError, TooLarge
 from celesta.layout import Layout, is_local
 from celesta.loading import load_file
@@ -44,8 +44,12 @@ def write(root: Path, files: dict[str, str]) -> Path:
     return root
 
 
+def bundled(file: Path) -> tuple[str, bytes]:
+    return pack(reached_files(Layout(file)), file.name)
+
+
 def names(file: Path) -> list[str]:
-    return zipfile.ZipFile(io.BytesIO(build_bundle(file)[1])).namelist()
+    return zipfile.ZipFile(io.BytesIO(bundled(file)[1])).namelist()
 
 
 def test_a_bundle_holds_what_the_file_reaches_and_no_more(tmp_path: Path) -> None:
@@ -99,16 +103,16 @@ def test_the_same_content_is_the_same_bundle_wherever_and_whenever(tmp_path: Pat
     one = write(tmp_path / "one", {"flow.py": "import b, a", "a.py": "", "b.py": ""})
     two = write(tmp_path / "two", {"b.py": "", "a.py": "", "flow.py": "import b, a"})
     (two / "a.py").chmod(0o755)
-    assert build_bundle(one / "flow.py") == build_bundle(two / "flow.py")
+    assert bundled(one / "flow.py") == bundled(two / "flow.py")
     (two / "a.py").write_text("x = 1")
-    assert build_bundle(one / "flow.py")[0] != build_bundle(two / "flow.py")[0]
+    assert bundled(one / "flow.py")[0] != bundled(two / "flow.py")[0]
 
 
 def test_a_bundle_past_its_limit_names_what_is_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, {"flow.py": "import big", "big.py": "#" * 2000})
     monkeypatch.setattr(bundle, "MAX_BYTES", 1000)
     with pytest.raises(TooLarge, match=r"largest are big\.py"):
-        build_bundle(tmp_path / "flow.py")
+        bundled(tmp_path / "flow.py")
 
 
 def test_what_is_not_python_in_a_package_travels_unread(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from app.models import Artifact, Project, Run, Step, Version, Workflow
 from app.services import artifact_query, model_query, project_query
 from app.services.session import Session
 from celesta.codecs import blobs
-from celesta.codecs.presence import MALFORMED
+from celesta.codecs.reach import MALFORMED
 from celesta.codecs.verify import MAX_READ_BYTES
 from celesta.errors import NotFoundError, StoreError
 from celesta.store import Store

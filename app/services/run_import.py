@@ -31,7 +31,7 @@ from app.services.run_archive import CODE, FORMAT, MANIFESTS, RECORD, SPEC, Arch
 from app.services.run_launch import inputs_of
 from app.services.version_register import Prepared, added, prepared
 from celesta.codecs import verify
-from celesta.codecs.presence import MALFORMED
+from celesta.codecs.reach import MALFORMED
 from celesta.errors import InputError, Problem, StoreError
 from celesta.hashing import digest_of
 from celesta.ids import new_run_id

@@ -20,8 +20,7 @@ from app.access import UnauthorizedError
 from app.models import RUN_TERMINAL, STEP_TERMINAL, Run, Step
 from app.services.blob_access import foreign, without_access
 from app.services.session import Session
-from celesta.codecs.presence import MALFORMED
-from celesta.codecs.reach import blobs_within, values_of
+from celesta.codecs.reach import MALFORMED, blobs_within, values_of
 from celesta.errors import AccessError, InputError, NotFoundError, Problem, StoreError
 from celesta.store import Store, step_prefix
 

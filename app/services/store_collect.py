@@ -26,8 +26,7 @@ from app.db import writing
 from app.models import Answer, Artifact, CacheEntry, ModelVersion, Run, Step, Upload, Version
 from app.services.session import Session
 from celesta.codecs import blobs
-from celesta.codecs.presence import MALFORMED
-from celesta.codecs.reach import is_ambiguous, values_of
+from celesta.codecs.reach import MALFORMED, is_ambiguous, values_of
 from celesta.errors import InputError, Problem, StoreError
 from celesta.runtime.leave import read_result
 from celesta.store import Store

@@ -8,16 +8,13 @@ the listings of long lists and of folders, since what they list has to be there 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from celesta.codecs.reach import blobs_of, children
-from celesta.errors import CodecError
+from celesta.codecs.reach import MALFORMED, blobs_of, children
 from celesta.store.base import Store
 
 K = TypeVar("K")
 Ref = Mapping[str, Any]
 
 ASKED_AT_ONCE = 16
-MALFORMED = (CodecError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
-"""What a listing may come to that a step wrote by itself: it answers nobody."""
 
 
 def gone(store: Store, hits: Mapping[K, Mapping[str, Ref]]) -> set[K]:

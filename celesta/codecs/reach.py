@@ -15,6 +15,8 @@ from celesta.store.base import Store, is_digest
 
 Ref = Mapping[str, Any]
 Placed = tuple[str, Any]
+MALFORMED = (CodecError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
+"""What the walk may come to over a reference or a listing that has no form, such as one that a step wrote by itself."""
 _HOLDERS = {"blob", "inline", "items"}
 _HOLDERS_OF = {"json": {"inline", "blob"}, "list": {"items", "blob"}}
 """Where a value can be, by the type of its reference; of the other types only in a blob."""

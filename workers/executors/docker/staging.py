@@ -19,8 +19,7 @@ from typing import BinaryIO
 
 import celesta
 from app.services.step_result import check_result
-from celesta.codecs.presence import MALFORMED
-from celesta.codecs.reach import blobs_within, values_of
+from celesta.codecs.reach import MALFORMED, blobs_within, values_of
 from celesta.command import FOLDER
 from celesta.errors import InputError, StoreError
 from celesta.runtime import checkpoints, exchange

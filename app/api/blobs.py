@@ -1,7 +1,6 @@
 """Raw bytes in and out, by digest: bundles, files for inputs, and what artifacts point to."""
 
 import hashlib
-import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,10 +17,9 @@ from app.models import Project
 from app.services import blob_access
 from app.stores import store
 from celesta.errors import InputError, NotFoundError, Problem, TooLarge
-from celesta.store.base import blob_key
+from celesta.store.base import blob_key, is_digest
 
 routes = Noun("blobs", "Bytes by the SHA-256 of their content")
-DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 CHUNK_BYTES = 1 << 20
 
 
@@ -94,7 +92,7 @@ def _absent(digest: str) -> NotFoundError:
 
 
 def _checked(digest: str) -> str:
-    if not DIGEST.match(digest):
+    if not is_digest(digest):
         raise InputError([Problem("digest", f"{digest!r} is no digest; one has 64 lower-case hex characters")])
     return digest
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from celesta.errors import InputError, Problem
-from celesta.spec.shapes import is_size, ref_problems
-from celesta.store.base import is_digest
+from celesta.spec.shapes import ref_problems
+from celesta.store.base import is_digest, is_size
 
 Document = dict[str, Any]
 _encode = json.JSONEncoder(allow_nan=False, check_circular=False).encode

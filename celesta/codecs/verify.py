@@ -17,7 +17,7 @@ from celesta.codecs.reach import is_ambiguous, nested
 from celesta.codecs.values import INLINE_BYTES, reduced
 from celesta.errors import Problem, StoreError
 from celesta.hashing import canonical, digest_of, list_digest
-from celesta.store.base import Store, blob_key, is_digest
+from celesta.store.base import Store, blob_key, is_digest, is_size
 
 Ref = dict[str, Any]
 MAX_PROBLEMS = 20
@@ -55,7 +55,7 @@ class _Checks:
     def ref(self, ref: Any, where: str) -> Iterator[Problem]:
         if not isinstance(ref, dict) or not isinstance(ref.get("type"), str) or ref["type"] not in self._kinds:
             yield Problem(where, f"is no value reference; its type is one of {', '.join(self._kinds)}")
-        elif not is_digest(ref.get("digest")) or not _is_size(ref.get("size")):
+        elif not is_digest(ref.get("digest")) or not is_size(ref.get("size")):
             yield Problem(where, "a value reference has a digest (64 lower-case hex characters) and a size in bytes")
         elif is_ambiguous(ref):
             yield Problem(where, "a value is in a blob or in its reference (inline, items of a list), never in both")
@@ -181,7 +181,3 @@ class _TooMuchError(Exception):
 
 def _absent(digest: str, where: str) -> Problem:
     return Problem(where, f"its blob {digest} is not in the store; put it first")
-
-
-def _is_size(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63

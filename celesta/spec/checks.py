@@ -14,16 +14,16 @@ from typing import Any
 from celesta.errors import Problem
 from celesta.spec.conditions import condition_problems
 from celesta.spec.shapes import (
-    DIGEST,
     REFERENCE,
     WAITS,
     interface_problems,
-    is_count,
     is_duration,
+    is_parallelism,
     option_problems,
     ref_problems,
     task_problems,
 )
+from celesta.store.base import is_digest
 from celesta.types import FAILURE_TYPE, TypeDoc, accepts, gathered, inside
 
 PATH = re.compile(r"\w[\w.\- ]*(#\d+)?(/\w[\w.\- ]*(#\d+)?)*")
@@ -52,10 +52,10 @@ def _head(spec: dict[str, Any]) -> Iterator[Problem]:
         yield Problem("policy", f"{spec['policy']!r} is not one of {', '.join(POLICIES)}")
     if "timeout_seconds" in spec and not is_duration(spec["timeout_seconds"]):
         yield Problem("timeout_seconds", "is not a number of seconds above 0, and below a century")
-    if "max_parallel" in spec and not is_count(spec["max_parallel"]):
+    if "max_parallel" in spec and not is_parallelism(spec["max_parallel"]):
         yield Problem("max_parallel", "is not a whole number above 0")
     bundle = spec.get("bundle")
-    if bundle is not None and not (isinstance(bundle, str) and DIGEST.fullmatch(bundle)):
+    if bundle is not None and not is_digest(bundle):
         yield Problem("bundle", "is neither null nor a SHA-256 in hex")
     for key, kind, what in (("tasks", dict, "an object"), ("steps", list, "a list"), ("outputs", dict, "an object")):
         if not isinstance(spec.get(key), kind):

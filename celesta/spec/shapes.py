@@ -16,9 +16,9 @@ from celesta.errors import Problem
 from celesta.options import LIMIT_NAME
 from celesta.pod_template import pod_template_problems
 from celesta.spec.container import container_problems
+from celesta.store.base import is_digest, is_size
 from celesta.types import TypeDoc, accepts, spell
 
-DIGEST = re.compile(r"[0-9a-f]{64}")
 REFERENCE = re.compile(r"((?P<project>[^/@\s]+)/)?(?P<name>\w[\w.\- ]*)(@(?P<version>[^/@]+))?")
 ENTRYPOINT = re.compile(r"[^\s:]+:[^\s:]+")
 _SIMPLE = {
@@ -116,7 +116,7 @@ def task_problems(name: str, doc: Any, where: str) -> Iterator[Problem]:
         return
     if doc.get("name") != (name.rpartition(":")[2] if "bundle" in doc else name):
         yield Problem(where, "its name is not the one it is listed under")
-    if doc.get("bundle") is not None and not _matches(DIGEST, doc["bundle"]):
+    if doc.get("bundle") is not None and not is_digest(doc["bundle"]):
         yield Problem(f"{where}.bundle", "is neither null nor a SHA-256 in hex")
     wrong = list(interface_problems(doc.get("interface"), f"{where}.interface"))
     yield from wrong
@@ -131,7 +131,7 @@ def task_problems(name: str, doc: Any, where: str) -> Iterator[Problem]:
         yield from container_problems(doc, where)
     elif kind in WAITS and not wrong and not _has_ports_of_kind(doc):
         yield Problem(f"{where}.interface", f"is not that of {kind}")
-    if not _matches(DIGEST, doc.get("code_digest")):
+    if not is_digest(doc.get("code_digest")):
         yield Problem(f"{where}.code_digest", "is not a SHA-256 in hex")
     yield from option_problems({key: doc.get(key) for key in OPTIONS}, where)
 
@@ -185,7 +185,7 @@ def ref_problems(ref: Any, wanted: TypeDoc, where: str) -> Iterator[Problem]:
 
 def _is_ref(ref: Any, depth: int = 0) -> bool:
     """Whether it has the form of a reference, and its value, and all that it names, have theirs."""
-    if not isinstance(ref, dict) or not _matches(DIGEST, ref.get("digest")) or not is_size(ref.get("size")):
+    if not isinstance(ref, dict) or not is_digest(ref.get("digest")) or not is_size(ref.get("size")):
         return False
     kind, named = ref.get("type"), ref.get("items", [])
     if not isinstance(kind, str) or kind not in _REF_TYPES or not isinstance(named, list) or depth > _DEPTH:
@@ -199,10 +199,10 @@ def _is_ref(ref: Any, depth: int = 0) -> bool:
 
 def _type_of_ref(ref: dict[str, Any]) -> TypeDoc | None:
     if ref["type"] != "json":
-        known = (ref["type"] == "list" and "items" in ref) or _matches(DIGEST, ref.get("blob"))
+        known = (ref["type"] == "list" and "items" in ref) or is_digest(ref.get("blob"))
         return {"kind": ref["type"], **({"items": {"kind": "any"}} if ref["type"] == "list" else {})} if known else None
     if "inline" not in ref:
-        return {"kind": "any"} if _matches(DIGEST, ref.get("blob")) else None
+        return {"kind": "any"} if is_digest(ref.get("blob")) else None
     return _type_of_tagged(ref["inline"])
 
 
@@ -313,17 +313,13 @@ def _resources(value: Any) -> bool:
     return _number(value.get("cpu"), 0) and (memory is None or _number(memory, 1)) and _number(gpu, 0)
 
 
-def is_size(value: Any) -> bool:
-    """Whether it is a number of bytes, items or milliseconds that a database takes."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
-
-
-def is_count(value: Any) -> bool:
+def is_parallelism(value: Any) -> bool:
+    """Whether it says how many may run at once."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1_000_000
 
 
-def _size_or_null(value: Any) -> bool:
-    return value is None or is_count(value)
+def _parallelism_or_null(value: Any) -> bool:
+    return value is None or is_parallelism(value)
 
 
 def _limits(value: Any) -> bool:
@@ -356,5 +352,5 @@ OPTIONS: dict[str, Callable[[Any], bool]] = {
     "pod_template": lambda value: value is None or not any(pod_template_problems(value)),
     "interruptible": lambda value: value is None or isinstance(value, bool),
     "limits": _limits,
-    "concurrency": _size_or_null,
+    "concurrency": _parallelism_or_null,
 }

@@ -41,6 +41,11 @@ def is_digest(text: object) -> bool:
     return isinstance(text, str) and _DIGEST.match(text) is not None
 
 
+def is_size(value: object) -> bool:
+    """Whether it is a number of bytes, items or milliseconds that a database takes."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
+
+
 def blob_key(digest: str) -> str:
     """Where the blob of this digest lives."""
     if not _DIGEST.match(digest):

@@ -9,7 +9,6 @@ import logging
 import os
 import select
 import signal
-import uuid
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -25,24 +24,17 @@ from app.models.columns import now
 from app.services.schedule_fire import fire_due
 from celesta.errors import CelestaError
 from workers import alive
+from workers.engine import keys
 from workers.event_stream import connect
+from workers.lead import Lead
 
 log = logging.getLogger(__name__)
 
-LEADER = "celesta:leader:beat"
 LEASE_SECONDS = 15.0
 """A beat that dies is replaced after this; fires that were due meanwhile come late, not never."""
 MOST_SECONDS = 5.0
 """Longest sleep: how late a new schedule may be seen."""
 LEAST_SECONDS = 0.05
-# Take the lease, or prolong one's own. Two commands could not tell ours from another's that came in between.
-LEAD = """
-local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return 1
-"""
-LEAVE = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 
 class DatabaseScheduler(Scheduler):  # type: ignore[misc]
@@ -51,7 +43,7 @@ class DatabaseScheduler(Scheduler):  # type: ignore[misc]
     def __init__(self, app: Any, *args: Any, config: Config | None = None, **kwargs: Any) -> None:
         self.config: Config = config or getattr(app, "config", None) or Config.from_env()
         self.client = connect(self.config.redis_url)
-        self.name = uuid.uuid4().hex
+        self.lead = Lead(self.client, keys.BEAT, LEASE_SECONDS)
         self.leads = False
         super().__init__(app, *args, **kwargs)
 
@@ -61,7 +53,7 @@ class DatabaseScheduler(Scheduler):  # type: ignore[misc]
     def tick(self, *_: Any, **__: Any) -> float:
         """Do what is due, when this beat leads; seconds until the next tick. Never raises: beat would end by it."""
         try:
-            self.leads = self._lead()
+            self.leads = self.lead.held()
             pause = self._fire() if self.leads else MOST_SECONDS
             alive.touch(self.config)
             return pause
@@ -75,10 +67,7 @@ class DatabaseScheduler(Scheduler):  # type: ignore[misc]
     def close(self) -> None:
         """Hand over at once, instead of when the lease ends."""
         super().close()
-        try:
-            self.client.eval(LEAVE, 1, LEADER, self.name)
-        except RedisError as error:
-            log.warning("the lease could not be given back: %s", error)
+        self.lead.resign()
         self.client.close()
 
     def _fire(self) -> float:
@@ -86,9 +75,6 @@ class DatabaseScheduler(Scheduler):  # type: ignore[misc]
         with standalone(self.config):
             upcoming = fire_due(db.session, self.config, moment)
         return _seconds_until(upcoming)
-
-    def _lead(self) -> bool:
-        return bool(self.client.eval(LEAD, 1, LEADER, self.name, int(LEASE_SECONDS * 1000)))
 
 
 def run(config: Config, ready: Callable[[], None] = lambda: None) -> None:

@@ -1,8 +1,8 @@
 """The lead: of several processes of a role one does the work, by a lease in Redis.
 
-The reconciler and the watcher are such roles. Two that believe to lead for a moment do no harm, since all that they do
-is done once however often it is done; so a lease that runs out is enough, and nothing is fenced. Who rebuilds a run
-leads too, and of that one `load.lua` asks the name.
+The reconciler, the watcher and beat are such roles. Two that believe to lead for a moment do no harm, since all that
+they do is done once however often it is done; so a lease that runs out is enough, and nothing is fenced. Who rebuilds a
+run leads too, and of that one `load.lua` asks the name.
 """
 
 import logging

@@ -38,6 +38,7 @@ TIMEOUT = "@timeout"
 """In the place of a step in `INFLIGHT`: the moment at which a run takes too long."""
 RESTORED = "celesta:cache-restored"
 """There while the cache index holds what the database knows; gone when Redis lost everything."""
+BEAT = "celesta:leader:beat"
 RECONCILER = "celesta:leader:reconciler"
 WATCHER = "celesta:leader:watcher"
 

@@ -28,7 +28,8 @@ from celesta.errors import AccessError, ConflictError, InputError, NotFoundError
 from tests.fixtures.processes import wait_until
 from tests.integration.app.conftest import config, context  # noqa: F401
 from tests.unit.app.specs import diamond
-from workers.beat import LEADER, LEASE_SECONDS, DatabaseScheduler
+from workers.beat import LEASE_SECONDS, DatabaseScheduler
+from workers.engine import keys
 
 ROOT = Principal.operator("root")
 NOON = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
@@ -262,13 +263,13 @@ class TestScheduler:
             second.tick()
             assert second.leads
         with redis.Redis.from_url(redis_url) as client:
-            assert 0 < client.pttl(LEADER) <= LEASE_SECONDS * 1000
+            assert 0 < client.pttl(keys.BEAT) <= LEASE_SECONDS * 1000
 
     def test_a_leader_that_lost_its_lease_follows(self, beat, redis_url):
         first, second = beat(), beat()
         first.tick()
         with redis.Redis.from_url(redis_url) as client:
-            client.delete(LEADER)
+            client.delete(keys.BEAT)
         second.tick()
         first.tick()
         assert (first.leads, second.leads) == (False, True)

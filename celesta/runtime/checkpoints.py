@@ -17,7 +17,7 @@ from typing import Any
 
 from celesta.errors import StoreError
 from celesta.runtime.context import checkpoint_folder, last_user
-from celesta.store.base import Store, step_prefix
+from celesta.store.base import Store, prefix_of, step_prefix
 
 NAME = "checkpoint.tar"
 FIRST_TOKEN = "1.1"  # noqa: S105 - of an attempt
@@ -56,7 +56,7 @@ def keep(store: Store, document: Mapping[str, Any], root: str | os.PathLike[str]
             with tarfile.open(fileobj=file, mode="w") as archive:
                 archive.add(folder, ".")
             file.flush()
-            store.put_file(f"{_prefix(document)}{NAME}", file.name)
+            store.put_file(f"{prefix_of(document)}{NAME}", file.name)
     except (OSError, tarfile.TarError) as error:
         message = f"the checkpoint of step {document['path']!r} cannot be kept: {error}"
         raise StoreError(message, code="checkpoint", retryable=False) from error
@@ -119,9 +119,5 @@ def _key_to_read(store: Store, document: Mapping[str, Any]) -> str | None:
     from celesta.store.step import StepStore
 
     if isinstance(store, StepStore):
-        return f"{_prefix(document)}{NAME}"
+        return f"{prefix_of(document)}{NAME}"
     return newest(store, document["run"], document["path"])
-
-
-def _prefix(document: Mapping[str, Any]) -> str:
-    return step_prefix(document["run"], document["path"], document["token"])

@@ -34,9 +34,9 @@ from celesta.errors import CelestaError, CodecError, InputError, Problem
 from celesta.files import Directory, File
 from celesta.runtime.call import blank_result
 from celesta.runtime.failures import error_document, kind_of
-from celesta.runtime.granted import Granted, prefix_of
+from celesta.runtime.granted import Granted
 from celesta.runtime.leave import create_result
-from celesta.store.base import Store
+from celesta.store.base import Store, prefix_of
 
 Document = dict[str, Any]
 MOST_JSON_BYTES = 64 << 20

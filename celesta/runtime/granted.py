@@ -10,11 +10,11 @@ from __future__ import annotations
 import mmap
 import os
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 from functools import cached_property
 from typing import Any
 
-from celesta.store.base import Store, step_prefix
+from celesta.store.base import Store, prefix_of
 from celesta.store.step import StepStore
 
 Document = dict[str, Any]
@@ -74,7 +74,3 @@ class Shown:
         start = 1 + other * self._room
         self._memory[start : start + self._room] = text.encode().ljust(self._room, b"\0")
         self._memory[0] = other
-
-
-def prefix_of(document: Mapping[str, Any]) -> str:
-    return step_prefix(document["run"], document["path"], document["token"])

@@ -22,7 +22,7 @@ from celesta.runtime.context import StepContext
 from celesta.runtime.failures import error_document
 from celesta.runtime.masking import Mask, without
 from celesta.runtime.processes import end_children, flush_c_streams, has_children
-from celesta.store.base import result_key, step_prefix
+from celesta.store.base import prefix_of, result_key
 
 LEFTOVER_GRACE_SECONDS = 0.5
 _RETRY_AFTER_SECONDS = (0.2, 1.0)
@@ -85,7 +85,7 @@ def keep(answer: Answer, document: Mapping[str, Any], store: Any, log: int, mask
     Raises `StoreError` when the store does not take the result.
     """
     result, html = answer["result"], answer["html"]
-    prefix = step_prefix(document["run"], document["path"], document["token"])
+    prefix = prefix_of(document)
     try:
         keep_log(result, store, prefix, log, mask)
         if html is not None:

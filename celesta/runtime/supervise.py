@@ -25,7 +25,7 @@ from celesta.runtime.failures import error_document, kind_of
 from celesta.runtime.masking import Mask, Stream, mask_of
 from celesta.runtime.processes import adopt_orphans, die_with_parent, end_children, kill_tree, name_process, oom_kills
 from celesta.runtime.step import perform_step
-from celesta.store.base import Store, step_prefix
+from celesta.store.base import Store, prefix_of
 
 SUCCEEDED, FAILED, SYSTEM, STOPPED = 0, 1, 3, 128 + signal.SIGTERM
 """Exit statuses; 2 is wrong usage."""
@@ -58,7 +58,7 @@ class Supervisor:
         self.document, self.place, self.home, self.tick = document, place, home, tick
         self.store, self._open_store = open_store(), open_store
         self._grace_seconds, self._travels = grace_seconds, travels
-        self._prefix = step_prefix(document["run"], document["path"], document["token"])
+        self._prefix = prefix_of(document)
         self._worker = f"{os.uname().nodename}:{os.getpid()}"
         self._log = enter.open_log(place / "log.txt")
         self._shown_bytes = self._kept_bytes = 0

@@ -17,7 +17,7 @@ from celesta.runtime.call import blank_result
 from celesta.runtime.failures import error_document, plain_error
 from celesta.runtime.leave import create_result, keep_log, log_size, read_result
 from celesta.runtime.masking import Mask
-from celesta.store import Store, step_prefix
+from celesta.store import Store, prefix_of
 from celesta.store.base import result_key
 
 Document = dict[str, Any]
@@ -84,7 +84,7 @@ def conclude(
     result["timings"]["started_ms"] -= int(seconds * 1000)
     result["timings"]["body_seconds"] = round(seconds, 6)
     result["error"] = error if mask is None else _hidden(error, mask)
-    prefix = step_prefix(document["run"], document["path"], document["token"])
+    prefix = prefix_of(document)
     try:
         existing = read_result(store, result_key(result["run"], result["path"], result["token"]))
         if existing is not None:

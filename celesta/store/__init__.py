@@ -3,10 +3,10 @@
 from urllib.parse import unquote, urlsplit
 
 from celesta.errors import StoreError
-from celesta.store.base import Store, step_prefix
+from celesta.store.base import Store, prefix_of, step_prefix
 from celesta.store.local import LocalStore
 
-__all__ = ["Store", "open_store", "step_prefix"]
+__all__ = ["Store", "open_store", "prefix_of", "step_prefix"]
 
 
 def open_store(url: str, endpoint_url: str | None = None) -> Store:

@@ -14,9 +14,9 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import quote
 
 from celesta.errors import StoreError
@@ -66,6 +66,11 @@ def step_prefix(run: str, path: str, token: str) -> str:
     if len(quoted) > _LONGEST_PATH:
         quoted = f"{quoted[: _LONGEST_PATH - 17]}={digest_of(path.encode())[:16]}"
     return f"runs/{run}/{quoted}/{token}/"
+
+
+def prefix_of(document: Mapping[str, Any]) -> str:
+    """The prefix of the attempt that a step document is of."""
+    return step_prefix(document["run"], document["path"], document["token"])
 
 
 def result_key(run: str, path: str, token: str) -> str:

@@ -25,7 +25,7 @@ from celesta.runtime.call import blank_result
 from celesta.runtime.enter import variables
 from celesta.runtime.leave import create_result
 from celesta.runtime.verdicts import lost
-from celesta.store import Store, step_prefix
+from celesta.store import Store, prefix_of
 
 Document = dict[str, Any]
 Role = Literal["init", "sidecar", "main"]
@@ -62,7 +62,7 @@ def containers_of(document: Document, config: Config, store: Store) -> list[Cont
         raise ConfigError("set CELESTA_STEP_API_URL to the address at which the containers of steps reach the API")
     data = json.dumps(document, separators=(",", ":")).encode()
     main = _main(document, config, store)
-    store.put(f"{_prefix(document)}{DOCUMENT}", data, flush=False)  # a power cut takes the container along
+    store.put(f"{prefix_of(document)}{DOCUMENT}", data, flush=False)  # a power cut takes the container along
     access = _access(config, grant(secret_key(config), document, data, config.step_token_seconds))
     if document["kind"] == "container":
         io_command = [*_MODULE, "celesta.runtime.exchange", "take"]
@@ -77,7 +77,7 @@ def conclude(document: Document, store: Store, *, log_bytes: int = 0) -> Documen
     The result document that counts, durable in the store. Raises `StoreError`.
     """
     try:
-        result = check_result(read_claim(store, f"{_prefix(document)}outputs.json"), document)
+        result = check_result(read_claim(store, f"{prefix_of(document)}outputs.json"), document)
     except InputError:
         result = blank_result(document) | {"error": lost("the container's outputs were not stored before it was ended")}
     return create_result(result | {"log_bytes": log_bytes}, store)
@@ -147,7 +147,3 @@ def _path(env: dict[str, str]) -> dict[str, str]:
 
 def _with_env(container: Container, more: dict[str, str]) -> Container:
     return replace(container, env=container.env | more)
-
-
-def _prefix(document: Document) -> str:
-    return step_prefix(document["run"], document["path"], document["token"])

@@ -11,7 +11,7 @@ from redis import Redis
 
 from celesta.codecs import encode, to_plain
 from celesta.store import open_store
-from celesta.store.base import Store, step_prefix
+from celesta.store.base import Store, prefix_of
 from workers.engine import Ended, Engine, complete, keys, start
 from workers.engine.running import Runner
 from workers.engine.source import Source
@@ -214,7 +214,7 @@ class TestExecutor:
             told = {"type": type(error).__name__, "message": str(error), "traceback": "", "bases": bases}
             told["kind"] = getattr(error, "kind", "user")
             result |= {"status": "failed", "error": told}
-        prefix = step_prefix(document["run"], document["path"], document["token"])
+        prefix = prefix_of(document)
         self.store.create(f"{prefix}result.json", json.dumps(result).encode())
         return result
 

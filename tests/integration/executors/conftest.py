@@ -20,7 +20,7 @@ import pytest
 
 from celesta.codecs import encode, to_plain
 from celesta.runtime.processes import descendants
-from celesta.store import Store, open_store, step_prefix
+from celesta.store import Store, open_store, prefix_of
 from workers.executors import Executor, get
 
 EXECUTORS = ["process"]
@@ -106,7 +106,7 @@ class Bench:
 
     def kept(self, document: dict[str, Any], name: str) -> bytes | None:
         """An object of the attempt in the store."""
-        return self.store.get(step_prefix(document["run"], document["path"], document["token"]) + name)
+        return self.store.get(prefix_of(document) + name)
 
     def value(self, result: dict[str, Any]) -> Any:
         """The plain value of the output `result` of a step that succeeded."""

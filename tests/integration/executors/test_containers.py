@@ -19,7 +19,7 @@ import pytest
 from celesta.codecs import encode, to_plain
 from celesta.errors import ConfigError, InputError
 from celesta.files import Directory, File
-from celesta.store import step_prefix
+from celesta.store import prefix_of
 from tests.fixtures.playground import Playground
 from tests.fixtures.processes import wait_until
 from tests.unit.app.specs import diamond
@@ -101,7 +101,7 @@ class Engine:
         return self.finish(self.start(container))
 
     def kept(self, document: dict[str, Any], name: str) -> bytes | None:
-        return self.playground.store.get(step_prefix(document["run"], document["path"], document["token"]) + name)
+        return self.playground.store.get(prefix_of(document) + name)
 
     def result(self, document: dict[str, Any]) -> dict[str, Any]:
         return dict(json.loads(self.kept(document, "result.json") or b"{}"))

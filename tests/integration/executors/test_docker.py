@@ -14,7 +14,7 @@ import pytest
 
 from app.config import Config
 from celesta.files import Directory, File
-from celesta.store import open_store, step_prefix
+from celesta.store import open_store, prefix_of
 from tests.fixtures.container_engine import ContainerEngine
 from tests.fixtures.processes import SOON_SECONDS, wait_until
 from tests.integration.executors.conftest import OPENED, Bench
@@ -188,7 +188,7 @@ def test_what_a_container_leaves_as_its_result_is_not_believed(bench: Bench, mon
         ({"worker": "w" * 10_000}, "a result of more than 10,000 bytes"),
     ):
         document = bench.document("mine:forge", returns=FILE, bundle=bench.bundle(mine=source), change=change)
-        quoted = step_prefix(document["run"], document["path"], document["token"]).split("/")[2]
+        quoted = prefix_of(document).split("/")[2]
         document["env"] = {"QUOTED": quoted}
         error = bench.error(bench.executor.submit(document) or {})
         assert error["kind"] == "user"
@@ -199,7 +199,7 @@ def test_what_a_container_traced_names_nothing_that_it_does_not_have(bench: Benc
     """The engine opens a spec that a dynamic step leaves: by a constant in it a step would be given what it names."""
     source = (
         "import json, os, pathlib\n"
-        "from celesta.store import open_store, step_prefix\n"
+        "from celesta.store import open_store, prefix_of\n"
         "step = json.loads(pathlib.Path('/celesta/step.json').read_text())\n"
         "store = open_store(step['store_url'])\n"
         "named = json.loads(step['env']['NAMED'])\n"
@@ -209,7 +209,7 @@ def test_what_a_container_traced_names_nothing_that_it_does_not_have(bench: Benc
         "    'status': 'succeeded', 'outputs': {}, 'input_digests': {}, 'error': None, 'dynamic': traced,\n"
         "    'metrics': [], 'report': False, 'log_bytes': 0, 'worker': 'me',\n"
         "    'timings': {'started_ms': 1, 'finished_ms': 1}}\n"
-        "prefix = step_prefix(step['run'], step['path'], step['token'])\n"
+        "prefix = prefix_of(step)\n"
         "store.create(f'{prefix}result.json', json.dumps(result).encode())\n"
         "os._exit(0)\n"
     )

@@ -16,7 +16,7 @@ from docker.errors import DockerException
 from celesta.runtime import verdicts
 from celesta.runtime.leave import create_result, keep_log, log_size
 from celesta.runtime.masking import Stream, mask_of
-from celesta.store import Store, step_prefix
+from celesta.store import Store, prefix_of
 from workers.executors.base import Document, OnLog
 
 STOP_SECONDS = 1
@@ -83,7 +83,7 @@ class Running:
         """Makes the result of a container task durable, with what its command wrote."""
         document = self.document
         result["log_bytes"] = log_size(self.log)
-        keep_log(result, store, step_prefix(document["run"], document["path"], document["token"]), self.log)
+        keep_log(result, store, prefix_of(document), self.log)
         return create_result(result, store)
 
     def _wait(self, container: Any) -> None:

@@ -24,7 +24,7 @@ from celesta.command import FOLDER
 from celesta.errors import InputError, StoreError
 from celesta.runtime import checkpoints, exchange
 from celesta.runtime.leave import create_result
-from celesta.store import Store, step_prefix
+from celesta.store import Store, prefix_of
 from celesta.store.local import LocalStore
 from workers.executors.base import Document
 from workers.executors.containers import read_claim
@@ -44,7 +44,7 @@ class Staged:
         parent.mkdir(parents=True, exist_ok=True)
         self.folder = Path(tempfile.mkdtemp(prefix="step-", dir=parent))
         self.folder.chmod(0o755)
-        self._prefix = step_prefix(document["run"], document["path"], document["token"])
+        self._prefix = prefix_of(document)
         self._checkpoints = self.folder / "home/checkpoints"
         self._given: set[str] = set()
 

@@ -18,7 +18,7 @@ from celesta.errors import StoreError
 from celesta.files import Directory, File
 from celesta.hashing import digest_of
 from celesta.runtime.call import blank_result
-from celesta.store import step_prefix
+from celesta.store import prefix_of, step_prefix
 from celesta.store.step import StepStore
 from tests.fixtures.object_store import Bucket
 from tests.fixtures.playground import Playground, playground_config, serving
@@ -37,7 +37,7 @@ class Pod:
 
     @property
     def prefix(self) -> str:
-        return step_prefix(self.document["run"], self.document["path"], self.document["token"])
+        return prefix_of(self.document)
 
     @property
     def store(self) -> StepStore:

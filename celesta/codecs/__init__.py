@@ -10,7 +10,7 @@ from celesta.codecs.lists import items, make_list, one_length
 from celesta.codecs.plain import preview, shown, to_plain
 from celesta.codecs.presence import gone
 from celesta.codecs.reach import blobs
-from celesta.codecs.values import decode, encode, make_dict
+from celesta.codecs.values import decode, encode, make_dict, none_ref
 from celesta.codecs.verify import verify
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "items",
     "make_dict",
     "make_list",
+    "none_ref",
     "one_length",
     "preview",
     "shown",

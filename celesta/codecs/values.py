@@ -65,6 +65,11 @@ def decode(ref: Ref, type_doc: Doc, store: Store, into: str | os.PathLike[str]) 
         raise CodecError(f"the reference {preview_of_ref(ref)} cannot be read: {error!r}") from error
 
 
+def none_ref() -> Ref:
+    """The reference of None, as which what was skipped or did not succeed is passed on."""
+    return json_ref(None, None)
+
+
 def make_dict(refs: Mapping[str, Ref], store: Store) -> Ref:
     """The reference of a dict of values that are stored already, none of which is loaded.
 

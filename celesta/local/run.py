@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from celesta.answers import Answers
-from celesta.codecs import encode, items, make_list, one_length, to_plain
+from celesta.codecs import encode, items, make_list, none_ref, one_length, to_plain
 from celesta.environment import environment_digest
 from celesta.errors import CelestaError, SpecError
 from celesta.graph import MOST_NESTED
@@ -187,9 +187,8 @@ class Run:
                 self.failures.tell(first | {"path": path, "message": told})
             return self._tell(node, path, "failed"), None
         self._tell(node, path, "succeeded")
-        missing = encode(None, {"kind": "none"}, self.store)
         return "succeeded", {
-            port["name"]: make_list([missing if one is None else one[port["name"]] for one in gathered], self.store)
+            port["name"]: make_list([none_ref() if one is None else one[port["name"]] for one in gathered], self.store)
             for port in task["interface"]["outputs"]
         }
 

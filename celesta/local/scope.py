@@ -6,7 +6,7 @@ Made by `celesta.local.run`. Owns values and fates of steps, by their paths insi
 from dataclasses import dataclass, field
 from typing import Any
 
-from celesta.codecs import encode, make_dict, make_list
+from celesta.codecs import encode, make_dict, make_list, none_ref
 from celesta.spec.conditions import decide
 from celesta.spec.steps import parents_of
 from celesta.store import Store
@@ -76,7 +76,7 @@ class Scope:
         try:
             return self.value(binding)
         except KeyError:
-            return encode(None, {"kind": "none"}, self.store)
+            return none_ref()
 
     def _allows(self, guard: Document) -> bool:
         return self._taken(guard["step"]) is guard["is"]

@@ -14,7 +14,7 @@ from app.compiler import compile_plan
 from app.compiler.link import references_of
 from app.compiler.plan import Plan
 from app.compiler.schema import MOST_STEPS, load_spec
-from celesta.codecs import encode
+from celesta.codecs import none_ref
 from celesta.errors import CelestaError, Skipped, SpecError, StoreError
 from celesta.graph import MOST_NESTED
 from celesta.hashing import canonical
@@ -103,7 +103,7 @@ def _outputs(cascade: "Cascade", node: str) -> Document:
         try:
             made[name] = cascade.engine.resolver.value(frame, binding, outcomes)
         except Skipped:
-            made[name] = encode(None, {"kind": "none"}, cascade.engine.store)
+            made[name] = none_ref()
     return made
 
 

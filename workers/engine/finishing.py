@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from celesta.codecs import encode
+from celesta.codecs import none_ref
 from celesta.errors import CelestaError, Skipped
 from workers.engine import events, keys, settling
 from workers.engine.core import CHUNK, Engine
@@ -93,4 +93,4 @@ def _output(engine: Engine, view: View, binding: dict[str, Any], outcomes: dict[
     try:
         return engine.resolver.value(view.root, binding, outcomes)
     except Skipped:
-        return encode(None, {"kind": "none"}, engine.store)
+        return none_ref()

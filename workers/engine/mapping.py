@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from app.compiler.schema import MOST_STEPS
-from celesta.codecs import encode, make_list
+from celesta.codecs import make_list, none_ref
 from celesta.errors import SpecError
 from workers.engine import events, keys, settling
 from workers.engine.bindings import Ref, parents_of
@@ -62,8 +62,7 @@ def _width(cascade: "Cascade", node: str) -> int:
 
 def _lists(cascade: "Cascade", node: str, width: int) -> dict[str, list[Ref]]:
     """What the items made, by output; None for those that did not."""
-    engine, view = cascade.engine, cascade.view
-    missing = encode(None, {"kind": "none"}, engine.store)
+    engine, view, missing = cascade.engine, cascade.view, none_ref()
     lists: dict[str, list[Ref]] = {port["name"]: [] for port in view.task(node)["interface"]["outputs"]}
     for start in range(0, width, CHUNK):
         items = [f"{node}.{item}" for item in range(start, min(start + CHUNK, width))]

@@ -14,8 +14,7 @@ from typing import Any
 from celesta.answers import Answers
 from celesta.codecs import encode, items, make_list, none_ref, one_length, to_plain
 from celesta.environment import environment_digest
-from celesta.errors import CelestaError, SpecError
-from celesta.graph import MOST_NESTED
+from celesta.errors import CelestaError
 from celesta.hashing import cache_components, cache_key
 from celesta.ids import new_run_id
 from celesta.local.cache import LocalCache
@@ -24,6 +23,7 @@ from celesta.local.failures import Failures
 from celesta.local.scope import FAILURE, Scope, settles_in_place
 from celesta.local.steps import LocalSteps, slept
 from celesta.options import sleep_seconds
+from celesta.rules import is_enough, require_depth, told_of_parts, told_of_timeout
 from celesta.spec.shapes import WAITS
 from celesta.spec.steps import in_order
 from celesta.store import Store, step_prefix
@@ -181,9 +181,9 @@ class Run:
         if self.timed_out:
             return self._tell(node, path, "cancelled"), None
         bad = gathered.count(None)
-        if width - bad < ratio * width - 1e-9:
+        if not is_enough(width, bad, ratio):
             for first in missed:
-                told = f"{bad} of its items did not succeed; the first to fail was {first['path']}: {first['message']}"
+                told = told_of_parts(bad, "items", first["path"], first["message"])
                 self.failures.tell(first | {"path": path, "message": told})
             return self._tell(node, path, "failed"), None
         self._tell(node, path, "succeeded")
@@ -231,11 +231,7 @@ class Run:
     def _run_traced(self, node: str, path: str, result: Document) -> tuple[str, dict[str, Ref] | None]:
         """What a dynamic step traced: its steps lie below it, and it settles when they have."""
         spec = json.loads(self.store.get_blob(result["dynamic"]))
-        if node.count("/") >= MOST_NESTED:
-            raise SpecError(
-                f"dynamic steps lie {MOST_NESTED} deep in each other: let {path.rpartition('/')[2]} come to an end "
-                "without calling itself, or do the rest in one task"
-            )
+        require_depth(node, path.rpartition("/")[2])
         require_local(spec)
         scope = Scope(spec, {}, self.store, f"{node}/", f"{path}/")
         self.known += len(spec["steps"])
@@ -250,7 +246,7 @@ class Run:
         """Whether nothing more may start: the time is over, or a failure has ended the run by its policy."""
         if self.until is not None and not self.timed_out and time.monotonic() >= self.until:
             self.timed_out = True
-            message = f"the run took longer than its timeout of {self.spec['timeout_seconds']:g} s, and was ended"
+            message = told_of_timeout(self.spec["timeout_seconds"])
             timeout = {"type": "Timeout", "message": message, "traceback": "", "kind": "timeout"}
             self.failures.end_run({"path": "", **timeout, "log": None})
         failed = self.failures.of_run is not None and self.spec.get("policy") == "fail_fast"

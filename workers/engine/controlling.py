@@ -7,6 +7,7 @@ as it likes. Claim, renew and every transition look at it in Redis.
 import json
 from typing import Literal
 
+from celesta.rules import told_of_timeout
 from workers.engine.advancing import top_up
 from workers.engine.cascade import Cascade
 from workers.engine.core import Engine
@@ -37,7 +38,7 @@ def control(engine: Engine, run: str, action: Action) -> bool:
 
 def time_out(engine: Engine, view: View) -> None:
     """Ends a run that takes longer than its timeout: it has failed, and its steps are cancelled."""
-    message = f"the run took longer than its timeout of {view.plan.timeout_seconds:g} s, and was ended"
+    message = told_of_timeout(view.plan.timeout_seconds or 0.0)
     error = {"path": "", "type": "Timeout", "message": message, "kind": "timeout"}
     told = {"cause": "timeout", "error": json.dumps(error), "lease": engine.lease_ms}
     reply = engine.call("control", view.run, epoch=view.epoch, control="cancel", **told)

@@ -16,8 +16,8 @@ from app.compiler.plan import Plan
 from app.compiler.schema import MOST_STEPS, load_spec
 from celesta.codecs import none_ref
 from celesta.errors import CelestaError, Skipped, SpecError, StoreError
-from celesta.graph import MOST_NESTED
 from celesta.hashing import canonical
+from celesta.rules import require_depth, told_of_parts
 from celesta.store.base import is_digest
 from workers.engine import events, keys, settling
 from workers.engine.core import CHUNK, Engine
@@ -87,7 +87,7 @@ def gather(cascade: "Cascade", node: str, bad: int, first: str) -> None:
     if bad:
         found = json.loads(first) if first else {}
         path, why = found.get("path", view.path(node)), found.get("message", "it was not run")
-        message = f"{bad} of its steps did not succeed; the first to fail was {path}: {why}"
+        message = told_of_parts(bad, "steps", path, why)
         error = settling.error_of(message, str(found.get("type", "StepFailed")), str(found.get("kind", "user")))
         outcome |= {"status": "failed", "outputs": {}, "error": error}
     else:
@@ -119,11 +119,7 @@ def _traced(engine: Engine, digest: Any, name: str) -> Any:
 
 def _compiled(engine: Engine, view: View, ended: Ended) -> tuple[str, Plan]:
     node, name = ended.node, view.task(ended.node)["name"]
-    if node.count("/") >= MOST_NESTED:
-        raise SpecError(
-            f'dynamic steps lie {MOST_NESTED} deep in each other, and "{name}" would open another: let it come to an '
-            "end without calling itself, or do the rest in one task"
-        )
+    require_depth(node, name)
     spec = load_spec(_traced(engine, ended.outcome["dynamic"], name))
     known = int(engine.client.hget(keys.meta(view.run), "known") or 0)
     if known + len(spec["steps"]) > MOST_STEPS:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from app.compiler.schema import MOST_STEPS
 from celesta.codecs import make_list, none_ref
 from celesta.errors import SpecError
+from celesta.rules import is_enough, told_of_parts
 from workers.engine import events, keys, settling
 from workers.engine.bindings import Ref, parents_of
 from workers.engine.core import CHUNK
@@ -43,10 +44,10 @@ def gather(cascade: "Cascade", node: str, bad: int, first: str) -> None:
     """The body of a map's chord: lists of references, or the first failure."""
     view = cascade.view
     width = _width(cascade, node)
-    if width - bad < view.frame(node).plan.min_success_ratio(index_of(node)) * width - 1e-9:
+    if not is_enough(width, bad, view.frame(node).plan.min_success_ratio(index_of(node))):
         found = json.loads(first) if first else {}
         path, why = found.get("path", view.path(node)), found.get("message", "it was not run")
-        message = f"{bad} of its items did not succeed; the first to fail was {path}: {why}"
+        message = told_of_parts(bad, "items", path, why)
         error = settling.error_of(message, str(found.get("type", "MapFailed")), str(found.get("kind", "user")))
         cascade.settle(settling.in_place(view, node, "failed", error=error, gathered=True))
         return

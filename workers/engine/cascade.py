@@ -17,14 +17,12 @@ from typing import Any
 from celesta.codecs import encode, gone
 from celesta.errors import CelestaError, Skipped, StoreError
 from celesta.spec.conditions import decide
-from workers.engine import caching, expanding, kept, keys, mapping, settling, waiting
+from workers.engine import adopting, caching, expanding, kept, keys, mapping, settling, waiting
 from workers.engine.advancing import admission, advance, top_up
 from workers.engine.bindings import Ref, parents_of
 from workers.engine.core import CHUNK, Engine
 from workers.engine.kept import Kept
-from workers.engine.manifests import is_result, read
 from workers.engine.remaining import remaining
-from workers.engine.reusing import reusable
 from workers.engine.settling import Adopted, Entry, Finding
 from workers.engine.views import Frame, View, index_of, map_of
 from workers.engine.waiting import Waits
@@ -188,14 +186,12 @@ class Cascade:
 
     def _look_up(self, nodes: list[str]) -> None:
         """Plain steps and items: adopted, answered from the cache, or let through to be sent."""
-        known = {node: one for node in nodes if (one := self._known(node)) is not None}
-        if self.view.root.reuses:
-            known = reusable(self.engine, self.view, nodes) | known
+        known = adopting.known(self, nodes)
         self._fetch(parents_of(self.view, [node for node in nodes if node not in known]))
         found: dict[str, Finding] = {}
         for node in nodes:
             if node in known:
-                self._adopt(node, known[node])
+                adopting.adopt(self, node, known[node])
                 continue
             try:
                 reads = self.view.reads_cache(node)
@@ -238,51 +234,6 @@ class Cascade:
         outputs = hit["outputs"]
         entry = settling.in_place(self.view, node, "cached", outputs=outputs, finding=finding, source=source)
         self.settle(entry, outputs)
-
-    def _known(self, node: str) -> Adopted | None:
-        """What a rebuild takes over for this step."""
-        found = self.adopted.get(node)
-        if found is None or not found.unchecked or is_result(self.view, node, str(found.token), found.outcome):
-            return found
-        return None
-
-    def _adopt(self, node: str, found: Adopted) -> None:
-        if found.token is not None and found.opens and self._reopened(node, found.token):
-            return
-        outputs = found.outcome.get("outputs") or {}
-        finding = self._indexed(node, found, outputs)
-        if found.token is None or found.state == "cached":
-            error, source = found.outcome.get("error"), found.source
-            entry = settling.in_place(
-                self.view, node, found.state, outputs=outputs, error=error, finding=finding, source=source
-            )
-        else:
-            entry = settling.adopted(self.view, node, found.token, found.outcome, finding)
-        self.settle(entry, outputs if found.state in ("succeeded", "cached") else None)
-
-    def _indexed(self, node: str, found: Adopted, outputs: dict[str, Ref]) -> Finding:
-        """What a taken-over step was made of. Its result is in the cache again, or a step that was answered by it, and
-        that nobody has recorded yet, would be computed: and perhaps come to something else than what its own followers
-        were given."""
-        finding = Finding(found.outcome.get("input_digests") or {}, found.key)
-        if found.state != "succeeded" or found.token is None or not self.view.caches(node):
-            return finding
-        finding = finding if found.key else (self.finding(node) or finding)
-        if finding.key is not None:
-            entry = caching.record(self.view, node, found.token, outputs, int(time() * 1000))
-            caching.put(self.engine.client, caching.slot_of(self.view, node, finding.key), entry)
-        return finding
-
-    def _reopened(self, node: str, token: str) -> bool:
-        """Whether an earlier attempt at a dynamic step traced a plan, which is opened again if it still may be."""
-        if not self.view.is_dynamic(node):
-            return False
-        outcome = read(self.engine.store, self.view, node, token)
-        if outcome is None or "dynamic" not in outcome:
-            return False
-        self.flush_all()
-        expanding.expand(self, settling.Ended(node, token, outcome))
-        return True
 
     def finding(self, node: str) -> Finding | None:
         """What is known of one step's inputs; None where they cannot be bound. Raises `StoreError`."""
@@ -340,10 +291,9 @@ class Cascade:
 
     def _park(self, node: str) -> None:
         """A step that waits: adopted, answered already, or put in flight until its time."""
-        known = reusable(self.engine, self.view, [node]) if self.view.root.reuses else {}
-        found = self._known(node) or known.get(node)
+        found = adopting.known(self, [node]).get(node)
         if found is not None:
-            self._adopt(node, found)
+            adopting.adopt(self, node, found)
         elif node in self.waits.answers:
             self.settle(*waiting.answered(self.view, node, self.waits.answers[node]))
         else:

@@ -2,25 +2,9 @@
 
 import pytest
 
-from tests.integration.app.conftest import config, context  # noqa: F401
-from tests.integration.workers.test_recorder import (
-    STEPS,
-    _launcher,
-    _send,
-    _states,
-    _status,
-    _turn,
-    _whole,
-    client,
-    forgotten,
-    make,
-    new_run,
-    settings,
-)
+from tests.integration.workers.conftest import STEPS, launcher, send, states_of, status_of, turn, whole_run
 from tests.unit.app.specs import wide
 from workers import backlog, event_stream, recorder
-
-__all__ = ["client", "forgotten", "make", "new_run", "settings"]
 
 
 @pytest.fixture
@@ -32,7 +16,7 @@ def narrow(monkeypatch):
 
 
 def _huge(settings):
-    huge = _launcher(settings, wide(200))()
+    huge = launcher(settings, wide(200))()
     huge.started(200)
     for node in range(200):
         huge.running(str(node))
@@ -44,34 +28,34 @@ def _huge(settings):
 @pytest.mark.usefixtures("narrow")
 def test_a_huge_run_holds_up_no_other(settings, client, new_run, make, forgotten):
     huge, small, one = _huge(settings), new_run(), make()
-    _send(client, *huge.events[:300], *_whole(small), *huge.events[300:])
+    send(client, *huge.events[:300], *whole_run(small), *huge.events[300:])
     for _ in range(6):
-        _turn(one)
+        turn(one)
     assert forgotten == [small.run]
-    assert set(_states(small.run).values()) == {"succeeded"}
-    assert 0 < len(_states(huge.run)) < 150
+    assert set(states_of(small.run).values()) == {"succeeded"}
+    assert 0 < len(states_of(huge.run)) < 150
     late = new_run()
-    _send(client, *_whole(late))
-    _turn(one)
+    send(client, *whole_run(late))
+    turn(one)
     assert forgotten == [small.run, late.run]
     while one._is_behind:
-        _turn(one)
-    assert list(_states(huge.run).values()) == ["succeeded"] * 200
+        turn(one)
+    assert list(states_of(huge.run).values()) == ["succeeded"] * 200
     assert huge.run in forgotten
 
 
 @pytest.mark.usefixtures("narrow")
 def test_what_was_recorded_ahead_of_a_huge_run_may_come_again(settings, client, new_run, make, forgotten):
     huge, runs = _huge(settings), [new_run() for _ in range(3)]
-    wholes = [_whole(run) for run in runs]
+    wholes = [whole_run(run) for run in runs]
     size = len(wholes[0])
     mixed = []
     for number in range(size):
         mixed += [*huge.events[number * 9 : number * 9 + 9], *(whole[number] for whole in wholes)]
-    _send(client, *mixed, *huge.events[size * 9 :])
+    send(client, *mixed, *huge.events[size * 9 :])
     while len(set(forgotten)) < 4:
-        _turn(make())  # each dies after one turn
+        turn(make())  # each dies after one turn
     assert {run.run for run in (huge, *runs)} == set(forgotten)
-    assert [_status(run) for run in forgotten] == ["succeeded"] * len(forgotten)
-    assert len(_states(huge.run)) == 200
-    assert all(len(_states(run.run)) == STEPS for run in runs)
+    assert [status_of(run) for run in forgotten] == ["succeeded"] * len(forgotten)
+    assert len(states_of(huge.run)) == 200
+    assert all(len(states_of(run.run)) == STEPS for run in runs)

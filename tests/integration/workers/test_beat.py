@@ -26,7 +26,6 @@ from app.services.version_register import register_version
 from app.stores import store_of
 from celesta.errors import AccessError, ConflictError, InputError, NotFoundError, StoreError
 from tests.fixtures.processes import wait_until
-from tests.integration.app.conftest import config, context  # noqa: F401
 from tests.unit.app.specs import diamond
 from workers.beat import LEASE_SECONDS, DatabaseScheduler
 from workers.engine import keys
@@ -37,7 +36,7 @@ ROOT_FOLDER = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def settings(context):  # noqa: F811
+def settings(context):
     return context
 
 

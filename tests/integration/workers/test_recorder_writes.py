@@ -18,7 +18,6 @@ from app.redis_names import events
 from app.services.run_launch import launch_run
 from app.services.version_register import register_version
 from app.stores import store_of
-from tests.integration.app.conftest import config, context  # noqa: F401
 from tests.integration.app.events import EPOCH_MS, Emitter, ref
 from tests.unit.app.specs import spec, step, task, value
 from workers.recorder import Recorder
@@ -93,7 +92,7 @@ class Recording:
 
 
 @pytest.fixture
-def recording(context, redis_url):  # noqa: F811
+def recording(context, redis_url):
     settings = replace(context, redis_url=redis_url, broker_url="memory://")
     with standalone(settings):
         made = Recording(settings)

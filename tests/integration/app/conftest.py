@@ -1,4 +1,5 @@
-"""A configuration over an upgraded database, once on SQLite and once on PostgreSQL, and what it is asked."""
+"""A configuration over an upgraded database, once on SQLite and once on PostgreSQL, and what it is asked; and a
+playground with a workflow, and with a run of it that failed."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from sqlalchemy import Engine, event
 
 from app.config import Config
 from app.db import db, standalone, upgrade
+from tests.fixtures.playground import Playground
+from tests.unit.app.specs import diamond
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -46,3 +49,24 @@ def statements() -> Iterator[list[str]]:
     event.listen(Engine, "before_cursor_execute", note)
     yield seen
     event.remove(Engine, "before_cursor_execute", note)
+
+
+@pytest.fixture
+def flow(playground: Playground) -> Playground:
+    playground.register(diamond())
+    return playground
+
+
+@pytest.fixture
+def failed(flow: Playground) -> str:
+    """a and b succeeded, c failed, and so d did not run."""
+    error = {"type": "ValueError", "message": "no luck", "kind": "user", "traceback": ""}
+    n, five = flow.encode(3)["digest"], flow.encode(5)["digest"]
+    run = flow.launch(inputs={"n": 3})
+    flow.start(run)
+    flow.settle(run, "3", "a", outputs={"result": 5}, input_digests={"x": n})
+    flow.settle(run, "1", "b", outputs={"result": 5}, input_digests={"x": five})
+    flow.settle(run, "2", "c", "failed", error=error, input_digests={"x": five})
+    flow.settle(run, "0", "d", "upstream_failed")
+    flow.finish(run, "failed", {"path": "c", **error}, succeeded=2, failed=1, skipped=1)
+    return run

@@ -14,12 +14,6 @@ from tests.unit.app.specs import INT, diamond, spec, step, task, value
 PLACES = {"a": "3", "b": "1", "c": "2", "d": "0"}
 
 
-@pytest.fixture
-def flow(playground: Playground) -> Playground:
-    playground.register(diamond())
-    return playground
-
-
 def act(flow: Playground, run: str, **made: Any) -> str:
     """A whole run of the diamond, whose steps made what is given (else 5); a state in capitals is how a step ended."""
     flow.start(run)

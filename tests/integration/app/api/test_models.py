@@ -19,12 +19,6 @@ from tests.fixtures.playground import Answer, Playground
 from tests.unit.app.specs import diamond
 
 
-@pytest.fixture
-def flow(playground: Playground) -> Playground:
-    playground.register(diamond())
-    return playground
-
-
 def trained(flow: Playground, accuracy: float) -> str:
     """A run whose step b made the model, which d measured."""
     run = flow.launch(inputs={"n": 1})

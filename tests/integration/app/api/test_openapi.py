@@ -19,7 +19,6 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.fixtures.playground import Playground
-from tests.unit.app.specs import diamond
 
 CHECKS = [
     not_a_server_error,
@@ -37,12 +36,6 @@ few = settings(
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-
-
-@pytest.fixture
-def flow(playground: Playground) -> Playground:
-    playground.register(diamond())
-    return playground
 
 
 @pytest.fixture

@@ -7,8 +7,6 @@ import threading
 import time
 from typing import Any
 
-import pytest
-
 from app.api.artifacts import ArtifactDocument
 from app.api.cache import CacheStats
 from app.api.runs import MAX_WAIT_SECONDS, RunDocument
@@ -22,12 +20,6 @@ from tests.fixtures.playground import Playground
 from tests.unit.app.specs import diamond, output, spec, step, task, value
 
 COUNTS = ("total", "succeeded", "cached", "failed", "skipped", "cancelled")
-
-
-@pytest.fixture
-def flow(playground: Playground) -> Playground:
-    playground.register(diamond())
-    return playground
 
 
 def launch(playground: Playground, **more: Any) -> dict[str, Any]:

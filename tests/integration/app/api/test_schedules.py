@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
-
 from app.api.schedules import ScheduleDocument
 from tests.fixtures.playground import Playground
-from tests.unit.app.specs import diamond
 
 NIGHTLY = {"name": "nightly", "workflow": "flow", "cron": "0 3 * * *", "inputs": {"n": 1}}
-
-
-@pytest.fixture
-def flow(playground: Playground) -> Playground:
-    playground.register(diamond())
-    return playground
 
 
 def test_a_schedule_is_made_shown_and_ended(flow: Playground) -> None:

@@ -19,12 +19,6 @@ METRICS = [{"name": "loss", "value": value, "step": at, "at_ms": 1} for at, valu
 
 
 @pytest.fixture
-def flow(playground: Playground) -> Playground:
-    playground.register(diamond())
-    return playground
-
-
-@pytest.fixture
 def run(flow: Playground) -> str:
     """`a` has ended, `b` runs, the others wait."""
     run = flow.launch(inputs={"n": 3})

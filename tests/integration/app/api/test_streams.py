@@ -8,15 +8,8 @@ import pytest
 
 from app.api import streams
 from tests.fixtures.playground import Playground
-from tests.unit.app.specs import diamond
 
 EVENTS = "runs/{}/events"
-
-
-@pytest.fixture
-def flow(playground: Playground) -> Playground:
-    playground.register(diamond())
-    return playground
 
 
 @pytest.fixture

@@ -8,14 +8,8 @@ Called where references come from outside: the values in a spec, and the inputs 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-OF_KIND = {
-    "file": "file",
-    "directory": "directory",
-    "ndarray": "ndarray",
-    "table": "table",
-    "pickle": "pickle",
-    "list": "list",
-}
+from celesta.codecs.tags import REFERENCES
+
 TELLING_BYTES = 64
 """A JSON value that is shorter is met by chance, and says nothing about where it came from."""
 Document = Mapping[str, Any]
@@ -31,7 +25,7 @@ def misfit(ref: Document, type_doc: Document) -> str | None:
     if type_doc["kind"] == "union":
         reasons = [misfit(ref, member) for member in type_doc["of"]]
         return None if None in reasons else reasons[0]
-    wanted = OF_KIND.get(type_doc["kind"], "json")
+    wanted = type_doc["kind"] if type_doc["kind"] in REFERENCES else "json"
     return None if ref["type"] == wanted else f"expected a {type_doc['kind']}, got a reference to a {ref['type']} value"
 
 

@@ -94,4 +94,4 @@ _PARTS: dict[str, Callable[[Any], Iterable[Any]]] = {
     "new": _fields,
     "ref": lambda body: (),
 }
-"""What a body holds, by its tag; the tags are those that `celesta.codecs.tagged` reads."""
+"""What a body holds, by its tag."""

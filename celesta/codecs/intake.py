@@ -17,6 +17,7 @@ from typing import Any
 from celesta.codecs import lists, moments
 from celesta.codecs.reach import nested
 from celesta.codecs.tagged import Doc, Unstorable, set_tag, sorted_pairs, spelling
+from celesta.codecs.tags import APART
 from celesta.codecs.values import json_ref
 from celesta.errors import InputError, Problem
 from celesta.store.base import Store
@@ -24,7 +25,6 @@ from celesta.store.base import Store
 _ANY = {"kind": "any"}
 _WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 _LOOSE = {"str": 1, "float": 2, "any": 3}  # tried last in a union, in this order
-_STORED = ("file", "directory", "ndarray", "table", "pickle")
 
 
 @dataclass(frozen=True)
@@ -295,4 +295,4 @@ _READERS: dict[str, Callable[[Any, dict[str, Any], str, list[Problem]], Any]] = 
     "pydantic": _object,
     "namedtuple": _object,
     "union": _union,
-} | dict.fromkeys(_STORED, _stored)
+} | dict.fromkeys(APART, _stored)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from celesta.codecs.tags import APART
 from celesta.command import NAME, command_problems
 from celesta.errors import Problem
 from celesta.types import TypeDoc, spell
 
-_STORED = {"file", "directory", "ndarray", "table", "pickle"}
 _AS_FILES = {"inputs": {"file", "directory", "ndarray", "table"}, "outputs": {"file", "directory"}}
 _ADVICE = {
     "inputs": "give each file an input of its own, or all of them as a Directory",
@@ -47,7 +47,7 @@ def _port_problems(port: dict[str, Any], side: str, where: str) -> Iterator[Prob
 
 def _holds_stored(doc: TypeDoc) -> bool:
     """Whether something of the type is not JSON."""
-    if doc["kind"] in _STORED:
+    if doc["kind"] in APART:
         return True
     parts = [doc[name] for name in ("items", "keys", "values", "of", "rest", "fields") if name in doc]
     inner = (one for part in parts for one in (part if isinstance(part, list) else [part]))

@@ -12,6 +12,7 @@ from typing import Any
 
 from celesta.codecs.form import formless
 from celesta.codecs.reach import is_ambiguous, nested
+from celesta.codecs.tags import KIND_OF_TAG, REFERENCES
 from celesta.errors import Problem
 from celesta.options import LIMIT_NAME
 from celesta.pod_template import pod_template_problems
@@ -25,18 +26,6 @@ _SIMPLE = {
     "any", "none", "bool", "int", "float", "str", "bytes", "datetime", "date", "file", "directory", "ndarray", "table",
     "pickle",
 }  # fmt: skip
-_REF_TYPES = {"json", "list", "file", "directory", "ndarray", "table", "pickle"}
-_TAGS = {
-    "f": "float",
-    "b": "bytes",
-    "t": "tuple",
-    "d": "dict",
-    "s": "set",
-    "fs": "set",
-    "dt": "datetime",
-    "zdt": "datetime",
-    "date": "date",
-}
 _DEPTH = 40
 CENTURY_SECONDS = 100 * 366 * 24 * 3600
 WAITS = ("approve", "wait_for", "sleep")
@@ -188,7 +177,7 @@ def _is_ref(ref: Any, depth: int = 0) -> bool:
     if not isinstance(ref, dict) or not is_digest(ref.get("digest")) or not is_size(ref.get("size")):
         return False
     kind, named = ref.get("type"), ref.get("items", [])
-    if not isinstance(kind, str) or kind not in _REF_TYPES or not isinstance(named, list) or depth > _DEPTH:
+    if not isinstance(kind, str) or kind not in REFERENCES or not isinstance(named, list) or depth > _DEPTH:
         return False
     if is_ambiguous(ref) or ("inline" in ref and formless(ref["inline"]) is not None):
         return False
@@ -210,10 +199,9 @@ def _type_of_tagged(value: Any) -> TypeDoc:
     if not isinstance(value, dict):
         plain = {type(None): "none", bool: "bool", int: "int", str: "str"}
         return {"kind": plain.get(type(value), "any")}
-    tag, inner = next(iter(value.items()), ("", None))
-    if tag in ("e", "o", "new") and isinstance(inner, list) and inner and isinstance(inner[0], str):
-        return {"kind": "enum" if tag == "e" else "record", "name": inner[0]}
-    return {"kind": _TAGS.get(tag, "any")}
+    ((tag, inner),) = value.items()
+    kind = KIND_OF_TAG[tag]
+    return {"kind": kind, "name": inner[0]} if kind in ("enum", "record") else {"kind": kind}
 
 
 def _fits(wanted: TypeDoc, given: TypeDoc, ref: dict[str, Any]) -> bool:

@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 from celesta.codecs import encode, shown, to_plain, verify
+from celesta.codecs.differ import OF_TYPE
 from celesta.codecs.form import _PARTS, formless
 from celesta.codecs.tagged import _READERS
+from celesta.codecs.tags import KIND_OF_TAG, REFERENCES
+from celesta.codecs.values import _CODECS
 from celesta.errors import CodecError
 from celesta.files import File
 from celesta.hashing import canonical, digest_of
@@ -52,7 +55,11 @@ def test_every_tag_that_is_read_has_a_form(tmp_path: Path) -> None:
         assert formless(ref["inline"]) is None, value
         assert verify(ref, LocalStore(tmp_path / "s")) == []
         assert [*ref_problems(ref, ANY, "")] == []
-    assert _PARTS.keys() == _READERS.keys()
+
+
+def test_every_tag_is_known_wherever_tags_are_told_apart() -> None:
+    assert KIND_OF_TAG.keys() == _READERS.keys() == _PARTS.keys()
+    assert {*REFERENCES} == {*OF_TYPE} == {"json", "list", *_CODECS}
 
 
 @pytest.mark.parametrize("tagged", [{}, {"f": "zz"}, {"f": "0x1p99999"}, {"d": 5}, {"o": ["m:C", []]}])

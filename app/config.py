@@ -221,7 +221,7 @@ def _boolean(text: str) -> bool:
 
 
 def _size(text: str) -> int:
-    from celesta.options import parse_bytes
+    from celesta.units import parse_bytes
 
     size = parse_bytes(text)
     if size is None:

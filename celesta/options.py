@@ -13,16 +13,10 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from celesta.errors import InputError, Problem, SpecError
+from celesta.errors import Problem, SpecError
 from celesta.pod_template import pod_template_problems
+from celesta.units import VAST, is_number, is_whole, parse_bytes, parse_seconds
 
-_NUMBER = r"\d{1,18}(?:\.\d+)?"
-_LIMIT = 10**18
-"""No number of seconds, bytes or cores reaches it: far above any use, far below what overflows."""
-_UNITS = {"": 1, "k": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4}
-_UNITS |= {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
-MOST_SLEEP_SECONDS = 10 * 366 * 24 * 3600
-_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 LIMIT_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -50,13 +44,13 @@ class Resources(_Checked):
     storage: str | int | None = None
 
     def problems(self) -> Iterable[Problem]:
-        if not _is_number(self.cpu) or not 0 < self.cpu < _LIMIT:
+        if not is_number(self.cpu) or not 0 < self.cpu < VAST:
             yield Problem("cpu", f"{self.cpu!r} is not a number of cores above 0, such as 1 or 0.5")
         if self.memory is not None and parse_bytes(self.memory) is None:
             yield Problem("memory", f'{self.memory!r} is no size: write bytes, or text such as "512Mi" or "2Gi"')
         if self.storage is not None and parse_bytes(self.storage) is None:
             yield Problem("storage", f'{self.storage!r} is no size: write bytes, or text such as "10Gi"')
-        if not _is_whole(self.gpu) or self.gpu < 0:
+        if not is_whole(self.gpu) or self.gpu < 0:
             yield Problem("gpu", f"{self.gpu!r} is not a whole number of devices, 0 or more")
 
     def document(self) -> dict[str, Any]:
@@ -89,14 +83,14 @@ class Retry(_Checked):
     def problems(self) -> Iterable[Problem]:
         for name in ("max", "system", "timeout", "out_of_memory"):
             most = getattr(self, name)
-            if not (_is_whole(most) and 0 <= most <= 1000) and not (most is None and name in _AS_MAX):
+            if not (is_whole(most) and 0 <= most <= 1000) and not (most is None and name in _AS_MAX):
                 yield Problem(name, f"{most!r} is not a whole number from 0 to 1000")
         if parse_seconds(self.backoff) is None:
             yield Problem("backoff", f'{self.backoff!r} is no duration: write seconds, or text such as "30s" or "5m"')
         for name in ("factor", "memory_factor"):
-            if not _is_number(getattr(self, name)) or not 1 <= getattr(self, name) <= 100:
+            if not is_number(getattr(self, name)) or not 1 <= getattr(self, name) <= 100:
                 yield Problem(name, f"{getattr(self, name)!r} is not a number from 1 to 100")
-        if not _is_number(self.jitter) or not 0 <= self.jitter <= 1:
+        if not is_number(self.jitter) or not 0 <= self.jitter <= 1:
             yield Problem("jitter", f"{self.jitter!r} is not a part of the wait: write a number from 0 to 1")
         if self.on is not None and not _exception_names(self.on):
             yield Problem("on", f'{self.on!r} names no exceptions: write classes or names, as (OSError, "HTTPError")')
@@ -206,33 +200,6 @@ def read_run_options(given: dict[str, Any], where: str) -> dict[str, Any]:
     return document
 
 
-def parse_bytes(value: str | int) -> int | None:
-    """Bytes of `2147483648` or `"2Gi"`; None when it is no size."""
-    if _is_whole(value):
-        return int(value) if 0 < int(value) < _LIMIT else None
-    found = re.fullmatch(rf"\s*({_NUMBER})\s*([kMGT]i?|Ki|)B?\s*", value) if isinstance(value, str) else None
-    if found is None or found[2] not in _UNITS:
-        return None
-    return int(float(found[1]) * _UNITS[found[2]]) or None
-
-
-def parse_seconds(value: float | str | dt.timedelta) -> float | None:
-    """Seconds of a number, a timedelta or `"5m"`; None when it is no duration of 0 or more."""
-    if isinstance(value, dt.timedelta):
-        value = value.total_seconds()
-    if isinstance(value, str):
-        found = re.fullmatch(rf"\s*({_NUMBER})\s*(ms|s|m|h|d)\s*", value)
-        return float(found[1]) * _SECONDS[found[2]] if found else None
-    return float(value) if _is_number(value) and 0 <= value < _LIMIT else None
-
-
-def sleep_seconds(value: Any) -> float:
-    """How long a `sleep` is, by a server and in a local run. Raises `InputError` for what is no such time."""
-    if not isinstance(value, int | float) or not 0 <= value < MOST_SLEEP_SECONDS:
-        raise InputError(f"{value!r} is no number of seconds from 0 to {MOST_SLEEP_SECONDS}")
-    return value
-
-
 def _cache(value: Any) -> dict[str, Any] | None:
     if value is None or value is False:
         return None
@@ -248,7 +215,7 @@ def _cache(value: Any) -> dict[str, Any] | None:
 def _retry(value: Any) -> dict[str, Any]:
     if isinstance(value, Retry):
         return value.document()
-    if _is_whole(value) and value >= 0:
+    if is_whole(value) and value >= 0:
         return Retry(max=value).document()
     raise ValueError(f"{value!r} is not valid: write a whole number of 0 or more, or Retry(...)")
 
@@ -316,7 +283,7 @@ def _limits(value: Any) -> list[str]:
 
 
 def _count(value: Any) -> int | None:
-    if value is not None and not (_is_whole(value) and 0 < value < 1_000_000):
+    if value is not None and not (is_whole(value) and 0 < value < 1_000_000):
         raise ValueError(f"{value!r} is not a whole number above 0")
     return None if value is None else int(value)
 
@@ -351,14 +318,6 @@ def _unknown(name: str, known: Collection[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f'did you mean "{near[0]}"?' if near else f"options are {', '.join(known)}"
     return f"there is no such option; {hint}"
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 DEFAULTS: dict[str, Any] = {

@@ -20,11 +20,11 @@ from celesta.errors import CodecError, Problem, SpecError
 from celesta.frames import user_line
 from celesta.graph import current_trace
 from celesta.interface import Interface, Parameter
-from celesta.options import MOST_SLEEP_SECONDS, parse_seconds
 from celesta.promises import Promise
-from celesta.spec.shapes import ANSWER_ROLES
+from celesta.spec.options import ANSWER_ROLES
 from celesta.tasks import Task, checked_name
 from celesta.types import TypeDoc, check, spell, type_of
+from celesta.units import MOST_SLEEP_SECONDS, parse_seconds
 
 _TEXT: TypeDoc = {"kind": "str"}
 _BOOL: TypeDoc = {"kind": "bool"}

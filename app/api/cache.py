@@ -15,7 +15,7 @@ from app.services import cache_explain, cache_query, run_query, step_query, work
 from app.services.cache_evict import Wanted, evict
 from app.services.cache_keep import pin, set_limit
 from app.stores import store
-from celesta.spec.shapes import CENTURY_SECONDS
+from celesta.spec.options import CENTURY_SECONDS
 
 routes = Noun("cache", "What is not computed again")
 

@@ -9,7 +9,7 @@ import rich_click as click
 
 from celesta.cli.output import fields, json_option, print_json, project_option, put, seconds, size, table
 from celesta.errors import InputError, Problem
-from celesta.options import parse_bytes, parse_seconds
+from celesta.units import parse_bytes, parse_seconds
 
 Document = dict[str, Any]
 

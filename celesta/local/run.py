@@ -22,11 +22,11 @@ from celesta.local.checks import require_local
 from celesta.local.failures import Failures
 from celesta.local.scope import FAILURE, Scope, settles_in_place
 from celesta.local.steps import LocalSteps, slept
-from celesta.options import sleep_seconds
 from celesta.rules import is_enough, require_depth, told_of_parts, told_of_timeout
 from celesta.spec.shapes import WAITS
 from celesta.spec.steps import in_order
 from celesta.store import Store, step_prefix
+from celesta.units import sleep_seconds
 
 Document = dict[str, Any]
 Ref = dict[str, Any]

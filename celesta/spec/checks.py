@@ -13,18 +13,12 @@ from typing import Any
 
 from celesta.errors import Problem
 from celesta.spec.conditions import condition_problems
-from celesta.spec.shapes import (
-    REFERENCE,
-    WAITS,
-    interface_problems,
-    is_duration,
-    is_parallelism,
-    option_problems,
-    ref_problems,
-    task_problems,
-)
+from celesta.spec.options import is_duration, is_parallelism, option_problems
+from celesta.spec.ports import Task, map_problems, outputs_of, ports_of, wait_problems
+from celesta.spec.shapes import REFERENCE, interface_problems, ref_problems, task_problems
+from celesta.spec.steps import find_cycle
 from celesta.store.base import is_digest
-from celesta.types import FAILURE_TYPE, TypeDoc, accepts, gathered, inside
+from celesta.types import FAILURE_TYPE, TypeDoc, accepts, inside
 
 PATH = re.compile(r"\w[\w.\- ]*(#\d+)?(/\w[\w.\- ]*(#\d+)?)*")
 POLICIES = ("continue", "fail_fast")
@@ -72,7 +66,7 @@ class _Checks:
     def __init__(self, spec: dict[str, Any]) -> None:
         self.spec = spec
         self.inputs: dict[str, TypeDoc] = {one["name"]: one["type"] for one in spec["interface"]["inputs"]}
-        self.tasks = {name: _Task(doc) for name, doc in spec["tasks"].items()}
+        self.tasks = {name: Task(doc) for name, doc in spec["tasks"].items()}
         self.outputs: dict[str, dict[str, TypeDoc]] = {}  # of each step whose task is known, by path
         self.parents: dict[str, list[str]] = {}
         self.branches: set[str] = set()
@@ -113,7 +107,7 @@ class _Checks:
             if step.get("on_failure"):
                 self.handlers.add(path)
             if "branch" in step or "merge" in step:
-                self.outputs[path] = _ports_of(step)
+                self.outputs[path] = ports_of(step)
                 self.branches |= {path} if "branch" in step else set()
                 continue
             if "reference" in step:  # what it gives is known when the version is linked
@@ -123,7 +117,7 @@ class _Checks:
             if task is None:
                 yield Problem(f"steps.{path}.task", f"there is no task {name!r} in this spec")
             else:
-                self.outputs[path] = _outputs_of(step, task)
+                self.outputs[path] = outputs_of(step, task)
 
     def _apart(self) -> Iterator[Problem]:
         """What runs when the run has failed waits for nothing else, and nothing else waits for it."""
@@ -141,10 +135,10 @@ class _Checks:
             yield Problem(f"{where}.inputs", "is not an object")
             return
         if mapped is not None:
-            yield from _map_problems(mapped, inputs, where)
+            yield from map_problems(mapped, inputs, where)
         elif isinstance(step.get("options"), dict) and step["options"].get("concurrency") is not None:
             yield Problem(f"{where}.options.concurrency", "is for mapped steps; this one is not mapped over")
-        yield from _wait_problems(self.spec["tasks"][step["task"]], step, where)
+        yield from wait_problems(self.spec["tasks"][step["task"]], step, where)
         for name, binding in inputs.items():
             wanted = (task.mapped_inputs if isinstance(mapped, list) and name in mapped else task.inputs).get(name)
             if wanted is None:
@@ -278,104 +272,3 @@ class _Checks:
         if path not in self.outputs:
             return f'there is no step "{path}"'
         return f'step "{path}" has no output "{output}"; outputs are: {", ".join(self.outputs[path]) or "none"}'
-
-
-class _Task:
-    """The ports of a task by name, plain and as lists, made once for all steps of it."""
-
-    def __init__(self, doc: dict[str, Any]) -> None:
-        interface = doc["interface"]
-        self.inputs: dict[str, TypeDoc] = {one["name"]: one["type"] for one in interface["inputs"]}
-        self.outputs: dict[str, TypeDoc] = {one["name"]: one["type"] for one in interface["outputs"]}
-        self.required = [
-            one["name"] for one in interface["inputs"] if one.get("required", True) and "default" not in one
-        ]
-        self.mapped_inputs: dict[str, TypeDoc] = {n: {"kind": "list", "items": doc} for n, doc in self.inputs.items()}
-        self.mapped_outputs: dict[str, TypeDoc] = {n: {"kind": "list", "items": doc} for n, doc in self.outputs.items()}
-
-
-def find_cycle(parents: dict[str, list[str]]) -> list[str]:
-    """The steps of one cycle, the first one again at the end; empty when there is none."""
-    waiting = {path: len(above) for path, above in parents.items()}
-    children: dict[str, list[str]] = {path: [] for path in parents}
-    for path, above in parents.items():
-        for one in above:
-            children[one].append(path)
-    ready = [path for path, count in waiting.items() if count == 0]
-    for path in ready:  # grows while it is walked
-        for child in children[path]:
-            waiting[child] -= 1
-            if waiting[child] == 0:
-                ready.append(child)
-    if len(ready) == len(parents):
-        return []
-    # What is left waits for something that is left: walking up must come back to a step that was passed.
-    left = {path for path, count in waiting.items() if count > 0}
-    place: dict[str, int] = {}
-    walk: list[str] = []
-    path = min(left)
-    while path not in place:
-        place[path] = len(walk)
-        walk.append(path)
-        path = next(one for one in parents[path] if one in left)
-    cycle = walk[place[path] :][::-1]
-    return [*cycle, cycle[0]]
-
-
-def _ports_of(step: dict[str, Any]) -> dict[str, TypeDoc]:
-    """The outputs of a branch or a merge, as far as it says them."""
-    if "branch" in step:
-        return {"result": {"kind": "bool"}}
-    ports = step.get("outputs")
-    told = [port for port in ports if isinstance(port, dict)] if isinstance(ports, list) else []
-    return {port["name"]: port["type"] for port in told if isinstance(port.get("name"), str) and "type" in port}
-
-
-def _wait_problems(task: dict[str, Any], step: dict[str, Any], where: str) -> Iterator[Problem]:
-    """A question is asked once, says who may answer it, and its default fits; only questions are answered."""
-    options = step.get("options")
-    answer = options.get("answer") if isinstance(options, dict) else None
-    if task.get("kind") not in WAITS:
-        if answer is not None:
-            yield Problem(f"{where}.options.answer", f'is for steps that ask; task "{step["task"]}" runs')
-        return
-    if step.get("map") is not None:
-        yield Problem(f"{where}.map", f"{task['kind']} cannot be mapped over: write one call for each")
-    if task["kind"] != "sleep" and not isinstance(answer, dict):
-        yield Problem(f"{where}.options.answer", "is missing")
-    elif isinstance(answer, dict) and answer.get("default") is not None:
-        wanted = task["interface"]["outputs"][0]["type"]
-        yield from ref_problems(answer["default"], wanted, f"{where}.options.answer.default")
-
-
-def _outputs_of(step: dict[str, Any], task: _Task) -> dict[str, TypeDoc]:
-    if step.get("map") is None:
-        return task.outputs
-    options = step.get("options")
-    ratio = options.get("min_success_ratio") if isinstance(options, dict) else None
-    if not isinstance(ratio, int | float) or ratio >= 1:
-        return task.mapped_outputs
-    return {name: gathered(doc, ratio) for name, doc in task.outputs.items()}
-
-
-def _map_problems(mapped: Any, inputs: dict[str, Any], where: str) -> Iterator[Problem]:
-    if not isinstance(mapped, list) or not mapped or not all(isinstance(name, str) for name in mapped):
-        yield Problem(f"{where}.map", "is not a list of input names")
-        return
-    for name in mapped:
-        if name not in inputs:
-            yield Problem(f"{where}.map", f'"{name}" is mapped over and not given')
-    widths = {name: width for name in mapped if (width := _width(inputs.get(name))) is not None}
-    if len(set(widths.values())) > 1:
-        told = ", ".join(f"{name} has {width}" for name, width in widths.items())
-        yield Problem(f"{where}.map", f"lists of one length are mapped over: {told}")
-
-
-def _width(binding: Any) -> int | None:
-    """The length of a list to map over, when the spec shows it."""
-    match binding:
-        case {"list": list() as items}:
-            return len(items)
-        case {"value": {"type": "list", "length": int() as length}}:
-            return length
-    return None

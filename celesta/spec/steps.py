@@ -1,4 +1,4 @@
-"""Steps of a valid spec: which waits for which. Pure; for linking, for local runs, for whoever walks a DAG by paths."""
+"""Steps by their paths: which waits for which. Pure; for checks, linking, local runs, whoever walks a DAG."""
 
 from __future__ import annotations
 
@@ -40,3 +40,31 @@ def in_order(steps: list[Step]) -> Iterator[tuple[int, Step]]:
             if index not in done:
                 done.add(index)
                 yield index, steps[index]
+
+
+def find_cycle(parents: dict[str, list[str]]) -> list[str]:
+    """The steps of one cycle, the first one again at the end; empty when there is none."""
+    waiting = {path: len(above) for path, above in parents.items()}
+    children: dict[str, list[str]] = {path: [] for path in parents}
+    for path, above in parents.items():
+        for one in above:
+            children[one].append(path)
+    ready = [path for path, count in waiting.items() if count == 0]
+    for path in ready:  # grows while it is walked
+        for child in children[path]:
+            waiting[child] -= 1
+            if waiting[child] == 0:
+                ready.append(child)
+    if len(ready) == len(parents):
+        return []
+    # What is left waits for something that is left: walking up must come back to a step that was passed.
+    left = {path for path, count in waiting.items() if count > 0}
+    place: dict[str, int] = {}
+    walk: list[str] = []
+    path = min(left)
+    while path not in place:
+        place[path] = len(walk)
+        walk.append(path)
+        path = next(one for one in parents[path] if one in left)
+    cycle = walk[place[path] :][::-1]
+    return [*cycle, cycle[0]]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from celesta.codecs import to_plain
-from celesta.options import sleep_seconds
+from celesta.units import sleep_seconds
 from workers.engine import events, settling
 from workers.engine.bindings import Ref
 from workers.engine.core import Engine

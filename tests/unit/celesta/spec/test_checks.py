@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from celesta.spec import spec_digest, validate
-from celesta.spec.checks import find_cycle
+from celesta.spec.steps import find_cycle
 from tests.fixtures.growth import growth
 
 D = "ab" * 32

@@ -42,6 +42,9 @@ class Preview(Schema):
 class NewRecovery(Schema):
     dry_run = fields.Boolean(load_default=False, metadata=DRY)
     idempotency_key = fields.String(load_default=None, allow_none=True, validate=validate.Length(1, 200))
+    options = fields.Nested(
+        RunOptions, load_default=dict, metadata={"description": "those that change; the others stay"}
+    )
 
 
 class NewRerun(NewRecovery):
@@ -53,7 +56,6 @@ class NewRerun(NewRecovery):
         data_key="from",
         metadata={"description": "paths of steps that run anew, with all below them"},
     )
-    options = fields.Nested(RunOptions, load_default=dict)
 
 
 @routes.route(
@@ -61,7 +63,7 @@ class NewRerun(NewRecovery):
 )
 def recover_run(given: Json, project: Project, run: str) -> Response:
     """The same again, going on where it failed; with `dry_run` the answer is a preview"""
-    return _answer(project, run, recover(), given)
+    return _answer(project, run, recover(given["options"]), given)
 
 
 @routes.route("POST", "/projects/<project>/runs/<run>/rerun", "editor", body=NewRerun, answer=RunDocument, status=201)

@@ -84,8 +84,8 @@ SOME = {"oneOf": [{"type": "boolean"}, {"type": "array", "items": {"type": "stri
 
 
 class RunOptions(Schema):
-    no_cache = Steps(load_default=False, metadata=SOME | {"description": "compute, and keep nothing"})
-    refresh = Steps(load_default=False, metadata=SOME | {"description": "compute, and keep the new results"})
+    no_cache = Steps(metadata=SOME | {"description": "compute, and keep nothing"})
+    refresh = Steps(metadata=SOME | {"description": "compute, and keep the new results"})
     priority = fields.Integer(strict=True, metadata={"description": "-10 to 10; higher goes first in its project"})
     max_parallel = fields.Integer(strict=True, metadata={"description": "how many steps may be at work at once"})
 

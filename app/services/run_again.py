@@ -15,7 +15,7 @@ from typing import Any
 from app.access import Principal, require
 from app.config import Config
 from app.models import Project, Run
-from app.services.run_inputs import bind_inputs
+from app.services.run_inputs import NUMBERS, OPTIONS, RUN_OPTIONS, bind_inputs, wrong_options
 from app.services.run_launch import Origin, launch_run
 from app.services.run_reuse import preview
 from app.services.workflow_query import load_plan
@@ -35,19 +35,21 @@ class Again:
     input_refs: Document = field(default_factory=dict)
     steps: Collection[str] = ()
     """Paths of steps that run anew, and do not look into the cache; what is below them runs too."""
-    options: Mapping[str, bool] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Options of a run that take the place of the earlier run's; the others are as they were there. One of those of the
+    cache takes the place of both."""
 
 
-def recover() -> Again:
+def recover(options: Mapping[str, Any] | None = None) -> Again:
     """The same version and inputs; what succeeded is taken over, even when it is not cached."""
-    return Again("recover")
+    return Again("recover", options=options or {})
 
 
 def rerun(
     inputs: Document | None = None,
     input_refs: Document | None = None,
     steps: Collection[str] = (),
-    options: Mapping[str, bool] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Again:
     """The same version; what neither a changed input nor a chosen step affects is taken over. Without any: nothing."""
     return Again("rerun", inputs or {}, input_refs or {}, steps, options or {})
@@ -80,7 +82,7 @@ def run_again(
     """The new run, queued.
 
     Raises `ConflictError` while the earlier run has not ended (or, to be recovered, when it succeeded), and
-    `InputError` for inputs that are wrong or not changed, and for steps that it does not have.
+    `InputError` for inputs and options that are wrong, inputs that are not changed, and steps that it does not have.
     """
     refs, options = _decided(store, run, asked)
     return launch_run(
@@ -92,9 +94,9 @@ def run_again(
         workflow=run.workflow_name,
         version=run.version.digest,
         input_refs=refs,
-        options={name: options[name] for name in ("no_cache", "refresh") if name in options},
+        options=_chosen(options, RUN_OPTIONS),
         idempotency_key=idempotency_key,
-        origin=Origin(run.id, asked.kind, {name: options[name] for name in ("again", "changed") if name in options}),
+        origin=Origin(run.id, asked.kind, _chosen(options, ("again", "changed"))),
     )
 
 
@@ -102,14 +104,13 @@ def _decided(store: Store, run: Run, asked: Again) -> tuple[Document, Document]:
     """The inputs and the options of the new run."""
     _require_end(run, asked.kind)
     if asked.kind == "reproduction":
-        return run.inputs, {"no_cache": True}
-    options: Document = {name: run.options[name] for name in ("no_cache", "refresh") if name in run.options}
-    options |= asked.options
+        return run.inputs, _chosen(run.options, NUMBERS) | {"no_cache": True}
+    options = _chosen(run.options, NUMBERS if {*OPTIONS} & {*asked.options} else RUN_OPTIONS) | dict(asked.options)
+    problems = list(wrong_options(asked.options))
     if asked.kind == "recover":
+        _refuse(run, problems)
         return run.inputs, options | {"again": []}
-    problems = list(
-        _unknown_steps(asked.steps, [step["path"] for step in load_plan(store, run.version.plan_blob).steps])
-    )
+    problems += _unknown_steps(asked.steps, [step["path"] for step in load_plan(store, run.version.plan_blob).steps])
     refs = dict(run.inputs)
     try:
         kept = {name: ref for name, ref in run.inputs.items() if name not in {**asked.inputs, **asked.input_refs}}
@@ -120,11 +121,19 @@ def _decided(store: Store, run: Run, asked: Again) -> tuple[Document, Document]:
     if (asked.inputs or asked.input_refs) and not (changed or asked.steps or problems):
         names = ", ".join(sorted({**asked.inputs, **asked.input_refs}))
         problems.append(Problem(names, "is what the run had already; change it, or name the steps to run from"))
-    if problems:
-        raise InputError(f"the run {run.id} cannot be run again like this", problems)
+    _refuse(run, problems)
     if asked.steps or changed:
         options |= {"again": sorted(asked.steps), "changed": changed}
     return refs, options
+
+
+def _chosen(options: Mapping[str, Any], names: Collection[str]) -> Document:
+    return {name: options[name] for name in names if name in options}
+
+
+def _refuse(run: Run, problems: list[Problem]) -> None:
+    if problems:
+        raise InputError(f"the run {run.id} cannot be run again like this", problems)
 
 
 def _require_end(run: Run, kind: str) -> None:

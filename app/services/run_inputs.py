@@ -15,6 +15,7 @@ from celesta.store import Store
 Document = dict[str, Any]
 OPTIONS = ("no_cache", "refresh")
 NUMBERS = {"priority": (-10, 10), "max_parallel": (1, 100_000)}
+RUN_OPTIONS = (*OPTIONS, *NUMBERS)
 
 
 def bind_inputs(
@@ -26,7 +27,7 @@ def bind_inputs(
 ) -> Document:
     """A reference for each input of the interface. Raises `InputError`."""
     ports = {port["name"]: port for port in interface["inputs"]}
-    problems = [*_unknown(ports, [*inputs, *input_refs]), *_wrong_options(options)]
+    problems = [*_unknown(ports, [*inputs, *input_refs]), *wrong_options(options)]
     bound: Document = {}
     for name, port in ports.items():
         try:
@@ -69,10 +70,11 @@ def _unknown(ports: Mapping[str, Any], given: list[str]) -> Iterator[Problem]:
             yield Problem(name, f"is no input of this workflow; {nearest(name, ports, 'the inputs are')}")
 
 
-def _wrong_options(options: Mapping[str, Any]) -> Iterator[Problem]:
+def wrong_options(options: Mapping[str, Any]) -> Iterator[Problem]:
+    """What is no option of a run, or has no value that one may have."""
     for name, value in options.items():
-        if name not in (*OPTIONS, *NUMBERS):
-            yield Problem(f"options.{name}", f"is no option of a run; there are {', '.join((*OPTIONS, *NUMBERS))}")
+        if name not in RUN_OPTIONS:
+            yield Problem(f"options.{name}", f"is no option of a run; there are {', '.join(RUN_OPTIONS)}")
         elif name in NUMBERS:
             least, most = NUMBERS[name]
             if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:

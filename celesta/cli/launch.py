@@ -24,6 +24,12 @@ class LaunchCommand(DynamicCommand):
         return Target(name, f"Run version {document['version'][:12]} of {name}.", document["interface"], document)
 
 
+priority_option = click.option(
+    "--priority", type=int, metavar="N", help="From -10 to 10: higher goes first in the project."
+)
+parallel_option = click.option("--max-parallel", type=int, metavar="N", help="Most steps at work at once.")
+
+
 def run_options(command: Any) -> Any:
     """The options that `run` and `launch` share."""
     for option in reversed(
@@ -32,8 +38,8 @@ def run_options(command: Any) -> Any:
             step_option("--no-cache", "Compute every step, or STEP, and keep nothing for later."),
             step_option("--refresh", "Compute every step, or STEP, and keep the new results."),
             click.option("--input", "pairs", multiple=True, metavar="NAME=VALUE", help="An input, by its name."),
-            click.option("--priority", type=int, metavar="N", help="From -10 to 10: higher goes first in the project."),
-            click.option("--max-parallel", type=int, metavar="N", help="Most steps at work at once."),
+            priority_option,
+            parallel_option,
             project_option,
             json_option,
         ]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
+from celesta.cli.launch import parallel_option, priority_option
 from celesta.cli.output import json_option, print_json, project_option, put, table
 
 if TYPE_CHECKING:
@@ -18,19 +19,30 @@ dry_option = click.option("--dry-run", is_flag=True, help="Only show what would 
 
 @click.command()
 @click.argument("run")
+@priority_option
+@parallel_option
 @dry_option
 @wait_option
 @project_option
 @json_option
-def recover(run: str, dry_run: bool, wait: bool, project: str | None, as_json: bool) -> None:
+def recover(
+    run: str,
+    priority: int | None,
+    max_parallel: int | None,
+    dry_run: bool,
+    wait: bool,
+    project: str | None,
+    as_json: bool,
+) -> None:
     """Go on where a run failed, in a new run: what succeeded is taken over, even when it is not cached.
 
-    Of a map only the items that did not succeed run again.
+    Of a map only the items that did not succeed run again. Options of the earlier run stay where none are given.
     """
     from celesta.client import Client
 
     with Client.from_env(project) as client:
-        _tell(client, client.recover(run, dry_run=dry_run), dry_run, wait, as_json)
+        options = _given(priority=priority, max_parallel=max_parallel)
+        _tell(client, client.recover(run, options=options, dry_run=dry_run), dry_run, wait, as_json)
 
 
 @click.command()
@@ -39,6 +51,8 @@ def recover(run: str, dry_run: bool, wait: bool, project: str | None, as_json: b
 @click.option("--input", "pairs", multiple=True, metavar="NAME=VALUE", help="Another value for an input.")
 @click.option("--no-cache", is_flag=True, help="Look nothing up in the cache, and keep nothing for later.")
 @click.option("--refresh", is_flag=True, help="Look nothing up in the cache, and keep the new results.")
+@priority_option
+@parallel_option
 @dry_option
 @wait_option
 @project_option
@@ -49,6 +63,8 @@ def rerun(
     pairs: tuple[str, ...],
     no_cache: bool,
     refresh: bool,
+    priority: int | None,
+    max_parallel: int | None,
     dry_run: bool,
     wait: bool,
     project: str | None,
@@ -56,15 +72,22 @@ def rerun(
 ) -> None:
     """Run the same version again: whole, from chosen steps (--from), or with other inputs (--input).
 
-    With --from or --input, what these do not affect is taken over from the earlier run.
+    With --from or --input, what these do not affect is taken over from the earlier run. Options of the earlier run stay
+    where none are given.
     """
     from celesta.client import Client
 
     with Client.from_env(project) as client:
         inputs, refs = _changes(client, run, pairs)
-        options = {name: True for name, chosen in (("no_cache", no_cache), ("refresh", refresh)) if chosen}
+        options = _given(
+            no_cache=no_cache or None, refresh=refresh or None, priority=priority, max_parallel=max_parallel
+        )
         answer = client.rerun(run, inputs, refs, steps=list(steps), options=options, dry_run=dry_run)
         _tell(client, answer, dry_run, wait, as_json)
+
+
+def _given(**options: bool | int | None) -> Document:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def _changes(client: Client, run: str, pairs: tuple[str, ...]) -> tuple[Document, Document]:

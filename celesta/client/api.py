@@ -155,9 +155,19 @@ class Client(Results, Models, Cache, Shares, Caller):
     def cancel(self, run_id: str) -> Document:
         return self._post({}, "runs", run_id, "cancel")
 
-    def recover(self, run_id: str, *, dry_run: bool = False, idempotency_key: str | None = None) -> Document:
-        """A new run that goes on where this one failed; with `dry_run` what it would do."""
-        asked = {"dry_run": dry_run, "idempotency_key": idempotency_key or uuid4().hex}
+    def recover(
+        self,
+        run_id: str,
+        *,
+        options: Document | None = None,
+        dry_run: bool = False,
+        idempotency_key: str | None = None,
+    ) -> Document:
+        """A new run that goes on where this one failed; with `dry_run` what it would do.
+
+        `options` of a launch take the place of this run's; the others are as they were.
+        """
+        asked = {"options": options or {}, "dry_run": dry_run, "idempotency_key": idempotency_key or uuid4().hex}
         return self._post(asked, "runs", run_id, "recover")
 
     def rerun(
@@ -173,7 +183,7 @@ class Client(Results, Models, Cache, Shares, Caller):
     ) -> Document:
         """A new run of the same version: whole, from `steps` on, or with other inputs.
 
-        With `dry_run` what it would do.
+        With `dry_run` what it would do. `options` of a launch take the place of this run's; the others stay.
         """
         asked: Document = {"inputs": inputs or {}, "input_refs": input_refs or {}, "from": steps or []}
         asked |= {"options": options or {}, "dry_run": dry_run, "idempotency_key": idempotency_key or uuid4().hex}

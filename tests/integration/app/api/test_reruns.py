@@ -107,6 +107,39 @@ def test_a_rerun_of_what_is_not_there_is_told_what_is(
     assert len(flow.get("runs")["items"]) == 1
 
 
+OPTIONS = {"no_cache": ["b"], "refresh": False, "priority": 3, "max_parallel": 2}
+
+
+@pytest.mark.parametrize(
+    ("verb", "asked", "differ"),
+    [
+        ("rerun", {}, {}),
+        ("rerun", {"from": ["b"]}, {"again": ["b"], "changed": []}),
+        ("rerun", {"options": {"priority": 0}}, {"priority": 0}),
+        ("rerun", {"options": {"refresh": True}}, {"no_cache": None, "refresh": True}),
+        ("reproduce", {}, {"no_cache": True, "refresh": None}),
+        ("recover", {"options": {"max_parallel": 5}}, {"max_parallel": 5, "again": []}),
+    ],
+)
+def test_a_run_again_has_the_options_of_the_earlier_run_but_for_those_given(
+    flow: Playground, verb: str, asked: dict[str, Any], differ: dict[str, Any]
+) -> None:
+    run = flow.launch(inputs={"n": 3}, options=OPTIONS)
+    flow.start(run)
+    flow.finish(run, "failed" if verb == "recover" else "succeeded", None)
+    made = flow.call("POST", f"runs/{run}/{verb}", asked)
+    assert made.status == 201, made.text
+    assert made.json["options"] == {name: v for name, v in (OPTIONS | differ).items() if v is not None}
+
+
+def test_a_wrong_option_of_a_run_again_is_refused_before_its_preview(flow: Playground, failed: str) -> None:
+    for verb in ("recover", "rerun"):
+        asked = {"priority": 99, "max_parallel": 0}
+        answer = flow.call("POST", f"runs/{failed}/{verb}", {"options": asked, "dry_run": True})
+        assert answer.status == 422
+        assert all(f"options.{name}" in answer.json["message"] for name in asked)
+
+
 def test_a_run_is_paused_and_goes_on(flow: Playground) -> None:
     run = flow.launch(inputs={"n": 3})
     paused = flow.call("POST", f"runs/{run}/pause")

@@ -83,7 +83,7 @@ def _extract(source: Any, folder: Path) -> None:
     """Whole or not at all: what was there before goes when the new one is complete."""
     import tarfile
 
-    fresh = folder.with_name(f".{folder.name[-180:]}.{os.getpid()}")
+    fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     with tarfile.open(fileobj=source, mode="r|") as archive:

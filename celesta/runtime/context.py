@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 from celesta.errors import ContextError
 from celesta.runtime.masking import mask_of
+from celesta.store.base import path_component
 
 MAX_METRICS = 10_000
 MAX_NAME = 200
@@ -28,7 +29,7 @@ MAX_NAME = 200
 
 def checkpoint_folder(root: str | os.PathLike[str], run_id: str, step_path: str) -> Path:
     """Where the checkpoint of a step is, below the folder of all of a host's."""
-    return Path(root) / quote(run_id, safe="") / quote(step_path, safe="")[-200:]
+    return Path(root) / quote(run_id, safe="") / path_component(step_path)
 
 
 def last_user(folder: Path) -> Path:

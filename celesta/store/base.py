@@ -55,17 +55,19 @@ def blob_key(digest: str) -> str:
     return f"blobs/sha256/{digest[:2]}/{digest}"
 
 
-def step_prefix(run: str, path: str, token: str) -> str:
-    """The prefix of all objects of one attempt, with its final slash.
-
-    A step's path is made one component: quoted, and when that is too long for a file name cut and given a digest.
-    """
+def path_component(path: str) -> str:
+    """A step's path as one name in a folder: quoted, and when that is too long for one cut and given a digest."""
     quoted = quote(path, safe="")
     if not quoted.strip("."):
         quoted = quoted.replace(".", "%2E")
     if len(quoted) > _LONGEST_PATH:
         quoted = f"{quoted[: _LONGEST_PATH - 17]}={digest_of(path.encode())[:16]}"
-    return f"runs/{run}/{quoted}/{token}/"
+    return quoted
+
+
+def step_prefix(run: str, path: str, token: str) -> str:
+    """The prefix of all objects of one attempt, with its final slash. A step's path is one component of it."""
+    return f"runs/{run}/{path_component(path)}/{token}/"
 
 
 def prefix_of(document: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ import pytest
 
 from celesta.errors import ContextError
 from celesta.runtime import context as contexts
-from celesta.runtime.context import MAX_METRICS, StepContext, active, current, own_process, plain_call
+from celesta.runtime.context import MAX_METRICS, StepContext, active, current, last_user, own_process, plain_call
 
 
 @pytest.fixture
@@ -118,6 +118,14 @@ def test_attempts_share_a_checkpoint_until_one_succeeds(tmp_path: Path) -> None:
     assert StepContext("r1", "a/b[2]", 1, checkpoints=tmp_path).checkpoint != second.checkpoint
     second.discard_checkpoint()
     assert not second.checkpoint.exists()
+
+
+@pytest.mark.parametrize("paths", [("each[0]/" + "deep/" * 60, "each[1]/" + "deep/" * 60), ("é/" * 80, "é/" * 81)])
+def test_two_steps_have_two_checkpoints_however_long_their_paths_are(paths: tuple[str, str], tmp_path: Path) -> None:
+    one, other = (StepContext("r1", path, 1, checkpoints=tmp_path, token="1.1") for path in paths)
+    (one.checkpoint / "state").write_text("x")
+    assert not list(other.checkpoint.iterdir())
+    assert last_user(one.checkpoint) != last_user(other.checkpoint)
 
 
 def test_a_checkpoint_that_nobody_asked_for_is_never_made(tmp_path: Path) -> None:

@@ -9,13 +9,13 @@ path. Refuses more than 50 MB.
 from __future__ import annotations
 
 import ast
-import hashlib
 import io
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from celesta.errors import SourceError, TooLarge
+from celesta.hashing import digest_of
 from celesta.layout import Layout, package_of
 from celesta.syntax import module_tree
 
@@ -39,7 +39,7 @@ def pack(contents: dict[str, Path], what: str) -> tuple[str, bytes]:
             f"largest are {told}: pass data as a File input, or move it out of the package"
         )
     data = _zip(contents)
-    return hashlib.sha256(data).hexdigest(), data
+    return digest_of(data), data
 
 
 def reached_files(layout: Layout) -> dict[str, Path]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, ParamSpec, TypeVar, overload
@@ -72,10 +71,11 @@ def dynamic(function: Callable[..., Any] | None = None, /, *, name: str | None =
 
 def written(graph: Graph, document: Mapping[str, Any], store: Any) -> str:
     """The digest of the spec of what a dynamic step traced, durable in the store with all that it names."""
+    from celesta.hashing import canonical
     from celesta.spec.write import write_traced
 
     spec, blobs = write_traced(graph, document["bundle"])
     for data in blobs.values():
         store.put_blob(data)
-    digest: str = store.put_blob(json.dumps(spec, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode())
+    digest: str = store.put_blob(canonical(spec))
     return digest

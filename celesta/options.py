@@ -7,13 +7,13 @@ options exist. Everything wrong is told at once, each with what to write instead
 from __future__ import annotations
 
 import datetime as dt
-import difflib
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from celesta.errors import Problem, SpecError
+from celesta.nearest import nearest
 from celesta.pod_template import pod_template_problems
 from celesta.units import VAST, is_number, is_whole, parse_bytes, parse_seconds
 
@@ -314,10 +314,8 @@ _READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 _RUN_OPTIONS = ("timeout", "policy", "max_parallel")
 
 
-def _unknown(name: str, known: Collection[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f'did you mean "{near[0]}"?' if near else f"options are {', '.join(known)}"
-    return f"there is no such option; {hint}"
+def _unknown(name: str, known: Iterable[str]) -> str:
+    return f"there is no such option; {nearest(name, known, 'options are')}"
 
 
 DEFAULTS: dict[str, Any] = {

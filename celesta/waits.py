@@ -8,7 +8,6 @@ answer: a type without plain values, a role that does not exist.
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,6 +18,7 @@ from celesta.codecs import encode
 from celesta.errors import CodecError, Problem, SpecError
 from celesta.frames import user_line
 from celesta.graph import current_trace
+from celesta.hashing import digest_of
 from celesta.interface import Interface, Parameter
 from celesta.promises import Promise
 from celesta.spec.options import ANSWER_ROLES
@@ -45,7 +45,7 @@ class Wait(Task[..., Any]):
 
     def program(self) -> dict[str, Any]:
         """What runs: nothing. The kind is all that there is to know, in every version of Celesta."""
-        digest = hashlib.sha256(self.kind.encode()).hexdigest()
+        digest = digest_of(self.kind.encode())
         told = {"entrypoint": f"celesta.waits:{self.kind}", "code_digest": digest, "doc": "", "source": ""}
         return {"kind": self.kind, **told}
 

@@ -63,6 +63,12 @@ def flags_of(interface: Mapping[str, Any]) -> list[Flag]:
     return flags
 
 
+def collect_given(interface: Mapping[str, Any], pairs: Sequence[str]) -> dict[str, Any]:
+    """Values of `name=value` pairs alone: what is not given is known already, or told of by the server."""
+    optional = [given | {"required": False} for given in interface["inputs"]]
+    return collect({"inputs": optional}, {}, pairs)
+
+
 def collect(interface: Mapping[str, Any], typed: Mapping[str, str | bool], pairs: Sequence[str] = ()) -> dict[str, Any]:
     """Values by input name from typed flags and `name=value` pairs. Raises `InputError` with every problem."""
     types = {given["name"]: given["type"] for given in interface["inputs"]}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -105,9 +104,9 @@ def find(file: Path, project: str | None, as_json: bool) -> None:
     Also a file that is a part of an output: of a folder, or of a list.
     """
     from celesta.client import Client
+    from celesta.files import File
 
-    with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = File(file).digest
     with Client.from_env(project) as client:
         found = client.find(digest)
     if as_json:

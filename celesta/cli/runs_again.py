@@ -94,14 +94,13 @@ def _changes(client: Client, run: str, pairs: tuple[str, ...]) -> tuple[Document
     """The values of `--input`, by the interface of the run's version; files are uploaded."""
     if not pairs:
         return {}, {}
-    from celesta.cli.inputs import collect
+    from celesta.cli.inputs import collect_given
     from celesta.cli.values import split
     from celesta.client.blobs import ServerBlobs
 
     document = client.run(run)
     interface = client.version(document["workflow"], document["version"])["interface"]
-    interface = interface | {"inputs": [one | {"required": False} for one in interface["inputs"]]}
-    return split(collect(interface, {}, pairs), interface, ServerBlobs(client))
+    return split(collect_given(interface, pairs), interface, ServerBlobs(client))
 
 
 def _tell(client: Client, answer: Document, dry_run: bool, wait: bool, as_json: bool) -> None:

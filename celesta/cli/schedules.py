@@ -47,16 +47,14 @@ def create(
     name: str, workflow: str, cron: str, timezone: str, inputs: tuple[str, ...], project: str | None, as_json: bool
 ) -> None:
     """Run a registered workflow at these moments. Without @VERSION each fire takes the active version."""
-    from celesta.cli.inputs import collect
+    from celesta.cli.inputs import collect_given
     from celesta.cli.launch import interface_of, split_version
     from celesta.client import Client
 
     workflow_name, version = split_version(workflow)
     with Client.from_env(project) as client:
         interface = interface_of(client, workflow_name, version)
-        # The server tells which inputs are missing, together with all else that is wrong.
-        optional = {"inputs": [given | {"required": False} for given in interface["inputs"]]}
-        values = collect(optional, {}, inputs)
+        values = collect_given(interface, inputs)
         refuse_files(values)
         document: dict[str, Any] = {"name": name, "workflow": workflow_name, "cron": cron, "timezone": timezone}
         document |= {"inputs": values} | ({"version": version} if version else {})

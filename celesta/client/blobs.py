@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from celesta.files import File
 from celesta.hashing import digest_of
 from celesta.store.base import Store
 
@@ -28,9 +27,8 @@ class ServerBlobs(Store):
         return digest
 
     def put_blob_file(self, path: str | os.PathLike[str]) -> tuple[str, int]:
-        with Path(path).open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            size = os.fstat(file.fileno()).st_size
+        file = File(path)
+        digest = file.digest
         if not self.client.has_blob(digest):
-            self.client.upload(digest, Path(path))
-        return digest, size
+            self.client.upload(digest, file.path)
+        return digest, file.size

@@ -23,11 +23,23 @@ Chosen = bool | list[str]
 """All steps or none, or those of these paths."""
 
 
+def index_of(home: Path) -> LocalStore:
+    return LocalStore(home / "local" / "index")
+
+
+def entry_name(key: str) -> str:
+    return f"cache/{key[:2]}/{key}.json"
+
+
+def run_name(run: str) -> str:
+    return f"runs/{run}.json"
+
+
 class LocalCache:
     """The cache index and the records of local runs: one small object each, under `CELESTA_HOME/local/index`."""
 
     def __init__(self, home: Path, store: Store, no_cache: Chosen, refresh: Chosen) -> None:
-        self.objects = LocalStore(home / "local" / "index")
+        self.objects = index_of(home)
         self.store, self.no_cache, self.refresh = store, no_cache, refresh
 
     def is_off(self, step: str) -> bool:
@@ -35,7 +47,7 @@ class LocalCache:
 
     def find(self, key: str | None, task: Document, step: str) -> Document | None:
         """The entry of this key, when its values are in the store of this run and it is not past its lifetime."""
-        data = self.objects.get(self._name(key)) if key and not _is_chosen(self.refresh, step) else None
+        data = self.objects.get(entry_name(key)) if key and not _is_chosen(self.refresh, step) else None
         entry: Document = json.loads(data) if data else {}
         ttl_seconds = (task.get("cache") or {}).get("ttl_seconds")
         too_old = ttl_seconds is not None and entry.get("at_ms", 0) + ttl_seconds * 1000 <= time.time() * 1000
@@ -51,16 +63,12 @@ class LocalCache:
             more = {"store": self.store.url, "at_ms": time.time_ns() // 1_000_000, "components": components}
             more["source"] = self.store.put_blob((task.get("source") or "").encode())
             more["previews"] = {name: preview(ref) for name, ref in inputs.items()}
-            self.objects.put(self._name(key), json.dumps(entry | more).encode())
+            self.objects.put(entry_name(key), json.dumps(entry | more).encode())
 
     def record(self, run: "LocalRun") -> None:
         """Keeps how a run ended."""
-        self.objects.put(
-            f"runs/{run.run_id}.json", json.dumps(run.document() | {"states": run.states, "keys": run.keys}).encode()
-        )
-
-    def _name(self, key: str) -> str:
-        return f"cache/{key[:2]}/{key}.json"
+        document = run.document() | {"states": run.states, "keys": run.keys}
+        self.objects.put(run_name(run.run_id), json.dumps(document).encode())
 
 
 def require_steps(spec: Document, **options: Chosen) -> None:

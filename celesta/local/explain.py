@@ -15,27 +15,23 @@ from typing import Any
 
 from celesta.errors import InputError, NotFoundError, Problem, StoreError
 from celesta.hashing import key_differences
+from celesta.local.cache import entry_name, index_of, run_name
 from celesta.nearest import nearest as nearest_name
 from celesta.store import open_store
-from celesta.store.local import LocalStore
 
 LOOKED_AT = 200
 """The newest entries of a task that are compared."""
 Document = dict[str, Any]
 
 
-def index_of(home: Path) -> LocalStore:
-    return LocalStore(home / "local" / "index")
-
-
 def has_run(home: Path, run: str) -> bool:
     """Whether it was a local run of this home."""
-    return run.isalnum() and index_of(home).size(f"runs/{run}.json") is not None
+    return run.isalnum() and index_of(home).size(run_name(run)) is not None
 
 
 def explain(home: Path, run: str, step: str) -> Document:
     """As `GET …/steps/NODE/cache`. Raises `NotFoundError` for a step that the run does not have."""
-    record = json.loads(index_of(home).get(f"runs/{run}.json") or b"{}")
+    record = json.loads(index_of(home).get(run_name(run)) or b"{}")
     states, asked = record.get("states") or {}, (record.get("keys") or {}).get(step)
     if step not in states:
         raise NotFoundError(f'the local run {run} has no step "{step}"; {nearest_name(step, states)}')
@@ -69,7 +65,7 @@ def evict(home: Path, wanted: Mapping[str, Any], *, dry_run: bool) -> Document:
 
 
 def _miss(home: Path, key: str) -> Document:
-    mine = json.loads(index_of(home).get(f"cache/{key[:2]}/{key}.json") or b"{}")
+    mine = json.loads(index_of(home).get(entry_name(key)) or b"{}")
     if not mine.get("components"):
         return {
             "reason": "No earlier result had its key. What the key was made of is not kept: it failed, or was evicted."

@@ -7,10 +7,9 @@ runs in the SDK only: it reads the user's source, so it is loaded when it is cal
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Any
 
+from celesta.hashing import canonical, digest_of
 from celesta.spec.checks import validate
 
 Spec = dict[str, Any]
@@ -25,8 +24,7 @@ def spec_digest(spec: Spec) -> str:
     their worker or image, and the image is an option of the task.
     """
     kept = {key: value for key, value in spec.items() if key not in ("git", "doc", "references", "environment")}
-    text = json.dumps(kept, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return digest_of(canonical(kept))
 
 
 def workflow_spec(subject: Any, *, file: str | None = None) -> tuple[Spec, dict[str, bytes]]:

@@ -13,9 +13,9 @@ from app.compiler.plan import Plan
 def affected(plan: Plan, again: Collection[str], changed: Collection[str] = ()) -> dict[int, int | None]:
     """The indexes of these steps, each with the parent by which it is affected (None: by itself)."""
     found: dict[int, int | None] = {}
-    names = set(changed)
+    names, paths = set(changed), set(again)
     for index, step in enumerate(plan.steps):
-        if step["path"] in again or names & set(_inputs(step["inputs"].values())):
+        if step["path"] in paths or names & set(_inputs(step["inputs"].values())):
             found[index] = None
     waiting = list(found)
     while waiting:

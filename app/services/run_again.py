@@ -7,12 +7,12 @@ The new run is a run of its own, which tells its origin. What it takes over is s
 step of the earlier run.
 """
 
-import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from app.access import Principal, require
+from app.compiler.plan import Plan
 from app.config import Config
 from app.models import Project, Run
 from app.services.run_inputs import NUMBERS, OPTIONS, RUN_OPTIONS, bind_inputs, wrong_options
@@ -20,6 +20,7 @@ from app.services.run_launch import Origin, launch_run
 from app.services.run_reuse import preview
 from app.services.workflow_query import load_plan
 from celesta.errors import ConflictError, InputError, Problem
+from celesta.nearest import nearest
 from celesta.store import Store
 
 Document = dict[str, Any]
@@ -34,7 +35,8 @@ class Again:
     """Plain values, and references, that take the place of the earlier run's."""
     input_refs: Document = field(default_factory=dict)
     steps: Collection[str] = ()
-    """Paths of steps that run anew, and do not look into the cache; what is below them runs too."""
+    """Paths of steps that run anew, and do not look into the cache; what is below them runs too. That of a workflow
+    which was called inside stands for all of its steps."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options of a run that take the place of the earlier run's; the others are as they were there. One of those of the
     cache takes the place of both."""
@@ -110,7 +112,8 @@ def _decided(store: Store, run: Run, asked: Again) -> tuple[Document, Document]:
     if asked.kind == "recover":
         _refuse(run, problems)
         return run.inputs, options | {"again": []}
-    problems += _unknown_steps(asked.steps, [step["path"] for step in load_plan(store, run.version.plan_blob).steps])
+    steps, unknown = _steps(load_plan(store, run.version.plan_blob), asked.steps)
+    problems += unknown
     refs = dict(run.inputs)
     try:
         kept = {name: ref for name, ref in run.inputs.items() if name not in {**asked.inputs, **asked.input_refs}}
@@ -123,7 +126,7 @@ def _decided(store: Store, run: Run, asked: Again) -> tuple[Document, Document]:
         problems.append(Problem(names, "is what the run had already; change it, or name the steps to run from"))
     _refuse(run, problems)
     if asked.steps or changed:
-        options |= {"again": sorted(asked.steps), "changed": changed}
+        options |= {"again": steps, "changed": changed}
     return refs, options
 
 
@@ -147,10 +150,24 @@ def _require_end(run: Run, kind: str) -> None:
         )
 
 
-def _unknown_steps(paths: Collection[str], known: list[str]) -> Any:
-    for path in paths:
-        if path not in known:
-            whole = path.partition("[")[0]
-            near = [whole] if whole in known else difflib.get_close_matches(path, known, 1)
-            advice = f'did you mean "{near[0]}"?' if near else f"its steps are: {', '.join(known[:20])}"
-            yield Problem("from", f'there is no step "{path}" to run from; {advice}')
+def _steps(plan: Plan, names: Collection[str]) -> tuple[list[str], list[Problem]]:
+    """The paths of the steps that these names stand for, and what is wrong with the others."""
+    found: set[str] = set()
+    problems = []
+    for name in names:
+        stands_for = [name] if name in plan.paths else [path for path in plan.paths if path.startswith(f"{name}/")]
+        found.update(stands_for)
+        if not stands_for:
+            problems.append(Problem("from", f'there is no step "{name}" to run from; {_advice(plan, name)}'))
+    return sorted(found), problems
+
+
+def _advice(plan: Plan, name: str) -> str:
+    above = [name[:end] for end, sign in enumerate(name) if sign in "/[" and name[:end] in plan.paths]
+    if not above:
+        return nearest(name, plan.paths, "its steps are")
+    whole = above[-1]
+    index = plan.paths[whole]
+    if plan.mapped(index) is None and plan.task(index)["kind"] != "dynamic":
+        return f'did you mean "{whole}"?'
+    return f'it lies below "{whole}", which runs as a whole: run from {whole}'

@@ -47,7 +47,9 @@ def recover(
 
 @click.command()
 @click.argument("run")
-@click.option("--from", "steps", multiple=True, metavar="PATH", help="Run this step anew, and all below it.")
+@click.option(
+    "--from", "steps", multiple=True, metavar="PATH", help="Run anew this step, or workflow inside, and all below it."
+)
 @click.option("--input", "pairs", multiple=True, metavar="NAME=VALUE", help="Another value for an input.")
 @click.option("--no-cache", is_flag=True, help="Look nothing up in the cache, and keep nothing for later.")
 @click.option("--refresh", is_flag=True, help="Look nothing up in the cache, and keep the new results.")

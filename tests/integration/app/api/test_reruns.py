@@ -7,6 +7,7 @@ import pytest
 from app.api.reruns import Preview
 from app.services import run_source
 from tests.fixtures.playground import Playground
+from tests.unit.app.specs import INT, output, spec, step, task, value
 
 PATHS = {"3": "a", "1": "b", "2": "c", "0": "d"}
 
@@ -91,6 +92,7 @@ def test_a_rerun_runs_what_is_asked_and_all_below_it(
     [
         ({"from": ["e"]}, "its steps are: d, b, c, a"),
         ({"from": ["a[3]"]}, 'did you mean "a"?'),
+        ({"from": ["a/b"]}, 'did you mean "a"?'),
         ({"inputs": {"m": 1}}, "is no input of this workflow"),
         ({"inputs": {"n": "x"}}, "n"),
         ({"inputs": {"n": 3}}, "is what the run had already"),
@@ -105,6 +107,42 @@ def test_a_rerun_of_what_is_not_there_is_told_what_is(
         assert answer.status == 422
         assert told in answer.json["message"]
     assert len(flow.get("runs")["items"]) == 1
+
+
+@pytest.fixture
+def nested(playground: Playground) -> str:
+    """A run that succeeded: a step `sum`, a workflow `sub` of two steps, a map `each`, a dynamic step `dyn`."""
+    steps = [
+        step("sum", "one"),
+        step("sub/led", "one"),
+        step("sub/gate", "one", inputs={"x": output("sub/led")}),
+        step("each", "one", inputs={"x": {"input": "xs"}}, map=["x"]),
+        step("dyn"),
+    ]
+    interface = {"inputs": [{"name": "xs", "type": {"kind": "list", "items": INT}, "required": True}], "outputs": []}
+    tasks = [task("one"), task("dyn", kind="dynamic")]
+    filled = [one | {"inputs": one["inputs"] or {"x": value(1)}} for one in steps]
+    playground.register(spec(tasks, filled, interface=interface))
+    run = playground.launch(inputs={"xs": [1, 2]})
+    playground.start(run)
+    playground.finish(run, succeeded=5)
+    return run
+
+
+def test_a_workflow_inside_stands_for_all_of_its_steps(playground: Playground, nested: str) -> None:
+    made = playground.call("POST", f"runs/{nested}/rerun", {"from": ["sub"]})
+    assert made.json["options"]["again"] == ["sub/gate", "sub/led"]
+
+
+@pytest.mark.parametrize(
+    ("path", "whole"), [("each[1]", "each"), ("dyn/gate", "dyn"), ("dyn/gate[1]", "dyn"), ("dyn/two/gate[1]", "dyn")]
+)
+def test_what_lies_below_a_step_runs_with_the_whole_of_it(
+    playground: Playground, nested: str, path: str, whole: str
+) -> None:
+    answer = playground.call("POST", f"runs/{nested}/rerun", {"from": [path]})
+    assert answer.status == 422
+    assert f'it lies below "{whole}", which runs as a whole: run from {whole}' in answer.json["message"]
 
 
 OPTIONS = {"no_cache": ["b"], "refresh": False, "priority": 3, "max_parallel": 2}

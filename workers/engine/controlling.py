@@ -8,6 +8,7 @@ import json
 from typing import Literal
 
 from celesta.rules import told_of_timeout
+from workers.engine import keys
 from workers.engine.advancing import top_up
 from workers.engine.cascade import Cascade
 from workers.engine.core import Engine
@@ -15,12 +16,14 @@ from workers.engine.finishing import finish
 from workers.engine.views import View
 
 Action = Literal["run", "pause", "cancel"]
+AGAIN_MS = 1_000
+"""When a run whose time is over is ended, should it be told of by a rebuild just now."""
 
 
 def control(engine: Engine, run: str, action: Action) -> bool:
     """Applies a decision. Steps that run are told by the heartbeat of who runs them; all others are cancelled here.
 
-    False: Redis does not know the run; the caller comes again.
+    False: Redis does not know the run, or is still told of it by a rebuild; the caller comes again.
     """
     view = engine.views.of(run)
     if view is None:
@@ -44,6 +47,8 @@ def time_out(engine: Engine, view: View) -> None:
     reply = engine.call("control", view.run, epoch=view.epoch, control="cancel", **told)
     if reply["status"] == "ok":
         cancel_rest(engine, view)
+    else:
+        engine.call("bump", view.run, epoch=view.epoch, steps=[[keys.TIMEOUT, "", AGAIN_MS, True]])
 
 
 def cancel_rest(engine: Engine, view: View) -> None:

@@ -31,13 +31,13 @@ def finish(
     False: done before, or the store cannot answer now, or the steps that run on failure come first. For these is what
     a rebuild found: results to take over, and what is known of steps that wait.
     """
-    facts = engine.client.hmget(keys.meta(view.run), ["control", "cause", "handled", "error", *COUNTERS])
-    control, cause, handled, error_text, *numbers = facts
+    facts = engine.client.hmget(keys.meta(view.run), ["control", "cause", "asked", "handled", "error", *COUNTERS])
+    control, cause, asked, handled, error_text, *numbers = facts
     counts = {name: int(number or 0) for name, number in zip(COUNTED, numbers, strict=True)}
     counts = {"total": sum(counts.values()), **counts}
     error = json.loads(error_text) if error_text else None
     outputs: dict[str, Any] = {}
-    if control == b"cancel" and cause is None and handled is None:
+    if handled is None and (asked == b"cancel" or (control == b"cancel" and cause is None)):
         status = "cancelled"
     elif error is not None:
         status = "failed"

@@ -79,6 +79,8 @@ def _rebuild(engine: Engine, source: Source, lead: Lead) -> None:
     if epoch is not None:
         log.warning("run %s: rebuilt as epoch %d with %d results", source.run, epoch, len(found))
         _open(engine, source, epoch, found, source.waits(), lead.name)
+        if source.control == "cancel":
+            control(engine, source.run, "cancel")
 
 
 def resume(engine: Engine, source: Source) -> None:
@@ -99,6 +101,8 @@ def _open(
     plan = engine.views.plan(source.plan)
     take_over(engine, source, plan)
     rebuilt, known = epoch > 1, len(plan) - len(plan.handlers)
+    # What has ended counts also in a run that was cancelled: it is taken over first.
+    allowed = "pause" if rebuilt and source.control == "cancel" else source.control
     reply = engine.call(
         "load",
         source.run,
@@ -109,7 +113,7 @@ def _open(
         epoch=epoch,
         known=known,
         rebuilt=int(rebuilt),
-        control=source.control,
+        control=allowed,
         timeout_ms=_timeout_ms(engine, plan, source),
         limits=lanes_of(plan, source.options),
         lease=engine.lease_ms,
@@ -120,7 +124,7 @@ def _open(
     view = engine.views.of(source.run)
     if reply["status"] != "ok" or view is None:  # Another goes on with it.
         return
-    if source.control == "cancel":
+    if allowed == "cancel":
         cancel_rest(engine, view)
     else:
         _open_roots(Cascade(engine, view, adopted, waits, hold=view.rebuilt))
@@ -153,5 +157,5 @@ def _open_roots(cascade: Cascade) -> None:
         cascade.begin_steps([str(index) for index in roots[start_at : start_at + CHUNK]])
         cascade.run()
     cascade.flush(roots=int(not cascade.left))
-    if cascade.over:
+    if cascade.run():
         finish(cascade.engine, cascade.view, cascade.adopted, cascade.waits)

@@ -8,7 +8,7 @@ import pytest
 from tests.integration.engine.harness import Planned, World, step, value
 from tests.integration.engine.test_failures import sweep, to_the_end
 from tests.integration.engine.traced import FUNCTIONS
-from workers.engine import answer, control, handling, keys, overdue
+from workers.engine import Ended, answer, complete, control, handling, keys, overdue, settling
 from workers.engine.settling import Adopted
 from workers.engine.starting import rebuild
 from workers.engine.waiting import Answer, Waits
@@ -56,6 +56,27 @@ def test_they_do_not_run_when_it_succeeds_or_is_cancelled(world: World) -> None:
     assert world.finished("r2")["status"] == "cancelled"
     world.drain()
     assert set(world.states("r2")) == {"0", "1"}
+
+
+@pytest.mark.parametrize("policy", ["fail_fast", "continue"])
+@pytest.mark.parametrize("said", ["cancel", "pause", "run"])
+def test_what_a_person_says_while_a_failure_ends_the_run_holds_for_them(world: World, said: Any, policy: str) -> None:
+    """While what runs still is ended, and in the moment before they begin."""
+    world.start("r1", _watched(world, policy=policy))
+    while world.queue:
+        world.new_worker("there:2").claim(*world.queue.popleft(), lambda ended: None)
+    error = settling.error_of("no luck", "ValueError", "user")
+    complete(world.engine, "r1", [Ended("0", "1.1", settling.failure(error))])
+    control(world.engine, "r1", said)
+    complete(world.engine, "r1", [Ended("1", "1.1", {}, cancelled=True)])
+    world.drain()
+    if said == "pause":
+        assert world.executor.ran == [] and world.finished() is None
+        control(world.engine, "r1", "run")
+        world.drain()
+    assert world.executor.ran == ([] if said == "cancel" else ["2", "3"])
+    assert world.finished()["status"] == ("cancelled" if said == "cancel" else "failed")
+    assert world.client.zcard(keys.INFLIGHT) == 0
 
 
 def _constructs(world: World) -> str:

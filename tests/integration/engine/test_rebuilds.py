@@ -278,6 +278,39 @@ def test_a_run_that_has_ended_is_not_begun_again(world: World) -> None:
     assert world.dump() == before
 
 
+@pytest.mark.parametrize("end", ["cancelled", "timed out", "stopped by a failure"])
+def test_what_has_ended_counts_in_a_run_that_is_rebuilt_and_ended(world: World, end: str) -> None:
+    options: dict[str, Any] = {"policy": "fail_fast", "timeout_seconds": 3600 if end != "timed out" else 0.001}
+    plan = Planned(options=options)
+    failed = str(plan.add("odd", x=value(2)))
+    made = plan.add("count", n=value(ITEMS))
+    items = plan.add("double", map_over=["x"], x=step(made))
+    plan.wait("approve", after=(items,), message="sure?")
+    digest = world.plan(plan)
+    odd = world.functions["odd"]
+    world.functions["odd"] = lambda x: x
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("workers.engine.overdue.time_out", lambda engine, view: None)
+        world.start("r1", digest)
+        world.drain()
+    world.functions["odd"] = odd
+    ran = list(world.executor.ran)
+    _lose(world)
+    more: dict[str, Any] = {"control": "cancel" if end == "cancelled" else "run", "started_ms": 1}
+    if end == "stopped by a failure":
+        error = {"type": "ValueError", "message": "no luck", "traceback": "", "kind": "user"}
+        outcome = {"status": "failed", "outputs": {}, "error": error}
+        more["settled"] = lambda: {failed: Adopted("failed", "1.1", outcome)}
+    rebuild(world.engine, world.source("r1", digest, status="running", **more))
+    for _ in range(3):
+        _all_deadlines_pass(world, digest)
+    finished = world.finished()
+    succeeded = len(ran) - (end == "stopped by a failure")
+    assert finished["status"] == ("cancelled" if end == "cancelled" else "failed")
+    assert (finished["counts"]["succeeded"], finished["counts"]["cancelled"]) == (succeeded, 1)
+    assert world.executor.ran == ran
+
+
 def test_while_a_run_is_rebuilt_nobody_else_makes_it_known(world: World) -> None:
     digest = _mapped(world)
     world.client.set(keys.rebuilding("r1"), "another")

@@ -138,10 +138,19 @@ local function add_lanes(limits)
   end
 end
 
--- The run has failed and is over: the steps that run on failure are known from now on, once.
-if a.handle and over == '1' and redis.call('HSETNX', meta, 'handled', 1) == 1 then
+-- A failure ends the run. What a person has said of it holds again for the steps that run on failure.
+local function end_run()
+  reply.stop = true
+  redis.call('HSET', meta, 'control', 'cancel', 'cause', 'fail_fast', 'asked', control)
+  control = 'cancel'
+  deadline('', a.lease)
+end
+
+-- The run has failed and is over: the steps that run on failure are known from now on, once, unless somebody cancelled it.
+local asked = a.handle and redis.call('HGET', meta, 'asked')
+if a.handle and over == '1' and asked ~= 'cancel' and redis.call('HSETNX', meta, 'handled', 1) == 1 then
   over, known = '0', known + a.handle
-  if control == 'cancel' then control = 'run' end
+  if control == 'cancel' then control = asked == 'pause' and 'pause' or 'run' end
   redis.call('HSET', meta, 'control', control)
   redis.call('HSET', out, '!', a.failure)
   redis.call('ZREM', inflight, member(''), member('@timeout'))
@@ -179,10 +188,10 @@ for i, s in ipairs(a.settle) do
   end
 end
 if reply.refused then a.admit, a.claim = {}, nil end
-if stop and control ~= 'cancel' then
-  control, reply.stop = 'cancel', true
-  redis.call('HSET', meta, 'control', control, 'cause', 'fail_fast')
-  deadline('', a.lease)
+if stop and walking then
+  redis.call('HSET', meta, 'stop', 1)
+elseif stop and control ~= 'cancel' then
+  end_run()
 end
 
 for _, entry in ipairs(a.admit) do
@@ -211,6 +220,7 @@ if a.opened then
 end
 if a.roots == 1 then
   redis.call('HSET', meta, 'opening', 0)
+  if walking and redis.call('HGET', meta, 'stop') then end_run() end
   -- A run that is cancelled, or over and not said to be, is still watched.
   if control ~= 'cancel' and over == '0' then redis.call('ZREM', inflight, member('')) end
 end

@@ -3,12 +3,14 @@
 local inflight, events, marks, meta, st, out, cnt, ready, lim = unpack(KEYS)
 local a = cjson.decode(ARGV[1])
 local run = a.run
-local m = redis.call('HMGET', meta, 'epoch', 'control', 'sent', 'known', 'settled', 'over', 'limited', 'share')
+local m = redis.call('HMGET', meta, 'epoch', 'control', 'sent', 'known', 'settled', 'over', 'limited', 'share', 'rebuilt',
+  'opening')
 if not m[1] then return cjson.encode({status = 'norun'}) end
 if a.epoch and tonumber(m[1]) ~= a.epoch then return cjson.encode({status = 'stale'}) end
 local epoch, control, sent = m[1], m[2], tonumber(m[3])
 local known, settled, over = tonumber(m[4]), tonumber(m[5]), m[6]
 local limited, share = m[7], tonumber(m[8] or 1) -- of most runs no step has a limit, and nobody else waits
+local walking = m[9] == '1' and m[10] == '1' -- a rebuild is under way: what it has not come to yet may have ended before
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local TERMINAL = {

@@ -8,7 +8,7 @@ from time import time
 from typing import TYPE_CHECKING
 
 from workers.engine import caching, expanding, settling
-from workers.engine.bindings import Ref
+from workers.engine.bindings import Ref, parents_of
 from workers.engine.manifests import is_result, read
 from workers.engine.reusing import reusable
 from workers.engine.settling import Adopted, Ended, Finding
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def known(cascade: "Cascade", nodes: list[str]) -> dict[str, Adopted]:
     """What is taken over for these steps: what a rebuild found, else what an earlier run made of them."""
     found = {node: one for node in nodes if (one := _of_earlier_epoch(cascade, node)) is not None}
-    return reusable(cascade.engine, cascade.view, nodes) | found if cascade.view.root.reuses else found
+    return _of_earlier_run(cascade, nodes) | found if cascade.view.root.reuses else found
 
 
 def adopt(cascade: "Cascade", node: str, found: Adopted) -> None:
@@ -42,6 +42,19 @@ def _of_earlier_epoch(cascade: "Cascade", node: str) -> Adopted | None:
     if found is None or not found.unchecked or is_result(cascade.view, node, str(found.token), found.outcome):
         return found
     return None
+
+
+def _of_earlier_run(cascade: "Cascade", nodes: list[str]) -> dict[str, Adopted]:
+    """The body of a dynamic step that runs anew may trace something else under the same paths: below one, only what
+    was given the same is taken over."""
+    found = reusable(cascade.engine, cascade.view, nodes)
+    below = [node for node in found if "/" in node]
+    cascade.outcomes_of(parents_of(cascade.view, below))
+    for node in below:
+        given = cascade.given(node)
+        if given is None or given.input_digests != found[node].outcome.get("input_digests"):
+            del found[node]
+    return found
 
 
 def _indexed(cascade: "Cascade", node: str, found: Adopted, outputs: dict[str, Ref]) -> Finding:

@@ -256,15 +256,15 @@ class Cascade:
             self.admits.append(self._later(node))
             return
         document = settling.error_of(str(error), type(error).__name__, error.kind)
-        self.settle(settling.in_place(self.view, node, "failed", error=document, finding=self._given(node)))
+        self.settle(settling.in_place(self.view, node, "failed", error=document, finding=self.given(node)))
 
     def _later(self, node: str) -> dict[str, Any]:
         """The entry of a step that is asked again in a lease; a rebuild first looks for what was made meanwhile."""
         entry = admission(self.view, node, self.hold)
         return entry if self.hold and not self._is_decided_here(node) else entry | {"ask": True}
 
-    def _given(self, node: str) -> Finding | None:
-        """The inputs of a step that could not be decided, as far as they could be bound: people want to see them."""
+    def given(self, node: str) -> Finding | None:
+        """The digests of a step's inputs; None where they cannot be bound."""
         try:
             inputs = self.engine.resolver.inputs(self.view, node, self.outcomes)
         except CelestaError:

@@ -71,7 +71,8 @@ def test_what_a_person_says_while_a_failure_ends_the_run_holds_for_them(world: W
     complete(world.engine, "r1", [Ended("1", "1.1", {}, cancelled=True)])
     world.drain()
     if said == "pause":
-        assert world.executor.ran == [] and world.finished() is None
+        assert world.executor.ran == []
+        assert world.finished() is None
         control(world.engine, "r1", "run")
         world.drain()
     assert world.executor.ran == ([] if said == "cancel" else ["2", "3"])

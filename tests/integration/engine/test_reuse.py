@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.integration.engine.harness import Planned, Traced, World, step, value
+from tests.integration.engine.traced import doubled
 from tests.unit.app.specs import INT, spec, task
 from tests.unit.app.specs import step as called_step
 from tests.unit.app.specs import value as constant
@@ -37,6 +38,26 @@ def _pipeline(world: World) -> str:
     plan.add("total", items=step(mapped))
     plan.add("double", x=step(first))
     return world.plan(plan, result=step(2))
+
+
+def test_below_a_body_that_traces_anew_only_what_was_given_the_same_is_taken_over(world: World) -> None:
+    xs = [1, 2]
+    world.functions |= {"doubled": lambda: doubled(xs), "odd": lambda x: 1 / 0}
+    plan = Planned()
+    made = plan.add("doubled", dynamic=True)
+    plan.add("odd", x=step(made))
+    digest = world.plan(plan, result=step(1))
+    world.start("r1", digest)
+    world.drain()
+    below = [one for one in results(world, "r1") if one[0] != "0"]  # as if the dynamic step had failed
+    xs[:] = [1, 20, 3]
+    world.functions["odd"] = lambda x: x
+    world.executor.ran.clear()
+    world.start("r2", digest, reusable=lambda: below, options={"again": []})
+    world.drain()
+    assert world.output("r2") == 2 * (1 + 20 + 3)
+    assert world.states("r2")["0/0"] == "cached"
+    assert world.executor.ran == ["0", "0/1", "0/2", "0/3", "1"]
 
 
 def test_what_succeeded_is_taken_over_and_of_a_map_the_failed_items_run_alone(world: World) -> None:

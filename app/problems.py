@@ -100,7 +100,7 @@ def for_people() -> bool:
 
 def problems_of(error: CelestaError) -> list[Any]:
     """What an error has to list: problems with their places, or the things that it names."""
-    found = getattr(error, "problems", None) or getattr(error, "errors", None) or []
+    found = getattr(error, "problems", None) or getattr(error, "digests", None) or []
     return [{"where": item.where, "message": item.message} if isinstance(item, Problem) else item for item in found]
 
 

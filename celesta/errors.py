@@ -13,15 +13,18 @@
     ├── ContextError          `current()` where there is no step                               user
     ├── NotFoundError         no such project, run, workflow, artifact, …                      user
     ├── ConflictError         it is there already, or its state does not allow this            user
+    │   └── MissingBlobs      a spec names blobs that are not in the store                     user
     ├── AccessError           not signed in, or not allowed                                    user
     ├── TaskFailed            a step's own code failed                                         user
     ├── RunFailed             a run ended, and it did not succeed                              user
     ├── StoreError            the store does not answer                                        system, retry helps
     ├── ServerUnreachable     no server answers at the URL                                     system, retry helps
+    ├── ApiError              a server failed to answer                                        system
     └── StackError            the embedded stack cannot start, or died                         system
 
 `kind` says whose move it is (`user` or `system`), `retryable` whether the same call may succeed later. A message names
-what failed, which object, and what to do. Standard library only: every step process imports this.
+what failed, which object, and what to do. Standard library only: every step process imports this. What only a server
+can raise grows from this tree where it is raised: `UnauthorizedError` in `app.access`, `ClusterError` in `workers`.
 """
 
 from __future__ import annotations
@@ -138,6 +141,16 @@ class ConflictError(CelestaError):
     code = "conflict"
 
 
+class MissingBlobs(ConflictError):
+    """A spec names bytes that are not in the store; put them, then register again. `digests` are theirs."""
+
+    code = "missing_blobs"
+
+    def __init__(self, digests: list[str], message: str = "") -> None:
+        super().__init__(message or f"{len(digests)} blobs that the spec names are not in the store; put them first")
+        self.digests = digests
+
+
 class AccessError(CelestaError):
     """The caller is not known, or may not do this."""
 
@@ -187,6 +200,13 @@ class ServerUnreachable(CelestaError):
     code = "server_unreachable"
     kind = "system"
     retryable = True
+
+
+class ApiError(CelestaError):
+    """The server failed to answer; the message has its request id for whoever reads the server's log."""
+
+    code = "server_error"
+    kind = "system"
 
 
 class StackError(CelestaError):

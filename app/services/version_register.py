@@ -27,7 +27,7 @@ from app.services.version_activate import is_chosen, mark_active
 from app.services.version_link import link_references
 from celesta.codecs import verify
 from celesta.codecs.reach import blobs_of
-from celesta.errors import ConflictError, Problem, SpecError, StoreError
+from celesta.errors import MissingBlobs, Problem, SpecError, StoreError
 from celesta.hashing import canonical, document_digest
 from celesta.spec import spec_digest
 from celesta.store import Store
@@ -35,16 +35,6 @@ from celesta.store import Store
 Document = dict[str, Any]
 ASKED_AT_ONCE = 8
 MOST_PROBLEMS = 20
-
-
-class MissingBlobsError(ConflictError):
-    """The spec names bytes that are not in the store; put them, then register again. `errors` lists their digests."""
-
-    code = "missing_blobs"
-
-    def __init__(self, digests: list[str]) -> None:
-        super().__init__(f"{len(digests)} blobs that the spec names are not in the store; put them first")
-        self.errors = digests
 
 
 @dataclass(frozen=True)
@@ -85,7 +75,7 @@ def register_version(
     `activate` it becomes the active one only while nobody has chosen another by activating it or rolling back to it.
     With `config`, what could not be launched in this deployment is refused here already.
 
-    Raises `SpecError` with all problems, or `MissingBlobsError`.
+    Raises `SpecError` with all problems, or `MissingBlobs`.
     """
     ready = prepared(session, store, principal, project, spec, config=config)
 
@@ -125,7 +115,7 @@ def prepared(
     _require_readable(session, store, principal, own, brought)
     missing = _missing(store, spec)
     if missing:
-        raise MissingBlobsError(missing)
+        raise MissingBlobs(missing)
     _require_true_constants(store, spec)
     # Stored before the row that names them: a row without its plan could not run.
     blobs = store.put_blob(canonical(spec)), store.put_blob(canonical(compile_plan(spec)))
@@ -252,7 +242,7 @@ def _require_readable(
         with contextlib.suppress(StoreError):  # what is not there at all is told of by name below
             missing = blob_access.foreign(session, projects, store, refs, brought)
     if missing:
-        raise MissingBlobsError(sorted(missing))
+        raise MissingBlobs(sorted(missing))
 
 
 def _blobs(spec: Document) -> Iterator[str]:

@@ -17,12 +17,11 @@ from uuid import uuid4
 
 from celesta.client.cache import Cache
 from celesta.client.caller import Caller, Document, row_number
-from celesta.client.http import MissingBlobs
 from celesta.client.models import Models
 from celesta.client.results import Results
 from celesta.client.shares import Shares
 from celesta.client.transfer import PATIENCE_SECONDS, patiently
-from celesta.errors import ServerUnreachable
+from celesta.errors import MissingBlobs, ServerUnreachable
 
 Chosen = bool | list[str]
 Blobs = Mapping[str, bytes | Path]

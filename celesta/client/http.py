@@ -21,9 +21,11 @@ from urllib.request import getproxies, proxy_bypass
 from celesta.client.events import Message, parse
 from celesta.errors import (
     AccessError,
+    ApiError,
     CelestaError,
     ConflictError,
     InputError,
+    MissingBlobs,
     NotFoundError,
     Problem,
     ServerUnreachable,
@@ -37,23 +39,6 @@ UNKNOWN_PATH = "unknown_path"
 """The code of a server's answer where no route of its own is."""
 
 Body = bytes | BinaryIO | None
-
-
-class ApiError(CelestaError):
-    """The server failed to answer; the message has its request id for whoever reads the server's log."""
-
-    code = "server_error"
-    kind = "system"
-
-
-class MissingBlobs(ConflictError):
-    """A spec names blobs that the server does not have: `digests`."""
-
-    code = "missing_blobs"
-
-    def __init__(self, message: str, digests: list[str]) -> None:
-        super().__init__(message)
-        self.digests = digests
 
 
 BY_STATUS: dict[int, type[CelestaError]] = {401: AccessError, 403: AccessError, 404: NotFoundError, 409: ConflictError}
@@ -207,7 +192,7 @@ def error_of(status: int, body: bytes, request: str) -> CelestaError:
     payload = _payload(body)
     message = str(payload.get("message") or f"the server answered {status} to {request}")
     if payload.get("code") == MissingBlobs.code:
-        return MissingBlobs(message, [str(digest) for digest in payload.get("errors") or []])
+        return MissingBlobs([str(digest) for digest in payload.get("errors") or []], message)
     if status in (400, 413, 422):
         problems = problems_of(payload.get("errors"))
         head, several, _ = message.partition(":\n")  # what the problems have in common, and what to do

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
-from celesta.client.http import ApiError, Connection, connect
-from celesta.errors import CelestaError, NotFoundError, ServerUnreachable, StoreError
+from celesta.client.http import Connection, connect
+from celesta.errors import ApiError, CelestaError, NotFoundError, ServerUnreachable, StoreError
 from celesta.hashing import digest_of
 from celesta.store.base import CHUNK_BYTES, Store, blob_key, open_source
 

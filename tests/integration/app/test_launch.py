@@ -18,9 +18,9 @@ from app.services import run_launch, run_source
 from app.services.run_cancel import cancel_run
 from app.services.run_launch import launch_run
 from app.services.run_source import Unfinished
-from app.services.version_register import MissingBlobsError, register_version
+from app.services.version_register import register_version
 from app.stores import store_of
-from celesta.errors import AccessError, InputError, NotFoundError, SpecError
+from celesta.errors import AccessError, InputError, MissingBlobs, NotFoundError, SpecError
 from celesta.hashing import canonical, digest_of
 from celesta.spec import spec_digest
 from tests.fixtures.growth import growth
@@ -91,9 +91,9 @@ class TestRegister:
         bundle, big = digest_of(b"bundle"), digest_of(b"big")
         document = diamond(bundle=bundle)
         document["steps"][0]["inputs"]["z"] = {"value": {"type": "json", "digest": big, "size": 3, "blob": big}}
-        with pytest.raises(MissingBlobsError) as caught:
+        with pytest.raises(MissingBlobs) as caught:
             register(document)
-        assert caught.value.errors == sorted([bundle, big])
+        assert caught.value.digests == sorted([bundle, big])
         assert _count(Version) == 0
 
     def test_a_constant_under_a_false_digest_is_refused_where_it_stands(self, register):

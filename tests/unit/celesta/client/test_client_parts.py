@@ -5,13 +5,15 @@ from urllib.parse import urlsplit
 import pytest
 
 from celesta.client.events import Message, parse
-from celesta.client.http import ApiError, MissingBlobs, connect, error_of, is_loopback
+from celesta.client.http import connect, error_of, is_loopback
 from celesta.client.transfer import patiently, save
 from celesta.errors import (
     AccessError,
+    ApiError,
     CelestaError,
     ConflictError,
     InputError,
+    MissingBlobs,
     NotFoundError,
     Problem,
     ServerUnreachable,

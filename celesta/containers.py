@@ -27,13 +27,9 @@ class ContainerTask(Task[..., Any]):
     def __init__(
         self, name: str, image: str, command: Sequence[str], interface: Interface, options: dict[str, Any], line: str
     ) -> None:
-        self.function = _stand_in(name, line)
+        self._set_up(_stand_in(name, line), name, interface, options | {"image": image})
         self.__name__, self.__doc__ = name, None
-        self.name, self.interface, self.command = name, interface, list(command)
-        self.options = options | {"image": image}
-        self.overrides: dict[str, Any] = {}
-        self.step_name: str | None = None
-        self.after: Sequence[Any] = ()
+        self.command = list(command)
         self._check_ignored(options, line)
 
     def with_options(self, *, name: str | None = None, after: Any = (), **options: Any) -> ContainerTask:

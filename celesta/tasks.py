@@ -37,14 +37,18 @@ class Task(Generic[P, R]):
 
     def __init__(self, function: Callable[P, R], name: str, options: dict[str, Any]) -> None:
         functools.update_wrapper(self, function)
+        self._set_up(function, name, interface_of(function, f'task "{name}"'), options)
+        self._check_ignored(options, place_of(function))
+
+    def _set_up(self, function: Callable[P, R], name: str, interface: Interface, options: dict[str, Any]) -> None:
+        """What every task has, also one without a function of the user's."""
         self.function = function
         self.name = name
-        self.interface: Interface = interface_of(function, f'task "{name}"')
+        self.interface = interface
         self.options = options  # as in the spec's task document; only what was given
         self.overrides: dict[str, Any] = {}  # the same, given by with_options
         self.step_name: str | None = None
         self.after: Sequence[Any] = ()
-        self._check_ignored(options, place_of(function))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         trace = current_trace()

@@ -35,12 +35,8 @@ class Wait(Task[..., Any]):
 
     def __init__(self, kind: str, name: str, interface: Interface, overrides: Mapping[str, Any], after: Any) -> None:
         self.kind = kind
-        self.function = _OF_KIND[kind]
-        self.name = name
-        self.interface = interface
-        self.options = {}
+        self._set_up(_OF_KIND[kind], name, interface, {})
         self.overrides = dict(overrides)
-        self.step_name = None
         self.after = after if isinstance(after, list | tuple) else [after]
 
     def program(self) -> dict[str, Any]:

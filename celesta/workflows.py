@@ -69,6 +69,11 @@ class Workflow(Generic[P, R]):
         if current_trace() is not None:
             raise SpecError(f'{user_line()}: workflow "{self.name}" cannot be traced inside another: call it')
         graph = trace(self.name, self.function, self.interface, on_failure=self.on_failure)
+        if all(isinstance(step, Step) and step.on_failure for step in graph.steps):
+            raise SpecError(
+                f'{place_of(self.function)}: workflow "{self.name}" calls no task, so a run of it would do nothing: '
+                "call at least one; what needs no step is a plain function"
+            )
         graph.options = self.options
         return graph
 

@@ -364,6 +364,20 @@ def test_a_workflow_that_calls_itself_without_end_is_told() -> None:
         again.graph()
 
 
+def test_a_workflow_that_calls_no_task_is_refused_where_it_stands() -> None:
+    @workflow
+    def constant(n: int = 2) -> int:
+        return n
+
+    @workflow(on_failure=lambda failure: load())
+    def cannot_fail() -> None:
+        constant()
+
+    for flow in (constant, cannot_fail):
+        with pytest.raises(SpecError, match=rf'test_workflows\.py:\d+: workflow "{flow.name}" calls no task'):
+            flow.graph()
+
+
 def test_what_a_workflow_returns_to_another_fits_its_hint() -> None:
     @workflow
     def inner() -> str:

@@ -22,11 +22,14 @@ DRY = {"description": "make nothing: answer 200 with what would run"}
 class PreviewOfStep(Schema):
     path = fields.String()
     task = fields.String()
-    will = fields.String(validate=validate.OneOf(("run", "reuse")))
+    will = fields.String(validate=validate.OneOf(("run", "reuse", "skip")))
     why = fields.String()
     width = fields.Integer(allow_none=True, metadata={"description": "items of a map, where they are known"})
     run = fields.Integer()
     reuse = fields.Integer()
+    exact = fields.Boolean(
+        metadata={"description": "else it is what the earlier run came to: about `run`, at most `reuse`"}
+    )
 
 
 class Preview(Schema):
@@ -36,6 +39,7 @@ class Preview(Schema):
     changed = fields.List(fields.String(), metadata={"description": "inputs"})
     run = fields.Integer(metadata={"description": "steps that will run, or be answered from the cache"})
     reuse = fields.Integer(metadata={"description": "steps whose results are taken over"})
+    exact = fields.Boolean(metadata={"description": "of all steps; else about `run`, and at most `reuse`"})
     steps = fields.List(fields.Nested(PreviewOfStep))
 
 

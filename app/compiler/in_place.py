@@ -7,7 +7,8 @@ from typing import Any
 
 Document = dict[str, Any]
 
-IN_PLACE = ("branch", "merge")
+IN_PLACE = {"branch": "when", "merge": "result of when"}
+"""How such steps settle, each with the name of the task that stands for it."""
 _ANY = {"kind": "any"}
 
 
@@ -21,7 +22,7 @@ def task_of(step: Document) -> Document:
     kind = str(kind_of(step))
     outputs = [{"name": "result", "type": {"kind": "bool"}}] if kind == "branch" else step["outputs"]
     return {
-        "name": "when" if kind == "branch" else "result of when",
+        "name": IN_PLACE[kind],
         "kind": kind,
         "entrypoint": "",
         "code_digest": "",

@@ -112,6 +112,13 @@ def _tell(client: Client, answer: Document, dry_run: bool, wait: bool, as_json: 
         return tell(client, answer, wait, as_json)
     if as_json:
         return print_json(answer)
-    rows = [(step["path"], step["run"], step["reuse"], step["why"]) for step in answer["steps"]]
+    rows = [(step["path"], *_numbers(step), step["why"]) for step in answer["steps"]]
     table(["step", "runs", "taken over", "why"], rows, empty="No steps.")
-    put(f"\n{answer['run']} would run, {answer['reuse']} would be taken over from {answer['run_id']}.")
+    runs, taken_over = _numbers(answer)
+    put(f"\n{runs} would run, {taken_over} would be taken over from {answer['run_id']}.")
+
+
+def _numbers(counted: Document) -> tuple[str, str]:
+    """How many run and how many are taken over: where that is not known, after what the earlier run came to."""
+    most = "" if counted["exact"] or not counted["reuse"] else "at most "
+    return f"{'' if counted['exact'] else 'about '}{counted['run']}", f"{most}{counted['reuse']}"

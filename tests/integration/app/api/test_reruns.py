@@ -110,6 +110,81 @@ def test_a_rerun_of_what_is_not_there_is_told_what_is(
 
 
 @pytest.fixture
+def branched(playground: Playground) -> tuple[Playground, str]:
+    """root > 0 chose `then`, and so `other`, with `far` after it, was skipped; `all` takes what came of it."""
+    test = {"path": "when", "branch": {"test": "gt", "of": ["a", "b"]}, "inputs": {"a": output("root"), "b": value(0)}}
+    port = {"name": "result", "type": INT}
+    sides = {"then.result": output("then"), "otherwise.result": output("far")}
+    otherwise = {"step": "when", "is": False}
+    steps = [
+        step("root", "one", inputs={"x": value(1)}),
+        test,
+        step("then", "one", inputs={"x": value(1)}, guard={"step": "when", "is": True}),
+        step("side", "one", inputs={"x": value(1)}),
+        step("other", "one", inputs={"x": output("side")}, guard=otherwise),
+        step("far", "one", inputs={"x": output("other")}, guard=otherwise),
+        {"path": "when.result", "merge": "when", "inputs": sides, "outputs": [port]},
+        step("all", "one", inputs={"x": output("when.result")}),
+    ]
+    playground.register(spec([task("one")], steps))
+    run = playground.launch()
+    playground.start(run)
+    for node, path in enumerate(playground.plans["flow"]):
+        state = "skipped" if path in ("other", "far") else "succeeded"
+        playground.settle(run, str(node), path, state, outputs={"result": True})
+    playground.finish(run, succeeded=4, skipped=2)
+    return playground, run
+
+
+@pytest.mark.parametrize(
+    ("asked", "will_run", "exact"),
+    [
+        (["all"], {"all"}, True),
+        (["when.result"], {"all"}, True),
+        (["side"], {"side", "all"}, True),
+        (["root"], {"root", "then", "other", "far", "all"}, False),
+    ],
+)
+def test_the_side_that_was_not_taken_is_skipped_again_unless_its_branch_is_decided_anew(
+    branched: tuple[Playground, str], asked: list[str], will_run: set[str], exact: bool
+) -> None:
+    flow, run = branched
+    told = flow.call("POST", f"runs/{run}/rerun", {"from": asked, "dry_run": True}).json
+    will = wills(told)
+    assert {path for path, one in will.items() if one == "run"} == will_run
+    assert {path for path, one in will.items() if one == "skip"} == {"other", "far"} - will_run
+    assert (told["run"], told["reuse"], told["exact"]) == (
+        len(will_run),
+        6 - len({*will_run} | {"other", "far"}),
+        exact,
+    )
+
+
+def test_what_succeeded_below_a_dynamic_step_that_failed_is_counted_as_a_most(playground: Playground) -> None:
+    """`dyn` called `led`, a map of three items, a `deep` dynamic step which succeeded, and `total`."""
+    playground.register(spec([task("dyn", kind="dynamic")], [step("dyn", inputs={"x": value(1)})]))
+    run = playground.launch()
+    playground.start(run)
+    error = {"type": "ValueError", "message": "no", "kind": "user", "traceback": ""}
+    opened = {"token": "1.1", "attempt": 1, "known": 9, "plan": playground.store.put_blob(b"{}")}
+    playground.tell(run, "dynamic.opened", node="0", path="dyn", width=4, **opened)
+    playground.tell(run, "map.opened", node="0/1", path="dyn/gate", task="gate", width=3, known=9)
+    playground.tell(run, "dynamic.opened", node="0/2", path="dyn/deep", task="deep", width=1, **opened)
+    good = {"0/0": "led", "0/1.0": "gate[0]", "0/1.2": "gate[2]", "0/2/0": "deep/in", "0/2": "deep"}
+    for node, path in good.items():
+        playground.settle(run, node, f"dyn/{path}", task=path, outputs={"result": 1})
+    for node, path in {"0/1.1": "dyn/gate[1]", "0/1": "dyn/gate", "0": "dyn"}.items():
+        playground.settle(run, node, path, "failed", task="gate", error=error)
+    playground.settle(run, "0/3", "dyn/total", "upstream_failed", task="total")
+    playground.finish(run, "failed", {"path": "dyn/gate[1]"} | error, succeeded=4, failed=2, skipped=1)
+    told = playground.call("POST", f"runs/{run}/recover", {"dry_run": True}).json
+    assert wills(told) == {"dyn": "run"}
+    assert (told["run"], told["reuse"], told["exact"]) == (3, 4, False)
+    told = playground.call("POST", f"runs/{run}/rerun", {"from": ["dyn"], "dry_run": True}).json
+    assert (told["run"], told["reuse"], told["exact"]) == (8, 0, False)
+
+
+@pytest.fixture
 def nested(playground: Playground) -> str:
     """A run that succeeded: a step `sum`, a workflow `sub` of two steps, a map `each`, a dynamic step `dyn`."""
     steps = [

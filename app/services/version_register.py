@@ -5,7 +5,6 @@ What is recorded beside the spec (commit, environment, who and when) is that of 
 
 import contextlib
 from collections.abc import Collection, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +25,7 @@ from app.services.refs import values_in
 from app.services.version_activate import is_chosen, mark_active
 from app.services.version_link import link_references
 from celesta.codecs import verify
+from celesta.codecs.presence import missing_of
 from celesta.codecs.reach import blobs_of
 from celesta.errors import MissingBlobs, Problem, SpecError, StoreError
 from celesta.hashing import canonical, document_digest
@@ -33,7 +33,6 @@ from celesta.spec import spec_digest
 from celesta.store import Store
 
 Document = dict[str, Any]
-ASKED_AT_ONCE = 8
 MOST_PROBLEMS = 20
 
 
@@ -211,11 +210,8 @@ def _environment(spec: Document) -> Document:
 
 
 def _missing(store: Store, spec: Document) -> list[str]:
-    """The blobs of a spec that the store does not have. Asked side by side: one by one, S3 would take seconds."""
-    wanted = sorted(set(_blobs(spec)))
-    with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
-        there = pool.map(lambda digest: blob_access.keep(store, digest), wanted)
-        return [digest for digest, is_there in zip(wanted, there, strict=True) if not is_there]
+    """The blobs of a spec that the store does not have."""
+    return sorted(missing_of({*_blobs(spec)}, lambda digest: blob_access.keep(store, digest)))
 
 
 def _require_true_constants(store: Store, spec: Document) -> None:

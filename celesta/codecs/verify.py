@@ -13,6 +13,7 @@ from itertools import chain, islice
 from typing import Any
 
 from celesta.codecs.form import formless
+from celesta.codecs.presence import missing_of
 from celesta.codecs.reach import is_ambiguous, nested
 from celesta.codecs.values import INLINE_BYTES, reduced
 from celesta.errors import Problem, StoreError
@@ -25,7 +26,6 @@ MAX_READ_BYTES = 64 << 20
 """Of a blob that is read to look into a value."""
 MAX_BLOBS = 100_000
 """That a value may rest on."""
-ASKED_AT_ONCE = 16
 
 
 def verify(ref: Any, store: Store, where: str = "", present: Collection[str] = ()) -> list[Problem]:
@@ -142,17 +142,9 @@ class _Checks:
                 raise _TooMuchError(f"rests on more than {MAX_BLOBS:,} files; pack them into fewer")
 
     def absent(self) -> Iterator[Problem]:
-        """The blobs that are not in the store, asked side by side: one by one, S3 would take minutes."""
-        if len(self.asked) < ASKED_AT_ONCE:
-            there = [self.store.has_blob(digest) for digest in self.asked]
-        else:
-            from concurrent.futures import ThreadPoolExecutor  # not in every step process
-
-            with ThreadPoolExecutor(ASKED_AT_ONCE) as pool:
-                there = list(pool.map(self.store.has_blob, self.asked))
-        for (digest, where), is_there in zip(self.asked.items(), there, strict=True):
-            if not is_there:
-                yield _absent(digest, where)
+        """The blobs that are not in the store."""
+        absent = missing_of(self.asked, self.store.has_blob)
+        yield from (_absent(digest, where) for digest, where in self.asked.items() if digest in absent)
 
     def _loaded(self, ref: Ref, where: str, check: Callable[[Any], Iterator[Problem]]) -> Iterator[Problem]:
         """What a check says of the JSON document in the reference's blob."""

@@ -1,6 +1,6 @@
 """How the REST API is said over HTTP: the connection, the paths of a project, pages of a listing.
 
-The base of `celesta.client.Client`, whose methods are in `api`, and by subject in `results` and `models`.
+The base of `celesta.client.Client`: its methods are in `api`, by subject in `cache`, `models`, `results` and `shares`.
 """
 
 from __future__ import annotations

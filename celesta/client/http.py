@@ -1,7 +1,8 @@
 """One kept-alive HTTP connection to a Celesta server: JSON in and out, bytes streamed, server-sent events.
 
-`celesta.client.api` is its only caller. It turns what goes wrong into the error tree: no answer is
-`ServerUnreachable`, an error payload becomes the class that fits its status. A connection is not for several threads.
+Called by `celesta.client.caller` for a client, and by `celesta.store.step` for a step in a container. It turns what
+goes wrong into the error tree: no answer is `ServerUnreachable`, an error payload becomes the class that fits its
+status. A connection is not for several threads.
 Standard library only, so that notebooks and the CLI start fast.
 """
 

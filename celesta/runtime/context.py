@@ -109,7 +109,7 @@ class StepContext:
         return None if self._checkpoint is None else os.fspath(self._checkpoint)
 
     def discard_checkpoint(self) -> None:
-        """Removes the checkpoint, when there is one. Called after the step succeeded."""
+        """Removes the checkpoint of a plain call, when there is one. Of steps `celesta.runtime.leave` does."""
         if self._checkpoint is not None:
             import shutil
 

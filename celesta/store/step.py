@@ -1,6 +1,6 @@
 """The store as a step in a container sees it: through the REST API, with the token of its attempt.
 
-Opened by `celesta.runtime.container`. Reads the blobs that the step's inputs name, stores blobs, and keeps the objects
+Opened by `celesta.runtime.granted`. Reads the blobs that the step's inputs name, stores blobs, and keeps the objects
 of the attempt itself; everything else is refused here and there. Bears a server that does not answer for a while.
 Standard library only, so that a step runs in an image with nothing but Python in it.
 """

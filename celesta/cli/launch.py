@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import rich_click as click
 
 from celesta.cli.dynamic import EVERY, TARGET, DynamicCommand, Target, typed_of
+from celesta.cli.inputs import collect
 from celesta.cli.output import json_option, print_json, project_option, put
 
 if TYPE_CHECKING:
@@ -67,7 +68,6 @@ def launch(ctx: click.Context, /, workflow: str, project: str | None, **options:
 
     Its inputs are flags: see them with `celesta launch WORKFLOW --help`.
     """
-    from celesta.cli.inputs import collect
     from celesta.client import Client
 
     target: Target = ctx.meta[TARGET]

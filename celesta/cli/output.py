@@ -126,6 +126,13 @@ def size(count: float | None) -> str:
     return f"{count:.1f} TB"
 
 
+def counts_text(counts: dict[str, int]) -> str:
+    """`18 steps: 6 succeeded, 12 cached`."""
+    states = [f"{counts[name]} {name}" for name in counts if name != "total" and counts[name]]
+    steps = "1 step" if counts["total"] == 1 else f"{counts['total']} steps"
+    return f"{steps}: {', '.join(states)}" if states else steps
+
+
 def seconds(value: float | None) -> str:
     if value is None:
         return ""

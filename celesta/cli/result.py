@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from celesta.cli.output import print_json, put, say, seconds, short
-from celesta.cli.runs import counts_text
+from celesta.cli.output import counts_text, print_json, put, say, seconds, short
 from celesta.client.launching import failure as first_failure
 from celesta.errors import RunFailed
 

@@ -8,7 +8,8 @@ from typing import Any
 import rich_click as click
 
 from celesta.cli.dynamic import TARGET, DynamicCommand, Target, leading, typed_of
-from celesta.cli.launch import run_options
+from celesta.cli.inputs import collect
+from celesta.cli.launch import run_options, send
 from celesta.cli.output import say
 from celesta.errors import InputError, Problem
 
@@ -42,7 +43,6 @@ def run(ctx: click.Context, /, file: Path, workflow: str, local: bool, project: 
 
     Its inputs are flags: see them with `celesta run FILE WORKFLOW --help`. Lists and dicts are JSON, a File is a path.
     """
-    from celesta.cli.inputs import collect
     from celesta.cli.local_run import run_here
 
     target: Target = ctx.meta[TARGET]
@@ -54,7 +54,6 @@ def run(ctx: click.Context, /, file: Path, workflow: str, local: bool, project: 
         raise InputError(
             [Problem("--answer", "is for --local; a run on a server is answered with `celesta runs answer`")]
         )
-    from celesta.cli.launch import send
     from celesta.client import Client
 
     with Client.from_env(project) as client:

@@ -10,6 +10,7 @@ import rich_click as click
 
 from celesta.cli.output import (
     ago,
+    counts_text,
     fields,
     json_option,
     limit_option,
@@ -285,13 +286,6 @@ def _only_approval(parked: Iterable[dict[str, Any]], run: str) -> str:
         return paths[0]
     told = f"there are several: {', '.join(paths)}" if paths else f"none of run {run} waits for approval"
     raise InputError([Problem("STEP", f"name the step to approve; {told}")])
-
-
-def counts_text(counts: dict[str, int]) -> str:
-    """`18 steps: 6 succeeded, 12 cached`."""
-    states = [f"{counts[name]} {name}" for name in counts if name != "total" and counts[name]]
-    steps = "1 step" if counts["total"] == 1 else f"{counts['total']} steps"
-    return f"{steps}: {', '.join(states)}" if states else steps
 
 
 def _inputs_of(error: dict[str, Any] | None) -> dict[str, Any]:

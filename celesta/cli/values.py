@@ -33,26 +33,26 @@ def split(values: Mapping[str, Any], interface: Mapping[str, Any], store: Store)
     problems: list[Problem] = []
     for name, value in held.items():
         try:
-            from_plain(_kept(value, _unread), types[name], MemoryBlobs(), name)
+            from_plain(_with_refs(value, _unread), types[name], MemoryBlobs(), name)
         except InputError as error:
             problems += error.problems
     if problems:
         raise InputError("the inputs are not right", problems=problems)
     return plain, {
-        name: from_plain(_kept(value, lambda path: _stored(path, store)), types[name], store, name)
+        name: from_plain(_with_refs(value, lambda path: _stored(path, store)), types[name], store, name)
         for name, value in held.items()
     }
 
 
-def _kept(value: Any, ref: Callable[[Path], Document]) -> Any:
+def _with_refs(value: Any, ref: Callable[[Path], Document]) -> Any:
     """The value with the reference of each file in its place."""
-    from celesta.codecs import Kept
+    from celesta.codecs import Stored
 
     if isinstance(value, list):
-        return [_kept(item, ref) for item in value]
+        return [_with_refs(item, ref) for item in value]
     if isinstance(value, dict):
-        return {name: _kept(item, ref) for name, item in value.items()}
-    return Kept(ref(value.path)) if isinstance(value, LocalPath) else value
+        return {name: _with_refs(item, ref) for name, item in value.items()}
+    return Stored(ref(value.path)) if isinstance(value, LocalPath) else value
 
 
 def _unread(path: Path) -> Document:

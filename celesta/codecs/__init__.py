@@ -5,7 +5,7 @@ pydantic come in with the first value that needs them.
 """
 
 from celesta.codecs.differ import difference
-from celesta.codecs.intake import Kept, from_plain
+from celesta.codecs.intake import Stored, from_plain
 from celesta.codecs.lists import items, make_list, one_length
 from celesta.codecs.plain import preview, shown, to_plain
 from celesta.codecs.presence import gone
@@ -14,7 +14,7 @@ from celesta.codecs.values import decode, encode, make_dict, none_ref
 from celesta.codecs.verify import verify
 
 __all__ = [
-    "Kept",
+    "Stored",
     "blobs",
     "decode",
     "difference",

@@ -28,7 +28,7 @@ _LOOSE = {"str": 1, "float": 2, "any": 3}  # tried last in a union, in this orde
 
 
 @dataclass(frozen=True)
-class Kept:
+class Stored:
     """A part of a plain value that has no JSON form and is in the store already. Nothing from outside is one."""
 
     ref: dict[str, Any]
@@ -55,7 +55,7 @@ class _Misfit(Exception):
 
 def _ref(plain: Any, doc: dict[str, Any], where: str, store: Store | None, problems: list[Problem]) -> dict[str, Any]:
     doc = _chosen(plain, doc)
-    if isinstance(plain, Kept) and plain.ref["type"] == doc["kind"]:
+    if isinstance(plain, Stored) and plain.ref["type"] == doc["kind"]:
         return plain.ref
     if isinstance(plain, list) and doc["kind"] in ("list", "any"):
         items = doc.get("items", _ANY)
@@ -106,7 +106,7 @@ def _expected(what: str, plain: Any) -> _Misfit:
 def _spell(plain: Any) -> str:
     if isinstance(plain, dict | list):
         return "an object" if isinstance(plain, dict) else "a list"
-    if isinstance(plain, Kept):
+    if isinstance(plain, Stored):
         return f"a {plain.ref['type']}"
     return "null" if plain is None else f"{str(plain).lower()}" if isinstance(plain, bool) else f"{plain!r:.80}"
 
@@ -266,7 +266,7 @@ def _object(plain: Any, doc: dict[str, Any], where: str, problems: list[Problem]
 
 
 def _stored(plain: Any, doc: dict[str, Any], where: str, problems: list[Problem]) -> Any:
-    if isinstance(plain, Kept) and plain.ref["type"] == doc["kind"]:
+    if isinstance(plain, Stored) and plain.ref["type"] == doc["kind"]:
         return {"ref": plain.ref}
     raise _Misfit(f"a {doc['kind']} has no JSON form; upload it and give its reference in input_refs")
 

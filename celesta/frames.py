@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from typing import Any
 _HERE = str(Path(__file__).parent) + os.sep
 _OURS = (_HERE, contextlib.__file__)
 _NOT_THEIRS = (_HERE, "<frozen importlib", importlib.__file__)
+_BUNDLE = re.compile(r".*/bundles/[0-9a-f]{64}/")
 
 
 def user_line() -> str:
@@ -43,7 +45,9 @@ def place_of(function: Callable[..., Any]) -> str:
 
 @lru_cache(maxsize=1024)
 def shown_path(filename: str) -> str:
-    """A path as people know it: relative when it is below the current folder."""
+    """A path as people know it: relative when it is below the current folder, or that of an unpacked code bundle."""
+    if bundle := _BUNDLE.match(filename):
+        return filename[bundle.end() :]
     try:
         return str(Path(filename).relative_to(Path.cwd()))
     except (ValueError, OSError):

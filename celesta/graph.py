@@ -201,6 +201,7 @@ def trace(
     Raises `SpecError` naming the user's line, and `LoadError` when the function itself raises.
     """
     going = Trace()
+    where = f'{place_of(function)}: {"workflow" if given is None else "dynamic task"} "{name}"'
     mark = _trace.set(going)
     try:
         promises = {n: Promise(going, None, n, one.type) for n, one in interface.inputs.items()}
@@ -212,11 +213,11 @@ def trace(
     except Exception as error:
         if given is not None:
             raise
-        told = f'{place_of(function)}: workflow "{name}" failed while its steps were traced: {last_line(error)}'
+        told = f"{where} failed while its steps were traced: {last_line(error)}"
         raise LoadError(told, own_traceback(error)) from error
     finally:
         _trace.reset(mark)
-    outputs, interface = checked_outputs(name, function, interface, returned, going)
+    outputs, interface = checked_outputs(where, interface, returned, going)
     doc = (function.__doc__ or "").strip()
     return Graph(name, doc, function, interface, going.steps, outputs)
 
@@ -240,11 +241,9 @@ def _trace_failure(name: str, on_failure: Callable[..., Any], promises: dict[str
         raise SpecError(f'workflow "{name}": on_failure calls tasks, at least one, and no branches or references')
 
 
-def checked_outputs(
-    name: str, function: Callable[..., Any], interface: Interface, returned: Any, going: Trace
-) -> tuple[dict[str, Any], Interface]:
-    """What a workflow returned, by output, and its interface with what no hint told. Raises `SpecError`."""
-    where = f'{place_of(function)}: workflow "{name}"'
+def checked_outputs(where: str, interface: Interface, returned: Any, going: Trace) -> tuple[dict[str, Any], Interface]:
+    """What a traced function returned, by output, and its interface with what no hint told. Raises `SpecError`, which
+    begins with `where` the function is and what it is called."""
     if not interface.returns_hinted:
         interface = dataclasses.replace(interface, outputs=_guessed(returned))
     if not interface.outputs:

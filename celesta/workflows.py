@@ -55,7 +55,7 @@ class Workflow(Generic[P, R]):
             raise SpecError(f"{user_line()}: {self.name}(...) cannot run", problems)
         with going.inside(self.step_name or self.name):
             returned = self.function(*args, **kwargs)
-        checked_outputs(self.name, self.function, self.interface, returned, going)
+        checked_outputs(self._where(), self.interface, returned, going)
         return returned
 
     def with_options(self, *, name: str) -> Workflow[P, R]:
@@ -71,14 +71,17 @@ class Workflow(Generic[P, R]):
         graph = trace(self.name, self.function, self.interface, on_failure=self.on_failure)
         if all(isinstance(step, Step) and step.on_failure for step in graph.steps):
             raise SpecError(
-                f'{place_of(self.function)}: workflow "{self.name}" calls no task, so a run of it would do nothing: '
-                "call at least one; what needs no step is a plain function"
+                f"{self._where()} calls no task, so a run of it would do nothing: call at least one; what needs no "
+                "step is a plain function"
             )
         graph.options = self.options
         return graph
 
     def __repr__(self) -> str:
         return f"<workflow {self.name!r}>"
+
+    def _where(self) -> str:
+        return f'{place_of(self.function)}: workflow "{self.name}"'
 
     def _plain(self, *args: P.args, **kwargs: P.kwargs) -> R:
         mark = plain_workflow.set(True)

@@ -17,6 +17,7 @@ from typing import Any
 from celesta.codecs import decode, encode
 from celesta.coroutines import run_coroutine
 from celesta.errors import CodecError, InputError
+from celesta.frames import place_of
 from celesta.runtime.context import StepContext, active
 from celesta.runtime.failures import error_document, kind_of
 from celesta.types import check
@@ -64,7 +65,8 @@ def call_step(
                 named = list(value.outputs.items()) if is_dynamic else _by_output(document, declared, value)
                 result["outputs"] = _store_outputs(declared, named, store)
         except CodecError as error:
-            raise CodecError(f"{_place(body, root)}: {error}").with_traceback(None) from None
+            where = place_of(getattr(body, "function", body))  # What it returned leaves no line of its own.
+            raise CodecError(f"{where}: {error}").with_traceback(None) from None
         result["status"] = "succeeded"
     except KeyboardInterrupt:
         raise
@@ -164,15 +166,6 @@ def _by_output(document: Mapping[str, Any], declared: list[Document], value: Any
 def _fields(value: Any) -> list[str] | None:
     names = getattr(type(value), "_fields", None) or getattr(type(value), "__dataclass_fields__", None)
     return list(names) if names is not None else None
-
-
-def _place(body: Function, root: str | None) -> str:
-    """`file:line` of the function: what it returned leaves no line of its own in a traceback."""
-    code = getattr(getattr(body, "function", body), "__code__", None)
-    if code is None:
-        return "?"
-    file = code.co_filename
-    return f"{os.path.relpath(file, root) if root and file.startswith(root) else file}:{code.co_firstlineno}"
 
 
 def _refused(document: Mapping[str, Any], value: Any, why: str) -> CodecError:

@@ -62,9 +62,14 @@ def _message(error: BaseException) -> str:
 
 
 def _traceback(error: BaseException, root: str | None) -> str:
-    lines = traceback.TracebackException(type(error), error, _users_frames(error.__traceback__)).format()
+    whole = traceback.TracebackException(type(error), error, _users_frames(error.__traceback__))
+    if isinstance(
+        error, CelestaError
+    ):  # It says itself what is wrong with the user's line; how we saw it helps nobody.
+        theirs = [frame for frame in whole.stack if not frame.filename.startswith(_CELESTA)]
+        whole.stack = traceback.StackSummary.from_list(theirs)
     try:
-        text = "".join(lines)
+        text = "".join(whole.format())
     except Exception:  # A user's exception may break its own formatting; the type still tells something.
         text = f"{type(error).__name__}\n"
     return text.replace(root.rstrip(os.sep) + os.sep, "") if root else text

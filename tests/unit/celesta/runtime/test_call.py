@@ -10,6 +10,7 @@ import pytest
 
 from celesta.codecs import encode, to_plain
 from celesta.errors import StoreError
+from celesta.frames import shown_path
 from celesta.runtime.call import call_step
 from celesta.runtime.context import StepContext
 from celesta.store import open_store
@@ -110,7 +111,7 @@ def test_a_wrong_value_is_a_user_error_that_names_the_output(
     assert (result["status"], result["outputs"]) == ("failed", {})
     assert result["error"]["kind"] == "user"
     assert words in result["error"]["message"]
-    assert result["error"]["message"].startswith(f"{__file__}:"), "it tells where the function is"
+    assert result["error"]["message"].startswith(f"{shown_path(__file__)}:"), "it tells where the function is"
 
 
 def test_a_store_that_does_not_answer_is_a_system_error_only_in_our_hands(store: Any) -> None:

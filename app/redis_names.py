@@ -40,6 +40,11 @@ def states(run: str) -> str:
     return of_run(run, "st")
 
 
+def ready(run: str) -> str:
+    """Sorted set of the steps of a run that could be sent, by their turn."""
+    return of_run(run, "ready")
+
+
 def counts(run: str) -> str:
     return of_run(run, "cnt")
 

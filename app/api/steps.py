@@ -77,7 +77,7 @@ class StepDocument(Schema):
     attempts = fields.List(fields.Nested(AttemptDocument))
     width = fields.Integer(allow_none=True)
     plan = fields.String(allow_none=True, metadata={"description": "digest of the plan that a dynamic step opened"})
-    waiting_for = fields.Dict(allow_none=True, metadata={"description": "why it has not begun: kind, text, until"})
+    waiting_for = fields.Dict(allow_none=True, metadata={"description": "why it has not begun, or stands still"})
     parked = fields.Dict(
         allow_none=True, metadata={"description": "waits_for, until, message, role and type, while it waits"}
     )

@@ -3,7 +3,9 @@
 A step that was launched counts as running, and begins when its executor has room for it: that says why, too.
 
 What is recorded tells of upstream steps, questions and pauses; the rest is asked of Redis, whose keys are those of the
-contracts (sections 9 and 11), in two round trips for a page of any size. Where Redis does not answer nothing is said.
+contracts (sections 9 and 11), in two round trips for a page of any size, and a few more where a map or a dynamic step
+is open: it says what the first step below it waits for, when nothing below it is at work. Where Redis does not answer
+nothing is said.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -19,6 +21,7 @@ from app.compiler.plan import Plan
 from app.models import INSIDE, RUN_TERMINAL, STEP_TERMINAL, Project, Run, Step
 from app.services.moments import iso
 from app.services.session import Session
+from app.services.step_below import first_waiting, is_below, is_opener, recorded
 from app.services.step_unrecorded import Opened, opened_by
 from celesta.store import Store
 
@@ -46,16 +49,52 @@ def reasons(
     """By node, for those of the steps that wait."""
     if run.status in RUN_TERMINAL:
         return {}
-    waiting = [step for step in steps if step.state in ("waiting", "backoff", "parked")]
-    launched = [step for step in steps if step.state == "running"]
+    own = [step for step in steps if not is_opener(step)]
     try:
-        live = _Live(redis, project.name, run.id, [*waiting, *launched])
+        found = _own(session, redis, project, run, plan, own, store)
+        openers = [step for step in steps if is_opener(step)]
+        return found | _below(session, redis, project, run, plan, openers, store) if openers else found
     except RedisError:
         return {}
+
+
+def _own(
+    session: Session, redis: Redis, project: Project, run: Run, plan: Plan, steps: Sequence[Step], store: Store
+) -> dict[str, Reason]:
+    """Of steps that have nothing below them."""
+    waiting = [step for step in steps if step.state in ("waiting", "backoff", "parked")]
+    launched = [step for step in steps if step.state == "running"]
+    live = _Live(redis, project.name, run.id, [*waiting, *launched])
     above = _Above(session, run, plan, waiting, store)
     found = {step.node: _begun(run, step, live) for step in launched}
     found |= {step.node: _reason(run, step, live, above) for step in waiting}
     return {node: reason for node, reason in found.items() if reason is not None}
+
+
+def _below(
+    session: Session, redis: Redis, project: Project, run: Run, plan: Plan, openers: Sequence[Step], store: Store
+) -> dict[str, Reason]:
+    """Of open maps and dynamic steps: what the first step below waits for, of those with nothing at work below them."""
+    rows = recorded(session, run, openers)
+    if rows is None:
+        return {}
+    inside = [row for row in rows if not is_opener(row)]
+    told = _own(session, redis, project, run, plan, inside, store)
+    at_work = [row.node for row in inside if row.node not in told]
+    still = [one for one in openers if not any(is_below(node, one) for node in at_work)]
+    first = {one.node: row for one in reversed(still) for row in reversed(inside) if is_below(row.node, one)}
+    silent = [one for one in still if one.node not in first]
+    if silent:
+        inner = [row for row in rows if is_opener(row)]
+        first |= first_waiting(session, redis, run, plan, silent, inner, store)
+        told |= _own(
+            session, redis, project, run, plan, [first[one.node] for one in silent if one.node in first], store
+        )
+    return {node: _that(step, told[step.node]) for node, step in first.items() if step.node in told}
+
+
+def _that(step: Step, reason: Reason) -> Reason:
+    return reason | {"text": f"{step.path}, which waits for {reason['text']}", "steps": [step.path]}
 
 
 class _Live:

@@ -20,6 +20,7 @@ from app.redis_names import (
     member,
     meta,
     pending,
+    ready,
     states,
 )
 from app.redis_names import of_run as _of_run
@@ -27,7 +28,7 @@ from app.services.cache_index import ORGANISATION, index_key
 
 __all__ = [
     "LIMITS", "LOGS_WANTED", "ORGANISATION", "counts", "limits", "live_log", "live_metrics", "member", "meta",
-    "pending", "states",
+    "pending", "ready", "states",
 ]  # fmt: skip
 
 INFLIGHT = inflight()
@@ -60,10 +61,6 @@ def runs(client: Redis) -> Iterator[str]:
     head, _, tail = meta("*").partition("*")
     for name in client.scan_iter(match=meta("*"), count=1_000):
         yield name.decode()[len(head) : -len(tail)]
-
-
-def ready(run: str) -> str:
-    return _of_run(run, "ready")
 
 
 def reuse(run: str) -> str:

@@ -285,6 +285,53 @@ def test_what_only_the_engine_knows_of_a_step_is_told_too(
     assert (reason["kind"], reason["text"].startswith(said)) == (kind, True)
 
 
+@pytest.fixture
+def opened(flow: Playground) -> str:
+    """`a` is dynamic and has opened a diamond; `c` is a map of three items."""
+    run = flow.launch(inputs={"n": 3})
+    flow.start(run)
+    plan = flow.store.put_blob(canonical(compile_plan(diamond())))
+    flow.run_step(run, "3", "a")
+    flow.tell(run, "dynamic.opened", node="3", path="a", token="1.1", attempt=1, width=4, known=8, plan=plan)
+    flow.tell(run, "map.opened", node="2", path="c", width=3, known=11)
+    return run
+
+
+def stands(flow: Playground, run: str, path: str) -> str | None:
+    (step,) = [one for one in flow.get(f"runs/{run}/steps")["items"] if one["path"] == path]
+    return step["waiting_for"] and step["waiting_for"]["text"]
+
+
+def test_a_step_below_which_nothing_is_at_work_says_what_the_first_one_below_waits_for(
+    flow: Playground, opened: str
+) -> None:
+    flow.redis.hset(f"celesta:{{p0}}:{opened}:st", mapping={"3/3": "ready|1.1||0|", "2.0": "sent|1.1||0|"})
+    assert stands(flow, opened, "a") == "a/a, which waits for its turn: others go first"
+    assert stands(flow, opened, "c") == "c[0], which waits for a worker: it is in the queue"
+    assert flow.get(f"runs/{opened}/steps/a")["waiting_for"]["steps"] == ["a/a"]
+    for page in (f"/projects/default/runs/{opened}/steps/3", f"/projects/default/runs/{opened}"):
+        assert "a/a, which waits for its turn" in flow.call("GET", page).text
+
+
+def test_what_waits_below_and_is_recorded_is_told_before_what_is_not(flow: Playground, opened: str) -> None:
+    flow.redis.hset(f"celesta:{{p0}}:{opened}:st", mapping={"3/1": "backoff|1.1||0|", "2.1": "ready|1.1||0|"})
+    retry = {"reason": "user", "error": None, "next_attempt": 2, "at_or_after_ms": 1}
+    flow.run_step(opened, "3/1", "a/b", task="b")
+    flow.tell(opened, "step.retry", node="3/1", path="a/b", task="b", token="1.1", **retry)
+    flow.redis.zadd(f"celesta:{{p0}}:{opened}:ready", {"2.2": 1})
+    assert stands(flow, opened, "a") == "a/b, which waits for its next attempt"
+    assert stands(flow, opened, "c") == "c[1], which waits for its turn: others go first"
+
+
+def test_a_step_below_which_one_is_at_work_waits_for_nothing(flow: Playground, opened: str) -> None:
+    ready = {"3/3": "ready|1.1||0|", "2.0": "ready|1.1||0|", "3/1": "running|1.1||0|", "2.1": "running|1.1||0|"}
+    flow.redis.hset(f"celesta:{{p0}}:{opened}:st", mapping=ready)
+    assert (stands(flow, opened, "a"), stands(flow, opened, "c")) == (None, None)
+    flow.run_step(opened, "3/1", "a/b", task="b")
+    flow.run_step(opened, "2.1", "c[1]")
+    assert (stands(flow, opened, "a"), stands(flow, opened, "c")) == (None, None)
+
+
 PENDING = b"a node: 0/3 nodes are available: 3 Insufficient <gpu>."
 
 

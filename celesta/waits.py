@@ -8,9 +8,10 @@ answer: a type without plain values, a role that does not exist.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from celesta.answers import Answers
 from celesta.blobs import MemoryBlobs
@@ -113,6 +114,16 @@ def sleep(seconds: float | str | dt.timedelta, *, name: str | None = None, after
 
 
 _OF_KIND: dict[str, Callable[..., Any]] = {"approve": approve, "wait_for": wait_for, "sleep": sleep}
+
+
+def _refuse_map(kind: str, *_: Any, **__: Any) -> NoReturn:
+    raise SpecError(
+        f"{user_line()}: {kind}(...) cannot be mapped over: call it in a loop, or in a @dynamic task and map over that"
+    )
+
+
+for _kind, _function in _OF_KIND.items():
+    vars(_function)["map"] = functools.partial(_refuse_map, _kind)
 
 
 def _question(

@@ -58,6 +58,8 @@ def test_a_wait_is_a_step_of_its_own_kind() -> None:
         (lambda: sleep("soon"), "is no duration"),
         (lambda: sleep(-1), "is no duration"),
         (lambda: sleep(1e12), "is no duration"),
+        (lambda: approve.map(["a", "b"]), r"test_waits\.py:\d+: approve.* cannot be mapped over: call it in a loop"),  # type: ignore[attr-defined]
+        (lambda: sleep.map([1, 2]), "cannot be mapped over"),  # type: ignore[attr-defined]
     ],
 )
 def test_what_cannot_be_waited_for_is_refused_at_its_line(wrong: Callable[[], object], why: str) -> None:

@@ -315,6 +315,8 @@ _RUN_OPTIONS = ("timeout", "policy", "max_parallel")
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:
+    if name == "min_success_ratio":
+        return "is said of one map: give it to .map(...)"
     return f"there is no such option; {nearest(name, known, 'options are')}"
 
 

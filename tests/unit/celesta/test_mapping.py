@@ -75,6 +75,11 @@ def test_a_step_that_is_not_mapped_has_no_ratio() -> None:
     assert [problem.message for problem in validate(spec)] == ["is for mapped steps only"]
 
 
+def test_who_says_a_ratio_elsewhere_is_told_where() -> None:
+    with pytest.raises(SpecError, match=r"min_success_ratio: .* give it to \.map\(\.\.\.\)"):
+        score.with_options(min_success_ratio=0.5)
+
+
 def test_a_plain_map_knows_the_options_too() -> None:
     assert score.map(x=[1, 2], min_success_ratio=0.5) == [0.5, 1.0]
 

@@ -1,5 +1,6 @@
 """Launches a run: its row is committed, then the engine is told. A launch takes a few milliseconds."""
 
+from collections.abc import Iterator
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from app.access import Principal, require
 from app.config import Config
 from app.db import writing
 from app.dispatch import send_start
-from app.models import Project, Run, RunInput
+from app.models import Project, Run, RunInput, Version
 from app.models.columns import now
 from app.services import blob_access
 from app.services.audit import record
@@ -23,7 +24,7 @@ from app.services.secret_check import require_secrets
 from app.services.share_find import usable_version
 from app.services.workflow_query import load_plan
 from celesta.codecs.reach import blobs_of
-from celesta.errors import InputError, Problem
+from celesta.errors import ConflictError, InputError, Problem
 from celesta.ids import new_run_id
 from celesta.store import Store
 
@@ -55,42 +56,76 @@ def launch_run(
     schedule_id: int | None = None,
     origin: Origin | None = None,
 ) -> Run:
-    """The run, queued. The same idempotency key gives the same run, whatever else is asked.
+    """The run, queued. The same idempotency key gives the same run.
 
-    Raises `NotFoundError` for an unknown workflow or version, `InputError` with every problem of the inputs. When no
-    broker answers the run stays committed, and is started when one does.
+    Raises `NotFoundError` for an unknown workflow or version, `InputError` with every problem of the inputs, and
+    `ConflictError` for a key that came with something else before. When no broker answers the run stays committed, and
+    is started when one does.
     """
     require(principal, "editor", project)
-    run = _launched(session, project, idempotency_key)
-    if run is None:
-        chosen = usable_version(session, project, workflow, version)
-        plan = load_plan(store, chosen.plan_blob)
-        require_executors(plan, config)
-        require_secrets(plan, config, project.name)
-        require_templates(plan, config, project.name)
-        refs = bind_inputs(chosen.interface, inputs or {}, input_refs or {}, options or {}, store)
+    first = _launched(session, project, idempotency_key)
+    chosen = usable_version(session, project, workflow, version)
+    if first is not None and version is None and first.workflow_id == chosen.workflow_id:
+        chosen = first.version  # another one may have become the active one since
+    refs = bind_inputs(chosen.interface, inputs or {}, input_refs or {}, options or {}, store)
+    asked = Run(
+        id=new_run_id(),
+        project_id=project.id,
+        workflow_id=chosen.workflow_id,
+        version_id=chosen.id,
+        inputs=refs,
+        options=(options or {}) | ((origin and origin.options) or {}),
+        idempotency_key=idempotency_key,
+        schedule_id=schedule_id,
+        origin_run_id=origin.run_id if origin else None,
+        origin_kind=origin.kind if origin else None,
+        created_by=principal.name,
+    )
+    if first is None:
         _require_own(session, store, principal, refs, input_refs or {}, origin)
+        _require_able(config, store, project, chosen, options or {})
         blob_access.keep_values(store, refs.values())
-        require_steps(options or {}, plan.paths)
-        require_limits(project, plan.limits)
-        run = Run(
-            id=new_run_id(),
-            project_id=project.id,
-            workflow_id=chosen.workflow_id,
-            version_id=chosen.id,
-            inputs=refs,
-            options=(options or {}) | ((origin and origin.options) or {}),
-            idempotency_key=idempotency_key,
-            schedule_id=schedule_id,
-            origin_run_id=origin.run_id if origin else None,
-            origin_kind=origin.kind if origin else None,
-            created_by=principal.name,
-        )
-        run = _commit(session, principal, project, run, workflow)
-    if run.published_at is None and send_start(config.celery_broker_url, run.id):
+        first = _commit(session, principal, project, asked, workflow)
+    _require_same(first, asked)
+    if first.published_at is None and send_start(config.celery_broker_url, first.id):
         with writing(session):
-            run.published_at = now()
-    return run
+            first.published_at = now()
+    return first
+
+
+def _require_able(config: Config, store: Store, project: Project, version: Version, options: dict[str, Any]) -> None:
+    """Refuses a version whose steps could not run here, and options for steps that it does not have."""
+    plan = load_plan(store, version.plan_blob)
+    require_executors(plan, config)
+    require_secrets(plan, config, project.name)
+    require_templates(plan, config, project.name)
+    require_steps(options, plan.paths)
+    require_limits(project, plan.limits)
+
+
+def _require_same(first: Run, asked: Run) -> None:
+    """Refuses a key that came with something else before. That of a schedule names one fire, and nothing else."""
+    differ = () if first is asked or asked.schedule_id is not None else tuple(_differences(first, asked))
+    if differ:
+        raise ConflictError(
+            f'run {first.id} was launched with the idempotency key "{first.idempotency_key}" and another '
+            f"{', '.join(differ)}; give a new key (a form has one when it is loaded again), or ask for the same"
+        )
+
+
+def _differences(first: Run, asked: Run) -> Iterator[str]:
+    if (first.workflow_id, first.version_id) != (asked.workflow_id, asked.version_id):
+        yield "version"
+        return
+    yield from (
+        f"input {name}"
+        for name, ref in asked.inputs.items()
+        if ref["digest"] != first.inputs.get(name, {}).get("digest")
+    )
+    if any(first.options.get(name, False) != asked.options.get(name, False) for name in first.options | asked.options):
+        yield "option"
+    if (first.origin_run_id, first.origin_kind) != (asked.origin_run_id, asked.origin_kind):
+        yield "run to go back to"
 
 
 def _require_own(

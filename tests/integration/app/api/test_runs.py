@@ -43,6 +43,26 @@ def test_the_same_idempotency_key_is_the_same_run(flow: Playground) -> None:
     assert first["run_id"] == second["run_id"]
 
 
+def test_an_idempotency_key_that_comes_with_something_else_is_refused(flow: Playground) -> None:
+    asked = {"workflow": "flow", "inputs": {"n": 3}, "idempotency_key": "k"}
+    first = flow.call("POST", "runs", asked)
+    newest = flow.register(diamond(timeout_seconds=60.0))
+    assert flow.call("POST", "runs", asked | {"options": {"refresh": False}}).json["run_id"] == first.json["run_id"]
+    for more, told in (
+        ({"inputs": {"n": 4}, "options": {"priority": 1}}, "another input n, option;"),
+        ({"version": newest}, "another version;"),
+    ):
+        answer = flow.call("POST", "runs", asked | more)
+        assert (answer.status, answer.json["code"]) == (409, "conflict")
+        assert told in answer.json["message"]
+        assert first.json["run_id"] in answer.json["message"]
+    flow.start(first.json["run_id"])
+    flow.finish(first.json["run_id"])
+    again = flow.call("POST", f"runs/{first.json['run_id']}/rerun", {"idempotency_key": "k"})
+    assert (again.status, "another run to go back to;" in again.json["message"]) == (409, True)
+    assert len(flow.get("runs")["items"]) == 1
+
+
 def test_an_ended_run_tells_disjoint_counts_outputs_and_how_long_it_took(flow: Playground) -> None:
     run = flow.launch(inputs={"n": 3})
     flow.start(run)

@@ -14,7 +14,7 @@ from app.services import run_source
 from workers.engine.controlling import Action
 from workers.engine.settling import Adopted
 from workers.engine.source import Source
-from workers.engine.waiting import Answer, Waits
+from workers.engine.waiting import Answer, Tried, Waits
 
 TAKEN_OVER = frozenset({"succeeded", "failed", "cached"})
 """Recorded ends that a rebuild takes over. The others follow from these, or are decided anew."""
@@ -73,7 +73,10 @@ def _as_answers(given: Mapping[str, run_source.GivenAnswer]) -> dict[str, Answer
 
 
 def _waits(run_id: str) -> Waits:
-    return Waits(answers(run_id), run_source.parked_until(run_id))
+    tried = {
+        node: Tried(one.token, one.over, one.used, one.until_ms) for node, one in run_source.tried_steps(run_id).items()
+    }
+    return Waits(answers(run_id), run_source.parked_until(run_id), tried)
 
 
 def _settled(run_id: str) -> Mapping[str, Adopted]:

@@ -42,6 +42,8 @@ class Step(Base):
     """Of a dynamic step: the digest of the plan that it opened."""
     parked: Mapped[MaybeJson]
     """Of a step that waits without a worker: what it waits for, until when, what it asks and who may answer."""
+    retry_at: Mapped[MaybeMoment]
+    """Of a step that was tried again: when its next attempt might begin."""
     cache_key: Mapped[str | None]
     source: Mapped[MaybeJson]
     environment: Mapped[str | None]

@@ -88,7 +88,8 @@ def _step_running(rows: Rows, run: RunFacts, event: Event) -> None:
 
 
 def _step_retry(rows: Rows, run: RunFacts, event: Event) -> None:
-    step = _step(run, event, "backoff") | {"attempt": _attempt_of(event["token"]), "token": event["token"]}
+    attempted = {"attempt": _attempt_of(event["token"]), "token": event["token"]}
+    step = _step(run, event, "backoff") | attempted | {"retry_at": _moment(event["at_or_after_ms"])}
     _merge(rows.steps, (event["run"], event["node"]), step)
     ended = {"reason": event["reason"], "error": event.get("error"), "finished_at": _moment(event["at_ms"])}
     attempt = _attempt(event, "lost" if event["reason"] == "lost" else "failed") | ended
@@ -214,6 +215,7 @@ STEP_ROW: Row = dict.fromkeys(
         "width",
         "plan",
         "parked",
+        "retry_at",
         "cache_key",
         "source",
         "environment",

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import and_, select
+from sqlalchemy import and_, func, select
 from sqlalchemy.exc import IntegrityError
 
 from app.db import db, writing
-from app.models import RUN_TERMINAL, STEP_TERMINAL, Answer, Project, Run, Step, Version
+from app.models import RUN_TERMINAL, STEP_TERMINAL, Answer, Attempt, Project, Run, Step, Version
 from app.services.moments import milliseconds
 from celesta.errors import NotFoundError
 
@@ -60,6 +60,20 @@ class SettledStep:
     """The result document as far as it is recorded; None for what never ran nor hit."""
     opened: bool = False
     """Whether its attempt opened a plan."""
+
+
+@dataclass(frozen=True)
+class TriedStep:
+    """A step with an attempt that is recorded, and without an end."""
+
+    token: str
+    """Of its last attempt."""
+    over: bool
+    """That one has failed, or was lost, and the next one waits."""
+    used: Mapping[str, int]
+    """How much of which budget of retries is spent."""
+    until_ms: int
+    """When the next attempt may begin; 0 while the last one is at work."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +184,25 @@ def parked_until(run_id: str) -> dict[str, int]:
     rows = db.session.execute(select(Step.node, Step.parked).where(Step.run_id == run_id, Step.state == "parked")).all()
     db.session.rollback()
     return {node: parked["until_ms"] for node, parked in rows if parked and parked["until_ms"] is not None}
+
+
+def tried_steps(run_id: str) -> dict[str, TriedStep]:
+    """What is recorded of the attempts of steps that have not ended, by node. Each that is over has spent a retry."""
+    has_attempts = and_(Step.run_id == run_id, Step.state.in_(("running", "backoff")), Step.token.is_not(None))
+    steps = db.session.execute(select(Step.node, Step.token, Step.state, Step.retry_at).where(has_attempts)).all()
+    over = and_(Attempt.run_id == Step.run_id, Attempt.node == Step.node, Attempt.state.in_(("failed", "lost")))
+    spent = select(Attempt.node, Attempt.reason, func.count()).join(Step, over).where(has_attempts)
+    used: dict[str, dict[str, int]] = {row.node: {} for row in steps}
+    for node, reason, number in db.session.execute(spent.group_by(Attempt.node, Attempt.reason)):
+        kind = "system" if reason == "lost" else str(reason)
+        used[node][kind] = used[node].get(kind, 0) + number
+    db.session.rollback()
+    return {row.node: _tried(row, used[row.node]) for row in steps}
+
+
+def _tried(row: Any, used: Mapping[str, int]) -> TriedStep:
+    over = row.state == "backoff"
+    return TriedStep(row.token, over, used, milliseconds(row.retry_at if over else None) or 0)
 
 
 def answered() -> list[str]:

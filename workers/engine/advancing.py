@@ -4,6 +4,7 @@ Everything that moves a run on comes here: the cascade with what it decided, and
 """
 
 from collections import deque
+from collections.abc import Mapping
 from typing import Any
 
 from workers.engine import settling
@@ -14,12 +15,10 @@ from workers.engine.views import View
 MOST_IN_A_ROW = 200
 
 
-def admission(view: View, node: str, hold: bool = False) -> dict[str, Any]:
-    """The entry of a step that is to be sent."""
+def admission(view: View, node: str, hold: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The entry of a step that is to be sent; one of a rebuilt run is first held, with what is known of it."""
     entry: dict[str, Any] = {"n": node, "need": settling.need_of(view, node)}
-    if hold:
-        entry["hold"] = True
-    return entry
+    return entry if hold is None else entry | {"hold": hold}
 
 
 def top_up(engine: Engine, run: str) -> None:

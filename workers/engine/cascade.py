@@ -143,13 +143,17 @@ class Cascade:
         view = self.view
         return view.mapped(node) is not None or view.in_place(node) is not None or view.waits(node) is not None
 
+    def admission(self, node: str) -> dict[str, Any]:
+        """The entry of a step that is to be sent; a rebuild holds it first."""
+        return admission(self.view, node, self.waits.hold(self.view, node) if self.hold else None)
+
     def begin_steps(self, nodes: list[str]) -> None:
         """First steps of a plan: sent, or asked when they may settle without a worker."""
         for node in nodes:
             if self.view.frame(node).asks(index_of(node)):
                 self.add([[node, "run"]])
             else:
-                self.admits.append(admission(self.view, node, self.hold))
+                self.admits.append(self.admission(node))
 
     def begin_items(self, node: str, items: list[str]) -> None:
         """Some items of a map that is being opened."""
@@ -157,7 +161,7 @@ class Cascade:
         if self.view.reads_cache(node) or self.adopted or self.view.root.reuses:
             self._look_up(items)
         else:
-            self.admits.extend(admission(self.view, item, self.hold) for item in items)
+            self.admits.extend(self.admission(item) for item in items)
 
     # Decisions
 
@@ -204,7 +208,7 @@ class Cascade:
             if hit is None:
                 if finding.key:
                     self.missed[node] = finding
-                self.admits.append(admission(self.view, node, self.hold))
+                self.admits.append(self.admission(node))
             else:
                 self.hit(node, hit, finding)
 
@@ -260,7 +264,7 @@ class Cascade:
 
     def _later(self, node: str) -> dict[str, Any]:
         """The entry of a step that is asked again in a lease; a rebuild first looks for what was made meanwhile."""
-        entry = admission(self.view, node, self.hold)
+        entry = self.admission(node)
         return entry if self.hold and not self._is_decided_here(node) else entry | {"ask": True}
 
     def given(self, node: str) -> Finding | None:

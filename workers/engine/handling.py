@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from celesta.codecs import encode
-from workers.engine.advancing import admission
 from workers.engine.cascade import Cascade
 from workers.engine.core import Engine
 from workers.engine.settling import Adopted
@@ -29,11 +28,11 @@ def handle(engine: Engine, view: View, error: dict[str, Any], adopted: Mapping[s
     told |= {name: error.get(name) for name in ("path", "type", "message", "kind")}
     roots = [index for index in plan.handlers if not plan.parents[index]]
     cascade = Cascade(engine, view, adopted, waits, hold=view.rebuilt)
-    cascade.admits += [_admission(view, index) for index in roots]
+    cascade.admits += [_admission(cascade, index) for index in roots]
     cascade.flush(handle=len(plan.handlers), failure=json.dumps({"failure": encode(told, TYPE, engine.store)}))
     return cascade.run()
 
 
-def _admission(view: View, index: int) -> dict[str, Any]:
-    entry = admission(view, str(index), hold=view.rebuilt)
-    return entry | {"ask": True} if view.root.asks(index) else entry
+def _admission(cascade: Cascade, index: int) -> dict[str, Any]:
+    entry = cascade.admission(str(index))
+    return entry | {"ask": True} if cascade.view.root.asks(index) else entry

@@ -59,7 +59,7 @@ def latest(store: Store, view: View, node: str) -> dict[str, Any] | None:
 def successes(store: Store, prefix: str) -> Iterator[dict[str, Any]]:
     """The results under a prefix that say of themselves that they succeeded, and at what: the right place for them.
 
-    Failures are tried again: their count is lost with Redis anyway.
+    Failures are tried again: how often is in the record.
     """
     for key in store.list(prefix):
         result = read_result(store, key) if key.endswith("/result.json") else None

@@ -14,6 +14,7 @@ from celesta.units import sleep_seconds
 from workers.engine import events, settling
 from workers.engine.bindings import Ref
 from workers.engine.core import Engine
+from workers.engine.manifests import order_of
 from workers.engine.settling import Entry, Finding
 from workers.engine.views import View
 
@@ -31,11 +32,36 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class Tried:
+    """The attempts at a step that has not ended, as far as they are recorded."""
+
+    token: str
+    """Of the last one."""
+    over: bool
+    """It has failed, or was lost, and the next one waits."""
+    used: Mapping[str, int]
+    """How much of which budget of retries is spent."""
+    until_ms: int = 0
+    """When the next one may begin, if this one is over."""
+
+
+@dataclass(frozen=True)
 class Waits:
-    """What the database knows of the waiting steps of a run, by node: their answers, and until when they wait."""
+    """What the database knows of the steps of a run that have not ended, by node: their answers, until when they wait,
+    and how often they were tried."""
 
     answers: Mapping[str, Answer] = field(default_factory=dict)
     until_ms: Mapping[str, int] = field(default_factory=dict)
+    tried: Mapping[str, Tried] = field(default_factory=dict)
+
+    def hold(self, view: View, node: str) -> dict[str, Any]:
+        """For `advance.lua`: with what a step of a rebuilt run is held until its last attempt has had time to speak."""
+        known = self.tried.get(node)
+        if known is None:
+            return {"token": f"{view.epoch}.0", "used": ""}
+        token = known.token if known.over else f"{view.epoch}.{order_of(known.token)[1]}"
+        used = "".join(f"{kind}:{number};" for kind, number in known.used.items())
+        return {"token": token, "used": used} | ({"at": known.until_ms} if known.over else {})
 
 
 def park(engine: Engine, view: View, node: str, inputs: Mapping[str, Ref], until_ms: int | None) -> dict[str, Any]:

@@ -233,6 +233,18 @@ def test_what_is_recorded_is_what_a_rebuild_takes_over(emitter):
     assert settled["1"].outcome is None
 
 
+def test_what_a_step_has_tried_is_what_a_rebuild_goes_on_with(emitter):
+    events = [emitter.started(), emitter.running("0"), emitter.running("1"), emitter.retry("1", reason="lost")]
+    for attempt, reason in enumerate(("lost", "timeout", "system", "user"), 1):
+        events += [emitter.running("2", attempt), emitter.retry("2", attempt, reason) | {"at_or_after_ms": EPOCH_MS}]
+    _record(*events, emitter.running("1", 2), emitter.retry("3"), emitter.settled("3"), emitter.opened("4", 3))
+    assert run_source.tried_steps(emitter.run) == {
+        "0": run_source.TriedStep("1.1", False, {}, 0),
+        "1": run_source.TriedStep("1.2", False, {"system": 1}, 0),
+        "2": run_source.TriedStep("1.4", True, {"system": 2, "timeout": 1, "user": 1}, EPOCH_MS),
+    }
+
+
 @st.composite
 def histories(draw):
     """What an engine may say of one run, cut off anywhere: (function that emits, for each event, in order)."""

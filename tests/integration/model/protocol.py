@@ -25,6 +25,7 @@ from tests.integration.model.states import (
     State,
     Step,
     Token,
+    Tried,
     hold,
     less,
     without_flight,
@@ -57,7 +58,7 @@ class Protocol:
         redis = Redis(1, "run", tuple(Record() for _ in nothing), tuple(0 for _ in nothing))
         blank = State(
             redis, False, (), (None, None), frozenset(), nothing, False, "run", 1, frozenset(), (), (), (), faults
-        )
+        )._replace(tried=nothing if self.shape.remembers else ())
         opening = Script(self.shape, self.rules, blank)
         for step, parents in self.shape.parents.items():
             if not parents and self.shape.whole(step) is None:
@@ -116,6 +117,14 @@ class Protocol:
             raise ProtocolError(f"{step} is claimed although {whole} is not open")
         if step in accepted:
             raise ProtocolError(f"{step} is claimed again after its result counted")
+        self._may_try(s, step)
+
+    def _may_try(self, s: State, step: Step) -> None:
+        """What the record knows of its attempts is never done again, nor spent again."""
+        tried = s.tried[self.shape.at(step)] if s.tried else None
+        record = Script(self.shape, self.rules, s).get(step)
+        if tried is not None and (record.token[1] <= tried.token[1] or record.failed < tried.failed):
+            raise ProtocolError(f"{step} is tried as {record.token} after {tried}")
 
     def _flight(self, script: Script, number: int, step: Step, record: Record) -> None:
         key = self.shape.keys.get(step)
@@ -178,7 +187,9 @@ class Protocol:
         """`renew`: a rebuilt run takes back what lives; a cancelled step is ended, a superseded one left."""
         script = Script(self.shape, self.rules, s)
         record = script.get(hand.step)
-        if record.state == "recovering" and hand.token[0] < script.redis.epoch:
+        if script.is_held_for(record, hand.token) and hand.token[0] < script.redis.epoch:
+            if script.is_over(hand.step, hand.token):
+                raise ProtocolError(f"{hand.step} {hand.token} is taken back after its end was recorded")
             script.put(hand.step, record._replace(state="running", token=hand.token, owner=number))
             yield f"take back {who}", False, script.state
         elif record.state == "running" and record.token == hand.token and record.owner == number:
@@ -247,7 +258,8 @@ class Protocol:
         made = [token for name, token, outcome in script.state.manifests if name == step and outcome == "ok"]
         if made:
             return self._taken(script, step, max(made), "ok")
-        script.ask(step, Record("recovering", (script.redis.epoch, 1)))
+        record = script.get(step)
+        script.ask(step, record._replace(token=(script.redis.epoch, record.token[1] + 1)))
         return script.published()
 
     def _taken(self, script: Script, step: Step, token: Token, outcome: str) -> State:
@@ -273,9 +285,8 @@ class Protocol:
             (record.state, record.token) if record.state in TERMINAL and (old is None or old[0] == "pinned") else old
             for old, record in zip(s.recorded, s.redis.steps, strict=True)
         )
-        if s.redis.told:
-            return s._replace(recorded=rows, finished=True, redis=None, forgotten=True)
-        return s._replace(recorded=rows)
+        s = s._replace(recorded=rows, tried=tuple(map(_tried, s.tried, s.redis.steps)))
+        return s._replace(finished=True, redis=None, forgotten=True) if s.redis and s.redis.told else s
 
     # People, and Redis
 
@@ -316,3 +327,13 @@ class Protocol:
             script.redis = script.redis._replace(control="run")
             script.admit()
             yield "resume", False, script.published()
+
+
+def _tried(old: Tried | None, record: Record) -> Tried | None:
+    """What the record says of a step's attempts, told of what Redis has: of the one at work, or of the last one."""
+    if record.state == "running":
+        return Tried(record.token, False, record.failed, record.lost)
+    spent = (old.failed, old.lost) if old is not None else (0, 0)
+    if record.state in TERMINAL or (record.failed, record.lost) == spent:
+        return old
+    return Tried((record.token[0], record.token[1] - 1), True, record.failed, record.lost)

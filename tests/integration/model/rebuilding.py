@@ -144,7 +144,15 @@ def adopt_or_hold(script: Script, step: Step) -> None:
     elif step in script.shape.waits and script.redis.control != "cancel":
         script.ask(step, script.get(step))
     elif script.redis.control != "cancel":
-        script.put(step, Record("recovering", (script.redis.epoch, 0)))
+        script.put(step, _held(script, step))
+
+
+def _held(script: Script, step: Step) -> Record:
+    tried = script.state.tried[script.shape.at(step)] if script.state.tried and script.rules.keep_budgets else None
+    if tried is None:
+        return Record("recovering", (script.redis.epoch, 0))
+    token = tried.token if tried.over else (script.redis.epoch, tried.token[1])
+    return Record("recovering", token, tried.failed, tried.lost)
 
 
 def _without(s: State, starter: Starter) -> State:

@@ -56,14 +56,16 @@ class Script:
         record = self.get(step)
         if record.state in TERMINAL:
             return False
-        current = record.token == token or record.state == "recovering"
-        if not current:
+        is_held = record.state == "recovering"
+        if not (outcome == "ok" or self.is_held_for(record, token) if is_held else record.token == token):
             if self.rules.fence_tokens:
                 return False
             raise ProtocolError(f"{step} {record.token} takes the result of {token}")
         if outcome == "lost" and self.made(step, record.token):
             raise ProtocolError(f"{step} is tried again although {record.token} has left its result")
-        if outcome != "ok" and self._try_again(step, record, outcome):
+        if outcome != "ok" and self.is_over(step, token):
+            raise ProtocolError(f"{step} {token} fails a second time")
+        if outcome != "ok" and self._try_again(step, record, token, outcome):
             return True
         if outcome == "ok":
             self.end(step, "succeeded", token)
@@ -204,12 +206,21 @@ class Script:
         else:
             self.ready(kid)
 
-    def _try_again(self, step: Step, record: Record, outcome: str) -> bool:
+    def is_held_for(self, record: Record, token: Token) -> bool:
+        """Whether this may be the attempt for which a rebuilt step is held."""
+        is_later = token != record.token and token[1] >= record.token[1]
+        return record.state == "recovering" and (is_later or not self.rules.fence_what_is_over)
+
+    def is_over(self, step: Step, token: Token) -> bool:
+        tried = self.state.tried[self.shape.at(step)] if self.state.tried else None
+        return tried is not None and tried.over and tried.token == token
+
+    def _try_again(self, step: Step, record: Record, ended: Token, outcome: str) -> bool:
         lost = outcome == "lost"
         used, allowed = (record.lost, self.shape.losses) if lost else (record.failed, self.shape.retries)
         if self.redis.control == "cancel" or used >= allowed:
             return False
-        token = (self.redis.epoch, record.token[1] + 1)
+        token = (self.redis.epoch, ended[1] + 1)
         following = Record("backoff", token, record.failed + (not lost), record.lost + lost)
         if lost:
             self.ready(step, following)

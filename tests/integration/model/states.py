@@ -45,6 +45,8 @@ class Shape:
     """How many items of a map have to succeed; all where nothing is said."""
     retries: int = 0
     losses: int = 2
+    remembers: bool = False
+    """The record has its attempts, too: for runs of one step, since of others there are too many histories."""
     waits: frozenset[Step] = frozenset()
     """Steps that wait for an answer, which may be that nobody answered in time. They have parents."""
     limited: frozenset[Step] = frozenset()
@@ -126,6 +128,10 @@ class Rules:
     """A wait ends by what the database says: the first answer, or that there was none in time."""
     count_places: bool = True
     """A step is sent when its limit has a place for it."""
+    keep_budgets: bool = True
+    """A rebuild goes on with the attempts that the record has."""
+    fence_what_is_over: bool = True
+    """Of an attempt that the record knows to be over, a rebuilt step hears no failure and no heartbeat."""
     fill_places: bool = True
     """Who leaves a place sends who waits for it, in the same call."""
 
@@ -196,6 +202,16 @@ class Starter(NamedTuple):
     """What it found of each step."""
 
 
+class Tried(NamedTuple):
+    """In the database: the attempts at a step that has not ended, of which `failed` and `lost` are over."""
+
+    token: Token
+    """Of the last one."""
+    over: bool
+    failed: int = 0
+    lost: int = 0
+
+
 class State(NamedTuple):
     redis: Redis | None
     forgotten: bool
@@ -217,6 +233,8 @@ class State(NamedTuple):
     """In the database: one for each question, `ok` or `fail`."""
     openers: tuple[Opener, ...] = ()
     starters: tuple[Starter, ...] = ()
+    tried: tuple[Tried | None, ...] = ()
+    """Of each step, where the record remembers them."""
 
 
 def hold(s: State, number: int, hand: Hand | None) -> State:

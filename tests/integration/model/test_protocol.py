@@ -13,6 +13,8 @@ ONE = Shape({"a": ()})
 CHAIN = Shape({"a": (), "j": ("a",)})
 JOIN = Shape({"a": (), "b": (), "j": ("a", "b")})
 RETRIED = Shape({"a": (), "j": ("a",)}, outcomes={"a": ("ok", "fail")}, retries=1)
+RETRIED_ONE = Shape({"a": ()}, outcomes={"a": ("ok", "fail")}, retries=1, losses=0, remembers=True)
+LOST_ONE = Shape({"a": ()}, losses=1, remembers=True)
 SKIPPED = Shape({"a": (), "b": ("a",), "c": ("a",), "j": ("b", "c")}, skips={"b": "a"})
 SHARED = Shape({"a": (), "b": ()}, keys={"a": "k", "b": "k"})
 CACHED_JOIN = Shape({"a": (), "b": (), "j": ("a", "b")}, keys={"a": "k", "b": "k", "j": "l"})
@@ -63,6 +65,8 @@ TRIED = {
     "a chain, cancelled, Redis lost": (CHAIN, Faults(cancel=1, lose_redis=1)),
     "a join, paused, a crash": (JOIN, Faults(pause=1, crash=1)),
     "a failure tried again, a crash, Redis lost": (RETRIED, Faults(crash=1, lose_redis=1)),
+    "a failure that is recorded, Redis lost": (RETRIED_ONE, Faults(lose_redis=1)),
+    "a loss that is recorded, a worker that sleeps, Redis lost": (LOST_ONE, Faults(sleep=1, lose_redis=1)),
     "a failure tried again, cancelled": (RETRIED, Faults(cancel=1, crash=1)),
     "a skipped branch, a crash": (SKIPPED, Faults(crash=1)),
     "one flight for two steps, a worker that sleeps": (SHARED, Faults(crash=1, sleep=1)),
@@ -110,6 +114,8 @@ NEEDED = {
     "fence_attempts": (Rules(fence_attempts=False), ONE, Faults(sleep=1, duplicate=1)),
     "fence_tokens": (Rules(fence_tokens=False), RETRIED, Faults(sleep=1)),
     "record_winners": (Rules(record_winners=False), CHAIN, Faults(sleep=1, lose_redis=2)),
+    "keep_budgets": (Rules(keep_budgets=False), RETRIED_ONE, Faults(lose_redis=1)),
+    "fence_what_is_over": (Rules(fence_what_is_over=False), LOST_ONE, Faults(sleep=1, lose_redis=1)),
     "look_for_manifests": (Rules(look_for_manifests=False), ONE, Faults(crash=1)),
     "guard_missing_runs": (Rules(guard_missing_runs=False), ONE, Faults(lose_redis=1, duplicate=1)),
     "compare_and_set": (Rules(compare_and_set=False), CHAIN, Faults(cancel=1)),

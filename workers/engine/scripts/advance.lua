@@ -4,7 +4,7 @@
 --           steps: how many parents, or whose item), due (only past its deadline), o outputs, e event, c counter,
 --           x error, stop (a failure ends the run), soft (fails nothing but itself), kids {child, need, asks, join|off},
 --           retry {kind, max, delay_ms, factor, longest_ms, e}
---   admit:  {node, need | map's node, ask, hold, park {e, ms, until, ends}}
+--   admit:  {node, need | map's node, ask, hold {token, used, at}, park {e, ms, until, ends}}
 --   open: {n, need, width, e, t token of the attempt that opens a plan, due, frame what is kept of that plan, limits of its
 --          steps that have any}
 --   opened: node   roots: 1 when all are opened
@@ -63,7 +63,7 @@ local function try_again(s, r)
   local used = spent(r, s.retry.kind)
   if control == 'cancel' or used >= s.retry.max then return false end
   local delay = math.floor(math.min(s.retry.delay_ms * s.retry.factor ^ used, s.retry.longest_ms))
-  local attempt = attempt_of(r.token) + 1
+  local attempt = attempt_of(s.t) + 1
   spend(r, s.retry.kind)
   r.token, r.owner = epoch .. '.' .. attempt, ''
   emit(s.retry.e, string.format(',"next_attempt":%d,"at_or_after_ms":%.0f', attempt, now + delay))
@@ -79,7 +79,8 @@ end
 
 local function acceptable(s, r)
   if s.due and tonumber(redis.call('ZSCORE', inflight, member(s.n)) or now + 1) > now then return false end
-  if s.t then return r ~= nil and (r.token == s.t or r.state == 'recovering') end
+  if s.t and r and r.state == 'recovering' then return s.s ~= 'failed' or is_held_for(r, s.t) end
+  if s.t then return r ~= nil and r.token == s.t end
   if s.s == 'cancelled' then return r == nil or CANCELLABLE[r.state] or (r.state == 'open' and gathered(s.n)) end
   if r == nil then return may_begin(s.need) end
   return IN_PLACE[r.state]
@@ -111,6 +112,17 @@ local function settle(s)
   for _, kid in ipairs(s.kids) do count_child(kid, state) end
   if s.g then count_item(s, state) end
   return 'ok'
+end
+
+-- A step of a rebuilt run that may still be at work somewhere: its live attempt has one lease to say so. Where the record
+-- has the end of the last attempt, and when the next may begin, nothing is before that.
+--   token: of the last attempt, if that is over; else with this epoch, and 0 where none is known   used: as in `get`
+local function hold(node, known)
+  local r = {state = 'recovering', token = known.token, used = known.used, seq = 0, owner = ''}
+  local wait = known.at and known.at - now or 0
+  if wait > 0 then r.state, r.token = 'backoff', epoch .. '.' .. attempt_of(r.token) + 1 end
+  put(node, r)
+  deadline(node, wait > 0 and wait or a.lease)
 end
 
 -- A step that waits for an answer or a time: its deadline is the end of the wait, or when to look at it again.
@@ -201,10 +213,8 @@ for _, entry in ipairs(a.admit) do
       put(node, r or fresh('asking'))
       deadline(node, a.lease)
       reply.asks[#reply.asks + 1] = {node, verdict(node)}
-    elseif entry.hold then
-      -- A step that may still be running somewhere: its live attempt has one lease to say so.
-      put(node, {state = 'recovering', token = epoch .. '.0', used = '', seq = 0, owner = ''})
-      deadline(node, a.lease)
+    elseif entry.hold and not (r and r.used ~= '') then -- else it was tried in this epoch, or waited in it
+      hold(node, entry.hold)
     elseif entry.park then
       park(node, r or fresh('parked'), entry.park)
     else

@@ -90,6 +90,11 @@ local function emit(event, more)
   redis.call('XADD', events, '*', 'e', string.format('%s%s,"at_ms":%.0f,"epoch":%s}', event, more or '', now, epoch))
 end
 
+-- Whether this may be the attempt for which a rebuilt step is held: none that the record knows to be over.
+local function is_held_for(r, token)
+  return r ~= nil and r.state == 'recovering' and token ~= r.token and attempt_of(token) >= attempt_of(r.token)
+end
+
 -- Ready steps wait in order of the plan, those of one set of limits (a lane) together; they are in flight from the moment
 -- they are sent.
 local function make_ready(node, r)

@@ -9,7 +9,7 @@ for _, node in ipairs(a.steps) do
   local r = get(node)
   if r and (score <= now or AT_ONCE[r.state]) then
     if AGAIN[r.state] then
-      if r.state == 'recovering' then r.token = epoch .. '.1' end
+      if r.state == 'recovering' then r.token = epoch .. '.' .. attempt_of(r.token) + 1 end
       r.state = 'asking'
       put(node, r)
       deadline(node, a.lease)

@@ -9,7 +9,7 @@ for i, s in ipairs(a.steps) do
   local r = get(s[1])
   local older = tonumber(string.match(s[2], '^%d+')) < tonumber(epoch)
   local launched = held == 'external' and r and r.state == 'running' and r.token == s[2]
-  if launched or (r and r.state == 'recovering' and older) then
+  if launched or (older and is_held_for(r, s[2])) then
     r.state, r.token, r.owner = held, s[2], a.owner
     put(s[1], r)
   end

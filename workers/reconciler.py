@@ -155,9 +155,10 @@ class Reconciler:
         """What Redis was told to do with a run, and under which epoch, of those that it knows."""
         pipe = self.client.pipeline(transaction=False)
         for run in runs:
-            pipe.hmget(keys.meta(run), ["control", "epoch"])
-        found = zip(runs, pipe.execute(), strict=True)
-        return {run: (control.decode(), int(epoch)) for run, (control, epoch) in found if epoch is not None}
+            pipe.hmget(keys.meta(run), ["control", "epoch", "life"])
+        *found, now = pipe.hget(keys.MARKS, "life").execute()
+        told = zip(runs, found, strict=True)
+        return {run: (c.decode(), int(epoch)) for run, (c, epoch, life) in told if epoch is not None and life == now}
 
     # The cache
 

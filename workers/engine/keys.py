@@ -34,7 +34,8 @@ __all__ = [
 INFLIGHT = inflight()
 EVENTS = events()
 MARKS = f"celesta:{{{SHARD}}}:marks"
-"""How far the queue of steps was filled (`sent`) and emptied (`claimed`): tells a lost message from a waiting one."""
+"""How far the queue of steps was filled (`sent`) and emptied (`claimed`): tells a lost message from a waiting one. And
+which Redis this is (`server`), and which of its lives (`life`): runs of an earlier one are unknown."""
 TIMEOUT = "@timeout"
 """In the place of a step in `INFLIGHT`: the moment at which a run takes too long."""
 RESTORED = "celesta:cache-restored"

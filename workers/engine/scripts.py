@@ -3,6 +3,9 @@
 Every module of the engine goes through `Scripts.call`; nothing else may write a run's keys. A script gets one JSON
 document and answers with one, whose `status` is `ok`, `norun` (no such run in Redis), `stale` (another epoch) or, for
 `load`, `exists` or `superseded` (another rebuilds the run). Refuses the answer `invalid`, which is a bug of ours.
+
+A Redis that does not know a script has been started since, or has taken another's place. Nothing is asked of it before
+it is noted which one it is (`know`), so that no script goes on with a run whose last moment may be lost.
 """
 
 import hashlib
@@ -19,7 +22,7 @@ from workers.engine import keys
 FOLDER = Path(__file__).parent / "scripts"
 HEAD = ("common", "admission")
 """What the scripts of a run begin with."""
-WITHOUT_RUN = frozenset({"load", "flight", "sweep"})
+WITHOUT_RUN = frozenset({"load", "flight", "sweep", "life"})
 
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
@@ -39,15 +42,26 @@ class Script:
         try:
             return client.execute_command("EVALSHA", self.digest, len(names), *names, *arguments)
         except NoScriptError:
+            know(client)
             return client.execute_command("EVAL", self.text, len(names), *names, *arguments)
 
 
 SCRIPTS = {path.stem: Script(path.stem) for path in sorted(FOLDER.glob("*.lua")) if path.stem not in HEAD}
 
 
+def know(client: Redis) -> None:
+    """Notes which Redis this is: where it is not the last one, the runs of that count as unknown from now on."""
+    server = client.info("server")["run_id"]
+    client.execute_command("EVAL", SCRIPTS["life"].text, 1, keys.MARKS, server)
+
+
 def call(client: Redis, name: str, run: str, **arguments: Any) -> Answer:
     """One round trip: the script's answer to `arguments` about this run."""
-    return answer(name, SCRIPTS[name](client, keys.of_run(run), _document(run, arguments)))
+    reply = answer(name, SCRIPTS[name](client, keys.of_run(run), _document(run, arguments)))
+    if reply["status"] != "unmarked":  # The first run of a Redis, or the first after the loss of everything in it.
+        return reply
+    know(client)
+    return call(client, name, run, **arguments)
 
 
 def call_with_outcomes(client: Redis, name: str, run: str, **arguments: Any) -> tuple[Answer, list[bytes | None]]:

@@ -47,10 +47,14 @@ def start(engine: Engine, source: Source) -> None:
             resume(engine, source)
         if decided is not None and decided.decode() != source.control:
             control(engine, source.run, source.control)
-    elif view is None and source.status == "queued" and not any(engine.store.list(f"runs/{source.run}/")):
+    elif view is None and source.status == "queued" and not _left_traces(engine, source.run):
         _open(engine, source, source.epoch, {}, Waits())
     elif source.status in ("queued", "running"):
         rebuild(engine, source)
+
+
+def _left_traces(engine: Engine, run: str) -> bool:
+    return bool(engine.client.exists(keys.meta(run))) or any(engine.store.list(f"runs/{run}/"))
 
 
 def rebuild(engine: Engine, source: Source) -> None:

@@ -263,9 +263,11 @@ class Views:
         self._runs.pop(run, None)
 
     def _load(self, run: str) -> View | None:
-        fields = self.client.hmget(keys.meta(run), ["epoch", "project", "plan", "inputs", "options", "rebuilt"])
-        epoch, project, plan, inputs, options, rebuilt = fields
-        if epoch is None:
+        pipe = self.client.pipeline(transaction=False)
+        pipe.hmget(keys.meta(run), ["epoch", "life", "project", "plan", "inputs", "options", "rebuilt"])
+        pipe.hget(keys.MARKS, "life")
+        (epoch, life, project, plan, inputs, options, rebuilt), now = pipe.execute()
+        if epoch is None or life != now:
             return None
         chosen = json.loads(options)
         root = Frame(

@@ -141,7 +141,8 @@ def broker_process(home: Home, socket_path: Path) -> Process:
         os.set_inheritable(home.lock, True)
         os.execv(argv[0], argv)  # noqa: S606
 
-    return Process("broker", run_broker, home.log("broker"), probe=partial(broker.serves, socket_path))
+    probe, farewell = partial(broker.serves, socket_path), partial(broker.note_rest, socket_path)
+    return Process("broker", run_broker, home.log("broker"), probe=probe, farewell=farewell)
 
 
 def role_body(role: str, listener: socket.socket) -> Callable[[Ready], None]:

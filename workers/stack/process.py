@@ -39,6 +39,8 @@ class Process:
     log: Path
     probe: Callable[[], bool] | None = None
     """Asks from outside whether it is ready, for a program that cannot say so."""
+    farewell: Callable[[], None] = lambda: None
+    """Done before it is told to end."""
     grace_seconds: float = 5.0
     """How long it may take to end when told to."""
     pid: int = 0

@@ -102,6 +102,7 @@ class Supervisor:
         end_leftovers()
 
     def _end(self, process: Process) -> None:
+        process.farewell()
         process.signal(signal.SIGTERM)
         deadline, told = time.monotonic() + process.grace_seconds, self.stop_signals
         while process.running:

@@ -14,6 +14,7 @@ from tests.integration.engine.harness import Planned, World, step, value
 from tests.integration.engine.traced import doubled
 from workers.engine import Ended, complete, keys, overdue, rebuild, start
 from workers.engine.manifests import read
+from workers.engine.scripts import know
 from workers.engine.settling import Adopted
 from workers.engine.source import Source
 from workers.engine.waiting import Waits
@@ -268,6 +269,39 @@ def test_a_run_under_an_older_epoch_than_its_record_is_begun_again(world: World)
     assert world.client.zcard(keys.INFLIGHT) == 0
 
 
+def test_a_step_whose_claim_a_redis_has_lost_is_claimed_by_nobody_until_the_run_is_rebuilt(world: World) -> None:
+    digest = _mapped(world)
+    world.start("r1", digest)
+    message = world.queue[0]
+    before = {key: world.client.dump(key) for key in world.client.scan_iter()}
+    assert world.worker.claim(*message, lambda ended: None)
+    world.client.flushall()
+    for key, dumped in before.items():
+        world.client.restore(key, 0, dumped)
+    world.client.hset(keys.MARKS, "server", "the one before")
+    world.client.script_flush()
+    database = Database(world, digest)
+    another = world.new_worker("there:2")
+    assert another.claim(*message, lambda ended: None) is None
+    start(world.engine, database.source())
+    assert world.client.hget(keys.states("r1"), "0").startswith(b"recovering|2.0")
+    world.queue.clear()
+    for _ in range(4):
+        _all_deadlines_pass(world, digest)
+        world.drain()
+    assert (world.finished()["epoch"], world.executor.ran.count("0")) == (2, 1)
+    assert world.client.zcard(keys.INFLIGHT) == 0
+
+
+def test_a_redis_that_was_stopped_with_nothing_at_work_goes_on(world: World) -> None:
+    digest = _mapped(world)
+    world.start("r1", digest)
+    world.client.hset(keys.MARKS, "server", "stopped")
+    world.client.script_flush()
+    world.drain()
+    assert (world.finished()["epoch"], world.client.hget(keys.MARKS, "life")) == (1, None)
+
+
 def test_a_run_that_has_ended_is_not_begun_again(world: World) -> None:
     digest = _mapped(world)
     world.start("r1", digest)
@@ -314,6 +348,7 @@ def test_what_has_ended_counts_in_a_run_that_is_rebuilt_and_ended(world: World, 
 def test_while_a_run_is_rebuilt_nobody_else_makes_it_known(world: World) -> None:
     digest = _mapped(world)
     world.client.set(keys.rebuilding("r1"), "another")
+    know(world.client)
     before = world.dump()
     world.start("r1", digest)
     rebuild(world.engine, world.source("r1", digest, status="running"))

@@ -4,8 +4,9 @@ local inflight, events, marks, meta, st, out, cnt, ready, lim = unpack(KEYS)
 local a = cjson.decode(ARGV[1])
 local run = a.run
 local m = redis.call('HMGET', meta, 'epoch', 'control', 'sent', 'known', 'settled', 'over', 'limited', 'share', 'rebuilt',
-  'opening')
-if not m[1] then return cjson.encode({status = 'norun'}) end
+  'opening', 'life')
+-- A run of an earlier life of this Redis may lack what was answered last: it is unknown.
+if not m[1] or m[11] ~= redis.call('HGET', marks, 'life') then return cjson.encode({status = 'norun'}) end
 if a.epoch and tonumber(m[1]) ~= a.epoch then return cjson.encode({status = 'stale'}) end
 local epoch, control, sent = m[1], m[2], tonumber(m[3])
 local known, settled, over = tonumber(m[4]), tonumber(m[5]), m[6]

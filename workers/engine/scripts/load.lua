@@ -8,6 +8,7 @@ local a = cjson.decode(ARGV[1])
 for _, field in ipairs({'run', 'project', 'plan', 'inputs', 'options', 'started', 'control'}) do
   if type(a[field]) ~= 'string' then return cjson.encode({status = 'invalid', field = field}) end
 end
+if redis.call('HEXISTS', marks, 'server') == 0 then return cjson.encode({status = 'unmarked'}) end
 local epoch = redis.call('HGET', meta, 'epoch')
 if epoch then return cjson.encode({status = 'exists', epoch = tonumber(epoch)}) end
 local lead = redis.call('GET', (string.gsub(meta, 'meta$', 'rebuild'))) or nil
@@ -16,6 +17,8 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('HSET', meta, 'epoch', a.epoch, 'control', a.control, 'sent', 0, 'known', a.known, 'settled', 0, 'over', 0,
   'opening', 1, 'rebuilt', a.rebuilt, 'project', a.project, 'plan', a.plan, 'inputs', a.inputs, 'options', a.options)
+local life = redis.call('HGET', marks, 'life')
+if life then redis.call('HSET', meta, 'life', life) end
 if a.limits then
   redis.call('HSET', meta, 'limited', 1)
   for field, value in pairs(a.limits) do redis.call('HSET', lim, field, value) end

@@ -101,7 +101,7 @@ def test_all_that_is_wrong_with_an_eviction_is_told_at_once(ada: Person) -> None
     told = ada.run("cache", "evict", "--older-than", "x", "--larger-than", "y", status=2).stderr
     assert "--older-than: 'x' is not understood; write for example 30d" in told
     assert "--larger-than: 'y' is not understood; write for example 100M" in told
-    assert "bytes: " in ada.run("cache", "limit", "9" * 20, status=2).stderr
+    assert "SIZE: " in ada.run("cache", "limit", "9" * 20, status=2).stderr
 
 
 def test_a_label_that_leaves_a_version_is_told(ada: Person, tmp_path: Path) -> None:

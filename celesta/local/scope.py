@@ -6,7 +6,9 @@ Made by `celesta.local.run`. Owns values and fates of steps, by their paths insi
 from dataclasses import dataclass, field
 from typing import Any
 
-from celesta.codecs import encode, make_dict, make_list, none_ref
+from celesta.codecs import encode, make_dict, make_list
+from celesta.errors import Skipped
+from celesta.rules import Binding, outputs_of
 from celesta.spec.conditions import decide
 from celesta.spec.steps import parents_of
 from celesta.store import Store
@@ -33,8 +35,8 @@ class Scope:
         task: Document = self.spec["tasks"][step["task"]]
         return task | (step.get("options") or {})
 
-    def value(self, binding: Document) -> Ref:
-        """The reference that a binding stands for, now that its steps are done. `KeyError`: they were skipped."""
+    def value(self, binding: Binding) -> Ref:
+        """The reference that a binding stands for, now that its steps are done. Raises `Skipped` when one was."""
         if "value" in binding:
             return dict(binding["value"])
         if "input" in binding:
@@ -42,14 +44,14 @@ class Scope:
         if "failure" in binding:
             return self.outcomes[FAILURE]["failure"]
         if "step" in binding:
-            return self.outcomes[binding["step"]][binding["output"]]
+            return self._made(binding["step"])[binding["output"]]
         if "list" in binding:
             return make_list([self.value(part) for part in binding["list"]], self.store)
         return make_dict({key: self.value(part) for key, part in binding["dict"].items()}, self.store)
 
     def outputs(self) -> dict[str, Ref]:
-        """The outputs of the whole. What a skipped step would have made is None."""
-        return {name: self._output(binding) for name, binding in self.spec["outputs"].items()}
+        """The outputs of the whole."""
+        return outputs_of(self.spec["interface"], self.spec["outputs"], self.value, self.store)
 
     def fate(self, step: Document) -> str | None:
         """What becomes of a step that is not to run, for its parents or a branch; None: it runs."""
@@ -69,14 +71,13 @@ class Scope:
         try:
             side = "then" if self._taken(step["merge"]) else "otherwise"
             return {port["name"]: self.value(step["inputs"][f"{side}.{port['name']}"]) for port in step["outputs"]}
-        except KeyError:  # what it would take was skipped, or its side gives nothing
+        except (KeyError, Skipped):  # its side gives nothing, or what it would take was skipped
             return None
 
-    def _output(self, binding: Document) -> Ref:
-        try:
-            return self.value(binding)
-        except KeyError:
-            return none_ref()
+    def _made(self, path: str) -> dict[str, Ref]:
+        if path not in self.outcomes:
+            raise Skipped(f'step "{self.path_prefix}{path}" made nothing: it was skipped')
+        return self.outcomes[path]
 
     def _allows(self, guard: Document) -> bool:
         return self._taken(guard["step"]) is guard["is"]

@@ -5,10 +5,12 @@ outputs) come here with the outcomes they hold. Loads no values: lists are made 
 """
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from celesta.codecs import items, make_dict, make_list, one_length
 from celesta.errors import Skipped
+from celesta.rules import outputs_of
 from celesta.store.base import Store
 from workers.engine.views import Frame, View, index_of, item_of, steps_in
 
@@ -55,6 +57,11 @@ class Resolver:
         if names and not bindings:
             raise Skipped(f'"{step["path"]}" has no value: its side of the branch gives none')
         return {name: self.value(frame, bindings[name], outcomes) for name in names}
+
+    def outputs(self, frame: Frame, outcomes: Outcomes) -> dict[str, Ref]:
+        """The outputs of a plan whose steps have settled: of the run, or of a dynamic step."""
+        made = partial(self.value, frame, outcomes=outcomes)
+        return outputs_of(frame.plan.interface, frame.plan.outputs, made, self.store)
 
     def value(self, frame: Frame, binding: Mapping[str, Any], outcomes: Outcomes) -> Ref:
         """The one reference that a binding stands for."""

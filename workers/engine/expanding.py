@@ -14,8 +14,7 @@ from app.compiler import compile_plan
 from app.compiler.link import references_of
 from app.compiler.plan import Plan
 from app.compiler.schema import MOST_STEPS, load_spec
-from celesta.codecs import none_ref
-from celesta.errors import CelestaError, Skipped, SpecError, StoreError
+from celesta.errors import CelestaError, SpecError, StoreError
 from celesta.hashing import canonical
 from celesta.rules import require_depth, told_of_parts
 from celesta.store.base import is_digest
@@ -97,14 +96,7 @@ def gather(cascade: "Cascade", node: str, bad: int, first: str) -> None:
 
 def _outputs(cascade: "Cascade", node: str) -> Document:
     frame = cascade.view.frame(f"{node}/0")
-    outcomes = cascade.outcomes_of(frame.output_nodes())
-    made: Document = {}
-    for name, binding in frame.plan.outputs.items():
-        try:
-            made[name] = cascade.engine.resolver.value(frame, binding, outcomes)
-        except Skipped:
-            made[name] = none_ref()
-    return made
+    return cascade.engine.resolver.outputs(frame, cascade.outcomes_of(frame.output_nodes()))
 
 
 def _traced(engine: Engine, digest: Any, name: str) -> Any:

@@ -8,8 +8,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from celesta.codecs import none_ref
-from celesta.errors import CelestaError, Skipped
+from celesta.errors import CelestaError
 from workers.engine import events, keys, settling
 from workers.engine.core import CHUNK, Engine
 from workers.engine.handling import handle
@@ -85,12 +84,4 @@ def _outputs(engine: Engine, view: View) -> dict[str, Any]:
     nodes = view.root.output_nodes()
     texts = engine.client.hmget(keys.outcomes(view.run), nodes) if nodes else []
     outcomes = {node: json.loads(text) for node, text in zip(nodes, texts, strict=True) if text}
-    return {name: _output(engine, view, binding, outcomes) for name, binding in view.plan.outputs.items()}
-
-
-def _output(engine: Engine, view: View, binding: dict[str, Any], outcomes: dict[str, Any]) -> dict[str, Any]:
-    """An output of the run. What a skipped step would have made is None."""
-    try:
-        return engine.resolver.value(view.root, binding, outcomes)
-    except Skipped:
-        return none_ref()
+    return engine.resolver.outputs(view.root, outcomes)

@@ -125,7 +125,7 @@ class Planned:
             "workflow": "test",
             "version": "v" * 64,
             "bundle": None,
-            "interface": {"inputs": [], "outputs": []},
+            "interface": {"inputs": [], "outputs": [{"name": name, "type": {"kind": "any"}} for name in outputs]},
             "outputs": outputs,
             "tasks": self.tasks,
             "steps": self.steps,

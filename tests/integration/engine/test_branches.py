@@ -78,6 +78,14 @@ def test_what_uses_a_side_without_a_value_is_skipped_and_an_output_is_none(world
     assert world.output() is None
 
 
+def test_a_list_output_has_none_in_the_place_of_what_was_skipped(world: World) -> None:
+    plan = Planned()
+    branch = plan.branch("yes", yes=value(False))
+    skipped, made = plan.add("one", guard=(branch, True)), plan.add("double", x=value(2))
+    world.run(plan, result={"list": [step(skipped), step(made)]})
+    assert world.output() == [None, 4]
+
+
 @pytest.mark.parametrize(("given", "told"), [("yes", "true or false"), ([True], "takes numbers, texts, booleans")])
 def test_a_branch_on_a_non_boolean_fails_and_says_so(world: World, given: Any, told: str) -> None:
     plan = Planned()

@@ -25,8 +25,12 @@ Question = tuple[str, TypeDoc]
 YES, NO = ("y", "yes", "true"), ("n", "no", "false")
 
 
+class Typed(str):
+    """An answer as somebody typed it: what it means, the type that is wanted says (`plain_of`)."""
+
+
 class Answers:
-    """`given` is plain JSON by the path of the step."""
+    """`given` is plain JSON by the path of the step, or `Typed`."""
 
     def __init__(self, given: Mapping[str, Any] | None = None) -> None:
         self.given = dict(given or {})
@@ -41,7 +45,7 @@ class Answers:
         for path, (kind, wanted) in questions.items():
             try:
                 if path in self.given:
-                    from_plain(self.given[path], wanted, store, path)
+                    from_plain(self._plain(path, wanted), wanted, store, path)
                 elif not can_ask():
                     wrong.append(Problem(path, _unanswered(path, kind)))
             except InputError as error:
@@ -65,15 +69,14 @@ class Answers:
         """The answer as a reference. Raises `InputError` when it does not fit, or when nobody can be asked."""
         if path in self.given:
             self._asked.add(path)
-            return from_plain(self.given[path], wanted, store, path)
+            return from_plain(self._plain(path, wanted), wanted, store, path)
         if not can_ask():
             raise InputError([Problem(path, _unanswered(path, kind))])
-        read = _yes_or_no if kind == "approve" else plain_of
         while True:
             try:
-                return from_plain(
-                    read(_typed(f"{path}: {message or spell(wanted)} {_hint(kind)} ")), wanted, store, path
-                )
+                text = _typed(f"{path}: {message or spell(wanted)} {_hint(kind)} ")
+                given = _yes_or_no(text) if kind == "approve" else plain_of(text, wanted)
+                return from_plain(given, wanted, store, path)
             except (InputError, ValueError) as error:
                 sys.stderr.write(f"{error}\n")
 
@@ -82,6 +85,10 @@ class Answers:
         with tempfile.TemporaryDirectory(prefix="celesta-answer-") as folder:
             store = LocalStore(Path(folder) / "store")
             return decode(self.ref(path, kind, wanted, message, store), wanted, store, Path(folder))
+
+    def _plain(self, path: str, wanted: TypeDoc) -> Any:
+        given = self.given[path]
+        return plain_of(given, wanted) if isinstance(given, Typed) else given
 
 
 def can_ask() -> bool:
@@ -112,9 +119,13 @@ def _yes_or_no(text: str) -> bool:
     return text.lower() in YES
 
 
-def plain_of(text: str) -> Any:
-    """JSON, or the text itself where it is none."""
+def plain_of(text: str, wanted: TypeDoc | None = None) -> Any:
+    """JSON; or the text itself where it is none, or where text is wanted and the JSON is not that: `3`, `true`."""
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError):
         return text  # a word without quotes is text; whether that fits is for the type to say
+    members = [] if wanted is None else wanted.get("of", [wanted])
+    fits = {str: "str", type(None): "none"}
+    kinds = {member["kind"] for member in members}
+    return value if kinds - {*fits.values()} or "str" not in kinds or fits.get(type(value)) in kinds else text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from celesta.answers import plain_of
+from celesta.answers import Typed
 from celesta.cli.output import say
 from celesta.cli.source import Traced, stdout_on_stderr
 from celesta.errors import InputError, Problem
@@ -44,11 +44,11 @@ def run_here(traced: Traced, values: Document, options: Document) -> None:
 
 
 def read_answers(pairs: tuple[str, ...]) -> Document:
-    """`NAME=VALUE` by name; a value is JSON, and text where it is none. Raises `InputError`."""
+    """`NAME=VALUE` by name; what a value means, the type that is asked for says. Raises `InputError`."""
     wrong = [pair for pair in pairs if "=" not in pair]
     if wrong:
         raise InputError([Problem("--answer", f"{pair!r} is not NAME=VALUE") for pair in wrong])
-    return {name: plain_of(value) for name, _, value in (pair.partition("=") for pair in pairs)}
+    return {name: Typed(value) for name, _, value in (pair.partition("=") for pair in pairs)}
 
 
 def references(values: Document, interface: Document, store: Any) -> Document:

@@ -240,7 +240,7 @@ def approve(run: str, step: str | None, refuse: bool, note: str, project: str | 
     from celesta.client import Client
 
     with Client.from_env(project) as client:
-        document = client.answer(run, step or _only_approval(client.steps(run, state="parked"), run), not refuse, note)
+        document = client.answer(run, step or _only_approval(client, run), not refuse, note)
     if as_json:
         return print_json(document)
     put(f"{'Refused' if refuse else 'Approved'} {document['step']} of run {run}.")
@@ -264,7 +264,7 @@ def resume(run: str, project: str | None, as_json: bool) -> None:
 @runs.command()
 @click.argument("run")
 @click.argument("step", metavar="NAME")
-@click.option("--value", required=True, metavar="JSON", help="The value; a word that is no JSON is text.")
+@click.option("--value", required=True, metavar="JSON", help="The value; what is no JSON, or given for a str, is text.")
 @click.option("--note", default="", help="Kept with the answer.")
 @project_option
 @json_option
@@ -274,17 +274,26 @@ def answer(run: str, step: str, value: str, note: str, project: str | None, as_j
     from celesta.client import Client
 
     with Client.from_env(project) as client:
-        document = client.answer(run, step, plain_of(value), note)
+        asked = client.step(run, step)["parked"] or {}
+        document = client.answer(run, step, plain_of(value, asked.get("type")), note)
+        paused = client.run(run)["paused_at"]
     if as_json:
         return print_json(document)
-    put(f"{document['step']} of run {run} goes on with {short(document['value'])}.")
+    later = f"; the run is paused: let it go on with `celesta runs resume {run}`" if paused else ""
+    put(f"{document['step']} of run {run} {'has' if paused else 'goes on with'} {short(document['value'])}{later}.")
 
 
-def _only_approval(parked: Iterable[dict[str, Any]], run: str) -> str:
-    paths: list[str] = [step["path"] for step in parked if step["parked"]["waits_for"] == "approve"]
+def _only_approval(client: Client, run: str) -> str:
+    """The step that asks; where none does any more the one that was answered, of which the server says by whom."""
+    paths: list[str] = [
+        one["path"] for one in client.steps(run, state="parked") if one["parked"]["waits_for"] == "approve"
+    ]
+    told = f"there are several: {', '.join(paths)}"
+    if not paths:
+        paths = [one["path"] for one in client.steps(run, limit=SHOWN_STEPS) if one["answer"]]
+        told = f"all were answered: {', '.join(paths)}" if paths else f"none of run {run} waits for approval"
     if len(paths) == 1:
         return paths[0]
-    told = f"there are several: {', '.join(paths)}" if paths else f"none of run {run} waits for approval"
     raise InputError([Problem("STEP", f"name the step to approve; {told}")])
 
 

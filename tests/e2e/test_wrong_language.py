@@ -86,7 +86,7 @@ def test_a_question_is_answered_once_and_by_who_may(stack: Stack, project: str) 
     eve = Stack(stack.home, {"CELESTA_URL": stack.url, "CELESTA_TOKEN": token["token"], "CELESTA_PROJECT": project})
     assert "owner" in eve.cli("runs", "approve", run, status=WRONG).stderr
     stack.cli("runs", "approve", run, "--no", "--project", project)
-    again = stack.cli("runs", "approve", run, "sure", "--project", project, status=WRONG).stderr
+    again = stack.cli("runs", "approve", run, "--project", project, status=WRONG).stderr
     assert "answered" in again
     assert "false" in again, "it says what was answered, and by whom"
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from celesta import approve, dynamic, sleep, task, wait_for
-from celesta.answers import Answers
+from celesta.answers import Answers, Typed, plain_of
 from celesta.codecs import encode
 from celesta.errors import InputError, SpecError
 from celesta.local import LocalRun, local_store, run_local
@@ -158,6 +158,30 @@ def test_an_answer_that_does_not_fit_fails_the_question_below_a_dynamic_step(tmp
     run = _run(_once, tmp_path, {"times": 1}, answers={"asks/ask": 3})
     assert run.error is not None
     assert (run.status, run.error["path"]) == ("failed", "asks/ask")
+
+
+STR, NONE, INT = {"kind": "str"}, {"kind": "none"}, {"kind": "int"}
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted", "value"),
+    [
+        ("3", STR, "3"),
+        ('"3"', STR, "3"),
+        ("true", STR, "true"),
+        ("3", {"kind": "union", "of": [STR, NONE]}, "3"),
+        ("null", {"kind": "union", "of": [STR, NONE]}, None),
+        ("3", {"kind": "union", "of": [STR, INT]}, 3),
+        ("3", INT, 3),
+        ("high", INT, "high"),
+        ("3", None, 3),
+    ],
+)
+def test_what_is_typed_for_a_text_is_text(text: str, wanted: dict[str, Any] | None, value: Any) -> None:
+    assert plain_of(text, wanted) == value
+    if wanted == STR:
+        store = local_store(Path("nowhere"))
+        assert Answers({"name": Typed(text)}).ref("name", "wait_for", wanted, "", store)["inline"] == value
 
 
 def test_an_answer_below_no_dynamic_step_is_refused_before_the_run(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from celesta.cli.main import run_command
 from celesta.cli.runs import SHOWN_STEPS
+from celesta.errors import ConflictError
 
 
 class Huge:
@@ -33,6 +34,48 @@ class Huge:
         for number in range(self.total if limit is None else min(limit, self.total)):
             self.asked += 1
             yield {"path": f"one[{number}]", "state": "waiting", "attempt": 0, "duration_seconds": None}
+
+
+class Asked(Huge):
+    """A run that is paused, in which `name` asks for a text and `deploy` was answered."""
+
+    refusal = 'the step "deploy" was answered already, by ann'
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        return super().run(run_id) | {"paused_at": "2026-01-01T00:00:00Z"}
+
+    def step(self, run_id: str, path: str) -> dict[str, Any]:
+        return {"path": path, "parked": {"waits_for": "wait_for", "type": {"kind": "str"}}, "answer": None}
+
+    def steps(self, run_id: str, limit: int | None = None, state: str = "") -> Iterator[dict[str, Any]]:
+        yield self.step(run_id, "name")
+        if not state:
+            yield {"path": "deploy", "parked": None, "answer": {"value": True}}
+
+    def answer(self, run_id: str, step: str, value: Any, note: str = "") -> dict[str, Any]:
+        if step == "deploy":
+            raise ConflictError(self.refusal)
+        return {"step": step, "value": value}
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Asked:
+    made = Asked()
+    monkeypatch.setattr("celesta.client.Client.from_env", lambda _project: made)
+    return made
+
+
+def test_a_text_is_given_without_quotes_and_a_paused_run_is_not_said_to_go_on(
+    asked: Asked, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(["runs", "answer", "r", "name", "--value", "3"]) == 0
+    told = capsys.readouterr().out.replace("\n", " ")
+    assert "name of run r has 3; the run is paused: let it go on with `celesta runs resume r`." in told
+
+
+def test_an_approval_that_was_given_is_said_to_be_by_whom(asked: Asked, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["runs", "approve", "r"]) == 2
+    assert asked.refusal in capsys.readouterr().err
 
 
 @pytest.fixture

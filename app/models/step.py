@@ -8,7 +8,7 @@ from app.models.columns import Big, MaybeJson, MaybeMoment, Moment, RunKey, Size
 
 STEP_TERMINAL = ("succeeded", "failed", "cached", "skipped", "upstream_failed", "cancelled")
 STEP_STATES = ("waiting", "running", "backoff", "parked", *STEP_TERMINAL)
-ATTEMPT_STATES = ("running", "succeeded", "failed", "lost", "cancelled")
+ATTEMPT_STATES = ("running", "succeeded", "failed", "lost", "cached", "cancelled")
 
 
 INSIDE = 2**31 - 1
@@ -58,7 +58,10 @@ class Step(Base):
 
 
 class Attempt(Base):
-    """One try at a step; `reason` tells why it did not succeed (`user, system, timeout, out_of_memory, lost`)."""
+    """One try at a step, `cached` where the result of another came before its turn.
+
+    `reason` tells why it did not succeed (`user, system, timeout, out_of_memory, lost`).
+    """
 
     __tablename__ = "attempt"
     __table_args__ = (one_of("state", ATTEMPT_STATES, "state"),)

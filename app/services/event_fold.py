@@ -37,6 +37,8 @@ class Rows:
     runs: dict[str, Row] = field(default_factory=dict)
     steps: dict[Key, Row] = field(default_factory=dict)
     attempts: dict[Key, Row] = field(default_factory=dict)
+    left: dict[Key, Row] = field(default_factory=dict)
+    """What becomes of attempts that steps left behind, where they are known and have not ended."""
     artifacts: dict[Key, Row] = field(default_factory=dict)
     lineage: dict[Key, Row] = field(default_factory=dict)
     metrics: dict[Key, Row] = field(default_factory=dict)
@@ -144,17 +146,19 @@ def _step_settled(rows: Rows, run: RunFacts, event: Event) -> None:
 def _settle_attempt(
     rows: Rows, event: Event, state: str, outcome: Mapping[str, Any], began: datetime | None, ended: datetime
 ) -> None:
-    if state not in ("succeeded", "failed", "cancelled") or not event.get("token"):
-        return
     error = outcome.get("error")
-    row = _attempt(event, state) | {
-        "reason": error.get("kind") if error else None,
-        "worker": _clean(outcome.get("worker")),
-        "error": error,
-        "started_at": began,
-        "finished_at": ended,
-    }
-    _merge(rows.attempts, (event["run"], event["node"], event["token"]), row)
+    row = {"reason": error.get("kind") if error else None, "error": error, "finished_at": ended}
+    if state in ("succeeded", "failed", "cached", "cancelled") and event.get("token"):
+        ran = {"worker": _clean(outcome.get("worker")), "started_at": None if state == "cached" else began}
+        key = event["run"], event["node"], event["token"]
+        _merge(rows.attempts, key, _attempt(event, state) | row | ran)
+    if event.get("left"):
+        row["state"] = state if state in ("failed", "cached") else "cancelled"
+        key = event["run"], event["node"], event["left"]
+        if key in rows.attempts:
+            _merge(rows.attempts, key, row)
+        else:
+            rows.left[key] = row
 
 
 def _add_artifacts(rows: Rows, run: RunFacts, event: Event, outputs: Mapping[str, Any], at: datetime) -> None:
@@ -241,14 +245,16 @@ TERMINAL = frozenset((*RUN_TERMINAL, *STEP_TERMINAL, "lost"))
 
 
 def _merge(table: dict[Any, Row], key: Any, row: Row) -> None:
-    """Put a row upon an earlier one by the rules of the database: terminal is final, None is "as it was"."""
+    """Put a row upon an earlier one by the rules of the database: terminal is final, None is "as it was", and what was
+    counted of attempts is never less."""
     old = table.get(key)
     if old is None:
         table[key] = row
     elif ("status" in old and old["status"] in RUN_TERMINAL) or old.get("state") in TERMINAL:
         return
     else:
-        old.update({name: value for name, value in row.items() if value is not None})
+        attempt = {"attempt": max(old["attempt"], row["attempt"])} if "attempt" in row else {}
+        old.update({name: value for name, value in (row | attempt).items() if value is not None})
 
 
 def _step(run: RunFacts, event: Event, state: str) -> Row:

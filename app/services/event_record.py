@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Table, and_, func, select, update
+from sqlalchemy import Table, and_, bindparam, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from app.models import (
@@ -74,6 +74,7 @@ def write_rows(session: Any, rows: Rows) -> None:
     dialect = session.get_bind().dialect.name
     _write(session, _upsert_steps(dialect), rows.steps, ("run_id", "node"))
     _write(session, _upsert_attempts(dialect), rows.attempts, ("run_id", "node", "token"))
+    _write(session, _end_attempts(), rows.left, ("of_run", "of_node", "of_token"))
     _write(session, _add_missing(Artifact.__table__, dialect), rows.artifacts, ("run_id", "node", "name"))
     _write(session, _add_missing(Lineage.__table__, dialect), rows.lineage, ("run_id", "node", "name"))
     _write(session, _add_missing(Metric.__table__, dialect), rows.metrics, ("run_id", "node", "ordinal"), ordinal=int)
@@ -122,8 +123,9 @@ def _upsert_attempts(dialect: str) -> Any:
 
 
 def _upsert_open(table: Any, dialect: str, still_open: Any) -> Any:
-    """Insert, or put the new values upon a row that is not final; NULL leaves what was there."""
+    """Insert, or put new values upon a row that is not final; NULL leaves what was there. Attempts are never fewer."""
     insert = _insert(table, dialect)
+    greatest = func.greatest if dialect == "postgresql" else func.max
     columns = {
         column.name: func.coalesce(insert.excluded[column.name], column)
         if column.nullable
@@ -131,7 +133,16 @@ def _upsert_open(table: Any, dialect: str, still_open: Any) -> Any:
         for column in table.columns
         if not column.primary_key
     }
+    if "attempt" in columns:
+        columns["attempt"] = greatest(insert.excluded.attempt, table.c.attempt)
     return insert.on_conflict_do_update(index_elements=list(table.primary_key), set_=columns, where=still_open)
+
+
+@lru_cache
+def _end_attempts() -> Any:
+    table: Any = Attempt.__table__
+    key = zip((table.c.run_id, table.c.node, table.c.token), ("of_run", "of_node", "of_token"), strict=True)
+    return update(table).where(table.c.state == "running", *(column == bindparam(name) for column, name in key))
 
 
 @lru_cache

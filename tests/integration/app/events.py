@@ -77,6 +77,7 @@ class Emitter:
                 "source": {"run": "r0", "path": "t", "node": "0", "token": "1.1"} if state == "cached" else None,
                 "input_digests": {"x": digest_of(b"x")} if ran else None,
             }
+            | ({"left": f"{self.epoch}.{attempt}"} if state == "cancelled" else {})
             | fields,
         )
 

@@ -151,6 +151,22 @@ def test_the_end_of_a_run_ends_its_attempts(emitter):
     assert db.session.get(Attempt, (emitter.run, "0", "1.1")).state == "lost"
 
 
+@pytest.mark.parametrize("together", [True, False])
+def test_an_attempt_that_its_step_left_behind_ends_as_what_it_was(emitter, together):
+    unclaimed = {"token": None, "attempt": 0, "left": "1.2"}
+    events = [emitter.started(), *(emitter.running(node) for node in "0124"), emitter.retry("1")]
+    events += [emitter.settled("0", "cancelled"), emitter.settled("1", "cancelled", **unclaimed)]
+    events += [emitter.settled("2", "cached", token=None, attempt=0, left="1.1"), emitter.settled("4", "cached")]
+    events += [emitter.settled("3", "cancelled")]
+    for batch in [events] if together else [[event] for event in events]:
+        _record(*batch)
+    rows = db.session.scalars(select(Attempt).where(Attempt.run_id == emitter.run).order_by(Attempt.node))
+    assert [(row.node, row.token, row.state) for row in rows] == [
+        ("0", "1.1", "cancelled"), ("1", "1.1", "failed"), ("2", "1.1", "cached"), ("4", "1.1", "cached"),
+    ]  # fmt: skip
+    assert [_step(emitter.run, node).attempt for node in "01234"] == [1, 1, 1, 0, 1]
+
+
 def test_what_is_terminal_is_final(emitter):
     _record(emitter.started(), emitter.settled("0"))
     before = _dump(emitter.run)

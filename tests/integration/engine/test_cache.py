@@ -105,6 +105,8 @@ def test_two_runs_that_need_the_same_at_once_compute_it_once(world: World) -> No
     assert world.executor.ran == ["0", "1"]
     assert world.output("r1") == world.output("r2") == 2
     assert sum(world.finished(run)["counts"]["cached"] for run in ("r1", "r2")) == 2
+    waited = {(e["node"], e["token"], e.get("left")) for e in world.events("r2", "step.settled")}
+    assert waited == {("0", None, "1.1"), ("1", "1.1", None)}, "the attempt at the first gave way"
     assert world.client.keys("celesta:flight:*") == []
 
 

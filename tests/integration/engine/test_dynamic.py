@@ -226,6 +226,8 @@ def test_cancelling_ends_what_is_below(world: World, done: int) -> None:
     assert finished is not None
     assert finished["status"] == "cancelled"
     assert world.client.zcard(keys.INFLIGHT) == 0
+    (ended,) = (event for event in world.events("r1", "step.settled") if event["node"] == "0")
+    assert "1.1" in (ended["token"], ended.get("left")), "its attempt ends with it"
 
 
 @pytest.mark.parametrize("named", [5, "none", "not JSON"])

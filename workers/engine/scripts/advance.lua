@@ -106,7 +106,9 @@ local function settle(s)
   if s.o then redis.call('HSET', out, s.n, s.o) end
   if s.x and state == 'failed' and not s.soft then redis.call('HSETNX', meta, 'error', s.x) end
   if s.stop and state == 'failed' then stop = true end
-  emit(s.e, string.format(',"state":"%s"', state))
+  -- An attempt that was claimed, and is not the one by which the step settles, ends with it.
+  local left = not s.t and not s.k and tonumber(r.seq) > 0 and string.format(',"left":"%s"', r.token)
+  emit(s.e, string.format(',"state":"%s"%s', state, left or ''))
   settled = settled + 1
   if counter ~= '' then counts[counter] = (counts[counter] or 0) + 1 end
   for _, kid in ipairs(s.kids) do count_child(kid, state) end
@@ -176,7 +178,7 @@ if a.open then
   reply.began = (r and (r.state == 'asking' or held) and control ~= 'cancel') or false
   if reply.began then
     r.state, r.owner = 'open', ''
-    r.token = a.open.t or r.token
+    if a.open.t then r.token, r.seq = a.open.t, 1 end -- its attempt may be none that was sent in this epoch
     put(a.open.n, r)
     if a.open.frame then redis.call('HSET', out, a.open.n .. '/', a.open.frame) end
     if a.open.limits then add_lanes(a.open.limits) end

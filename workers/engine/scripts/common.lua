@@ -22,7 +22,8 @@ local LANE = 1000000000000 -- more than a step's place in the plan
 
 local function member(node) return run .. '|' .. node end
 
--- A step that has no record is waiting. `used` tells how much of which budget of retries is spent, as "user:2;timeout:1":
+-- A step that has no record is waiting. `seq` tells how many were sent to its queue when it was, and is 0 where no attempt
+-- at it was. `used` tells how much of which budget of retries is spent, as "user:2;timeout:1":
 -- nothing for most steps.
 local function get(node)
   local text = redis.call('HGET', st, node)

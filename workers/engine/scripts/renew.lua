@@ -10,7 +10,7 @@ for i, s in ipairs(a.steps) do
   local older = tonumber(string.match(s[2], '^%d+')) < tonumber(epoch)
   local launched = held == 'external' and r and r.state == 'running' and r.token == s[2]
   if launched or (older and is_held_for(r, s[2])) then
-    r.state, r.token, r.owner = held, s[2], a.owner
+    r.state, r.token, r.owner, r.seq = held, s[2], a.owner, 1
     put(s[1], r)
   end
   if r and r.state == held and r.token == s[2] and r.owner == a.owner then

@@ -17,7 +17,8 @@ Document = dict[str, Any]
 
 
 def with_inputs(session: Session, run: Run, store: Store) -> Document | None:
-    """The run's error with the node of its step and `inputs` (type, digest and preview by name), where it has one."""
+    """The run's error, where it has one, with its step's node, `inputs` (type, digest and preview by name) and
+    `log_bytes`."""
     error: Document | None = run.error
     if not error or not error.get("path"):
         return error
@@ -25,4 +26,4 @@ def with_inputs(session: Session, run: Run, store: Store) -> Document | None:
     if step is None:
         return error
     inputs = StepInputs(session, run, load_plan(store, run.version.plan_blob), [step], store).of(step)
-    return error | {"node": step.node, "inputs": inputs}
+    return error | {"node": step.node, "inputs": inputs, "log_bytes": step.log_bytes}

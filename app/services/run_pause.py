@@ -31,7 +31,8 @@ def _decide(session: Any, config: Config, principal: Principal, project: Project
     with writing(session):
         session.refresh(run, with_for_update=True)
         if run.status in RUN_TERMINAL:
-            raise ConflictError(f"run {run.id} has {run.status} already, so there is nothing to {verb}")
+            ended = "was cancelled" if run.status == "cancelled" else f"has {run.status}"
+            raise ConflictError(f"run {run.id} {ended} already, so there is nothing to {verb}")
         if run.cancel_requested_at is not None:
             raise ConflictError(f"run {run.id} is being cancelled, and a cancelled run stays so")
         if paused != (run.paused_at is not None):

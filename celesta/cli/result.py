@@ -45,7 +45,8 @@ def tell_traceback(error: dict[str, Any] | None) -> None:
 
 
 def failure(run: dict[str, Any]) -> str:
-    """What failed first, and where its log is."""
-    path = (run.get("error") or {}).get("path")
+    """What failed first, and where its log is, if it has one."""
+    error = run.get("error") or {}
+    path = error.get("path") if error.get("log_bytes") != 0 else None  # a sleep, or a step that could not begin
     log = run.get("log", f"`celesta runs logs {run['run_id']} --step '{path}'`")  # of a local run empty without a log
     return first_failure(run) + (f"\nIts log: {log}" if path and log else "")

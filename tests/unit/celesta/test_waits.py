@@ -177,10 +177,10 @@ STR, NONE, INT = {"kind": "str"}, {"kind": "none"}, {"kind": "int"}
         ("3", None, 3),
     ],
 )
-def test_what_is_typed_for_a_text_is_text(text: str, wanted: dict[str, Any] | None, value: Any) -> None:
+def test_what_is_typed_for_a_text_is_text(text: str, wanted: dict[str, Any] | None, value: Any, tmp_path: Path) -> None:
     assert plain_of(text, wanted) == value
     if wanted == STR:
-        store = local_store(Path("nowhere"))
+        store = local_store(tmp_path)
         assert Answers({"name": Typed(text)}).ref("name", "wait_for", wanted, "", store)["inline"] == value
 
 

@@ -272,3 +272,6 @@ def test_what_has_ended_or_is_cancelled_is_not_paused(flow: Playground, succeede
     flow.call("POST", f"runs/{run}/cancel")
     for verb in ("pause", "resume"):
         assert flow.call("POST", f"runs/{run}/{verb}").status == 409
+    flow.start(run)
+    flow.finish(run, "cancelled", cancelled=4)
+    assert "was cancelled already" in flow.call("POST", f"runs/{run}/pause").json["message"]

@@ -29,7 +29,7 @@ def test_a_failed_run_names_its_first_failure_with_what_it_was_given(flow: Playg
     assert "ValueError: no luck" in shown
     assert re.search(r"It was given x = <code>5</code>", shown)
     error = flow.get(f"runs/{failed}")["error"]
-    assert (error["node"], error["inputs"]["x"]["preview"]) == ("2", "5")
+    assert (error["node"], error["inputs"]["x"]["preview"], error["log_bytes"]) == ("2", "5", 0)
 
 
 def test_a_run_offers_what_its_state_allows(flow: Playground, failed: str) -> None:

@@ -80,6 +80,8 @@ def test_the_summary_has_exactly_the_promised_keys() -> None:
 def test_a_failure_names_step_error_and_log() -> None:
     run = {"run_id": "r", "status": "failed", "error": {"path": "train[3]", "type": "ValueError", "message": "no"}}
     assert failure(run) == "step train[3] failed: ValueError: no\nIts log: `celesta runs logs r --step 'train[3]'`"
+    silent = run | {"error": {**run["error"], "log_bytes": 0}}
+    assert failure(silent) == "step train[3] failed: ValueError: no"
 
 
 def test_progress_counts_settled_steps_and_names_running_ones() -> None:

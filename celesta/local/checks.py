@@ -14,6 +14,7 @@ Ref = dict[str, Any]
 
 
 def questions(spec: Document) -> dict[str, Question]:
+    """What asks somebody, by path: its kind, and the type of the answer."""
     asking = ((step["path"], spec["tasks"][step["task"]]) for step in spec["steps"] if "task" in step)
     return {
         path: (task["kind"], task["interface"]["outputs"][0]["type"])
@@ -23,6 +24,7 @@ def questions(spec: Document) -> dict[str, Question]:
 
 
 def dynamic_paths(spec: Document) -> list[str]:
+    """The paths below which questions are known only when they are asked."""
     return [step["path"] for step in spec["steps"] if spec["tasks"].get(step.get("task"), {}).get("kind") == "dynamic"]
 
 
@@ -40,6 +42,7 @@ def require_local(spec: Document) -> None:
 
 
 def complete_inputs(spec: Document, inputs: Mapping[str, Ref]) -> dict[str, Ref]:
+    """The inputs with the defaults of those that are not given. Raises `InputError` with all that is wrong."""
     ports = {port["name"]: port for port in spec["interface"]["inputs"]}
     problems = [Problem(name, f'"{spec["name"]}" has no such input') for name in inputs if name not in ports]
     defaults = {name: port["default"] for name, port in ports.items() if port.get("default") is not None}

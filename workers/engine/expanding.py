@@ -91,7 +91,10 @@ def gather(cascade: "Cascade", node: str, bad: int, first: str) -> None:
         outcome |= {"status": "failed", "outputs": {}, "error": error}
     else:
         outcome |= {"status": "succeeded", "outputs": _outputs(cascade, node), "error": None}
-    cascade.settle(settling.adopted(view, node, token, outcome), None if bad else outcome["outputs"])
+    entry = settling.adopted(view, node, token, outcome)
+    if first:  # What it is counted into is told of the step below that failed.
+        entry["x"] = first
+    cascade.settle(entry, None if bad else outcome["outputs"])
 
 
 def _outputs(cascade: "Cascade", node: str) -> Document:

@@ -44,12 +44,16 @@ def gather(cascade: "Cascade", node: str, bad: int, first: str) -> None:
     """The body of a map's chord: lists of references, or the first failure."""
     view = cascade.view
     width = _width(cascade, node)
-    if not is_enough(width, bad, view.frame(node).plan.min_success_ratio(index_of(node))):
+    ratio = view.frame(node).plan.min_success_ratio(index_of(node))
+    if not is_enough(width, bad, ratio):
         found = json.loads(first) if first else {}
         path, why = found.get("path", view.path(node)), found.get("message", "it was not run")
         message = told_of_parts(bad, "items", path, why)
         error = settling.error_of(message, str(found.get("type", "MapFailed")), str(found.get("kind", "user")))
-        cascade.settle(settling.in_place(view, node, "failed", error=error, gathered=True))
+        entry = settling.in_place(view, node, "failed", error=error, gathered=True)
+        if first and ratio == 1:  # It may miss none: what it is counted into is told of that item.
+            entry["x"] = first
+        cascade.settle(entry)
         return
     lists = _lists(cascade, node, width)
     outputs = {name: make_list(refs, cascade.engine.store) for name, refs in lists.items()}

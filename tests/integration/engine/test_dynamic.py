@@ -87,6 +87,18 @@ def test_a_failure_below_fails_it_once_all_have_settled(world: World) -> None:
     assert "1 of its steps did not succeed" in gathered["outcome"]["error"]["message"]
 
 
+@pytest.mark.parametrize(("task", "below"), [("broken", "fail"), ("broken_map", "fail[0]")])
+def test_a_map_that_fails_by_what_its_items_opened_names_the_step_that_failed(
+    world: World, task: str, below: str
+) -> None:
+    plan = Planned()
+    plan.add(task, dynamic=True, map_over=["xs"], ratio=0.1, xs=value([[1], [2]]))
+    error = world.run(plan)["error"]
+    assert error["path"] == f"{task}#0"
+    assert error["message"].startswith(f"2 of its items did not succeed; the first to fail was {task}#0[0]/{below}: ")
+    assert error["message"].count("did not succeed") == 1
+
+
 def test_what_cannot_run_fails_the_step_that_traced_it(world: World) -> None:
     plan, _ = _plan("wrong")
     finished = world.run(plan)

@@ -62,6 +62,10 @@ def broken(xs: list[int]) -> Traced:
     return traced([known("double", "x"), known("fail", "x")], steps, "fail")
 
 
+def broken_map(xs: list[int]) -> Traced:
+    return traced([known("fail", "x")], [step("fail", inputs={"x": value([2, 3])}, map=["x"])], "fail")
+
+
 def wrong(xs: list[int]) -> Traced:
     return Traced(spec([], [step("nothing")], interface=OUTPUT, outputs={}))
 
@@ -95,6 +99,7 @@ FUNCTIONS = {
     "countdown": countdown,
     "endless": endless,
     "broken": broken,
+    "broken_map": broken_map,
     "wrong": wrong,
     "referring": referring,
     "borrowed": borrowed,

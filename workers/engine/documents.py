@@ -57,7 +57,9 @@ def _resources(step: Mapping[str, Any], ran_out: int) -> dict[str, Any] | None:
     asked: dict[str, Any] | None = step.get("resources")
     if asked is None or not ran_out:
         return asked
-    return asked | {"memory_bytes": retries.memory_bytes(step.get("retry"), asked.get("memory_bytes"), ran_out)}
+    memory = asked.get("memory_bytes")
+    grown = retries.memory_bytes(step.get("retry"), memory, ran_out)
+    return asked | {"memory_bytes": grown, "memory_asked_bytes": memory}
 
 
 def _is_last(step: Mapping[str, Any], attempt: int) -> bool:

@@ -75,7 +75,7 @@ class ProcessExecutor(Executor):
             given = secrets_of(document, self.config)
             attempt.hide(given)
             wanted, envelope = self._prepare(document, given)
-            claim = self._slots.claim(Ask.of(document["resources"]))
+            claim = self._slots.claim(Ask.of(document["resources"], self._slots.capacity))
             try:
                 if not self._admit(claim, attempt):
                     return attempt.fail(verdicts.cancelled())

@@ -35,10 +35,16 @@ class Ask(NamedTuple):
     memory_bytes: int
 
     @classmethod
-    def of(cls, resources: Mapping[str, Any] | None) -> Ask:
-        """What the resources of a step document ask for. Memory that is not asked for is not counted."""
+    def of(cls, resources: Mapping[str, Any] | None, room: Ask | None = None) -> Ask:
+        """What the resources of a step document ask for. Memory that is not asked for is not counted.
+
+        What an attempt may use beyond what its author asked for ends where the `room` does.
+        """
         asked = resources or {}
-        return cls(round((asked.get("cpu") or 1.0) * MILLI), int(asked.get("memory_bytes") or 0))
+        memory = int(asked.get("memory_bytes") or 0)
+        if room is not None and asked.get("memory_asked_bytes") is not None:
+            memory = min(memory, max(room.memory_bytes, int(asked["memory_asked_bytes"])))
+        return cls(round((asked.get("cpu") or 1.0) * MILLI), memory)
 
     def __str__(self) -> str:
         memory = f" and {self.memory_bytes / 2**20:,.0f} MiB" if self.memory_bytes else ""

@@ -101,11 +101,12 @@ def test_an_attempt_after_one_that_ran_out_of_memory_may_use_more(world: World, 
     plan = Planned()
     plan.add("trouble", retry={"max": 3, "memory_factor": 2.0}, resources={"cpu": 1, "memory_bytes": 100, "gpu": 0})
     troubled += ["out_of_memory", "user", "out_of_memory"]
-    asked: list[int] = []
-    world.executor.before = lambda document: asked.append(document["resources"]["memory_bytes"])
+    asked: list[dict[str, int]] = []
+    world.executor.before = lambda document: asked.append(document["resources"])
     world.start("r1", world.plan(plan, result=step(0)))
     to_the_end(world)
-    assert asked == [100, 200, 200, 400]
+    assert [one["memory_bytes"] for one in asked] == [100, 200, 200, 400]
+    assert [one.get("memory_asked_bytes") for one in asked] == [None, 100, 100, 100]
 
 
 # The run

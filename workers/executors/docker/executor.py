@@ -29,6 +29,7 @@ from workers.executors.docker import engine
 from workers.executors.docker.running import Key, Running
 from workers.executors.docker.staging import RUNTIME, Staged
 from workers.executors.secrets import secrets_of
+from workers.executors.slots import Ask
 
 
 class DockerExecutor(Executor):
@@ -116,6 +117,7 @@ class DockerExecutor(Executor):
         image = document.get("image") or self.config.step_image or self.config.runtime_image
         engine.require_image(client, image)
         resources = document.get("resources") or {}
+        memory = Ask.of(resources, Ask(0, self.config.memory_bytes)).memory_bytes
         volumes = {str(staged.folder): {"bind": FOLDER, "mode": "rw"}}
         env = dict(document.get("env") or {})
         if document["kind"] != "container":
@@ -139,7 +141,7 @@ class DockerExecutor(Executor):
             "labels": {engine.OWNER: engine.owner()},
             "cap_drop": ["ALL"],
             "security_opt": ["no-new-privileges"],
-            **({"mem_limit": int(resources["memory_bytes"])} if resources.get("memory_bytes") else {}),
+            **({"mem_limit": memory} if memory else {}),
             **({"device_requests": [engine.devices(int(resources["gpu"]))]} if resources.get("gpu") else {}),
         }
 

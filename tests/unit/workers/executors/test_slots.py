@@ -27,6 +27,14 @@ def test_resources_of_a_step_document_become_an_ask() -> None:
     assert str(Ask(2500, 2**30)) == "2.5 cpu and 1,024 MiB"
 
 
+@pytest.mark.parametrize(("asked", "grown", "claimed"), [(600, 900, 900), (600, 2400, 1000), (2000, 8000, 2000)])
+def test_what_an_attempt_may_use_beyond_what_was_asked_for_ends_with_the_host(
+    asked: int, grown: int, claimed: int
+) -> None:
+    ask = Ask.of({"memory_bytes": grown, "memory_asked_bytes": asked}, ROOM)
+    assert ask == Ask(1000, claimed), "what is asked for and never fits is refused with its own number"
+
+
 def test_a_claim_waits_until_there_is_room(tmp_path: Path) -> None:
     ledger = slots(tmp_path)
     big, small, other = (ledger.claim(ask) for ask in (Ask(3000, 0), DEFAULT, DEFAULT))

@@ -40,6 +40,7 @@ function paint() {
   }
   for (const node of new Set([...changed.keys()].map(index))) if (widths.has(node)) paintItems(node);
   changed.clear();
+  paintReasons();
   paintCounts();
   if (opened) { opened = false; swap(); }
 }
@@ -70,7 +71,8 @@ function paintItems(node) {
 function paintRow(node, event) {
   const row = document.querySelector(`#steps tr[data-node="${node}"]`);
   if (!row) return;
-  row.querySelector("[data-cell=state]").replaceChildren(badge(event.state));
+  const cell = row.querySelector("[data-cell=state]");
+  if (cell.querySelector("[data-status]")?.dataset.status !== event.state) cell.replaceChildren(badge(event.state)); // else its reason stays
   if (event.attempt) row.querySelector("[data-cell=attempt]").textContent = event.attempt;
   const took = row.querySelector("[data-cell=took]");
   const { started_ms: started, finished_ms: finished } = event.outcome?.timings ?? {};
@@ -79,6 +81,15 @@ function paintRow(node, event) {
     clock.dataset.since = new Date(event.at_ms).toISOString();
     took.replaceChildren(clock);
   } else if (started && finished) took.textContent = `${((finished - started) / 1000).toFixed(2)} s`;
+}
+
+/** A step that stood still goes on once a step below it is at work: why it did is not so any more. */
+function paintReasons() {
+  for (const reason of document.querySelectorAll("#steps [data-stands-still]")) {
+    const { node } = reason.closest("tr").dataset;
+    const isBelow = ([other, state]) => state === "running" && (other.startsWith(`${node}.`) || other.startsWith(`${node}/`));
+    if ([...states].some(isBelow)) reason.remove();
+  }
 }
 
 function paintCounts() {

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import expect
 
+from app.compiler import compile_plan
+from celesta.hashing import canonical
 from tests.e2e.pages.conftest import Opener
 from tests.fixtures.playground import Playground
 from tests.fixtures.processes import wait_until
@@ -46,6 +48,23 @@ def test_a_failure_is_named_when_it_ends_the_run(flow: Playground, opened: Opene
     flow.settle(run, "3", "a", "failed", error=error)
     flow.finish(run, "failed", {"path": "a"} | error, failed=1, skipped=3)
     expect(page.get_by_role("alert")).to_contain_text("ValueError: odd")
+
+
+def test_a_dynamic_step_says_why_nothing_below_it_begins_until_something_does(flow: Playground, opened: Opener) -> None:
+    run = flow.launch(inputs={"n": 3})
+    flow.start(run)
+    flow.run_step(run, "3", "a")
+    plan = flow.store.put_blob(canonical(compile_plan(diamond())))
+    flow.tell(run, "dynamic.opened", node="3", path="a", token="1.1", attempt=1, width=4, known=8, plan=plan)
+    flow.redis.hset(f"celesta:{{p0}}:{run}:st", "3/3", "ready|1.1||0|")
+    page = opened(f"/projects/default/runs/{run}")
+    flow.run_step(run, "1", "b")
+    row = page.locator('#steps tr[data-node="3"]')
+    expect(page.locator('#steps tr[data-node="1"] [data-status]')).to_have_text("running")
+    expect(row).to_contain_text("a/a, which waits for its turn")
+    flow.run_step(run, "3/3", "a/a", task="a")
+    expect(row).not_to_contain_text("which waits for")
+    expect(row.locator("[data-status]")).to_have_text("running")
 
 
 def test_items_of_a_map_are_counted_on_the_graph(flow: Playground, opened: Opener) -> None:

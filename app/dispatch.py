@@ -1,7 +1,8 @@
 """The one place from which `app` sends messages, and the names of all queues and messages.
 
-Services call `send_start` after their commit. `workers` reads the constants, and has its own producer for what the
-engine sends. Refuses to send anything but ids: what a message means is looked up by whoever takes it.
+Services call `send_start` after their commit, and the reconciler for what was committed and never sent. `workers` reads
+the constants, and has its own producer for what the engine sends. Refuses to send anything but ids: what a message
+means is looked up by whoever takes it.
 """
 
 import logging

@@ -20,11 +20,11 @@ from flask import Flask, current_app
 
 from app import redis_names
 from app.config import Config
+from app.redis_client import SOCKET_SECONDS, connect, stream_order
 
 SLOTS = 48  # followers at a time; the web server has more threads than this
 QUEUE_EVENTS = 5_000  # a follower that is further behind is cut off, and resumes with its last event id
 BLOCK_MS = 500  # below the socket's time-out, or redis-py takes a quiet stream for a dead server
-SOCKET_TIMEOUT_SECONDS = 5.0
 READ_EVENTS = 1_000
 PAUSE_SECONDS = 0.01  # gathers what arrives together: 100 reads a second at most, however fast the steps end
 RETRY_SECONDS = 0.5
@@ -94,26 +94,14 @@ class Hub:
     """One per web process. Nothing is opened before somebody subscribes."""
 
     def __init__(self, redis_url: str, shards: int = 1, slots: int = SLOTS) -> None:
-        self._redis_url = redis_url
         self._streams = [redis_names.events(f"p{shard}") for shard in range(shards)]
         self._slots = threading.BoundedSemaphore(slots)
         self._lock = threading.Lock()
         self._subscriptions: dict[Key, set[Subscription]] = {}
         self._positions: dict[str, str] = {}
         self._thread: threading.Thread | None = None
-        self._client: Any = None
-
-    @property
-    def redis(self) -> Any:
+        self.redis: Any = connect(redis_url)
         """A client for short questions and for reading log streams; safe to share between threads."""
-        if self._client is None:
-            settings: dict[str, Any] = {
-                "protocol": 2,  # RESP3 changes the shape of stream replies
-                "socket_timeout": SOCKET_TIMEOUT_SECONDS,
-                "socket_connect_timeout": SOCKET_TIMEOUT_SECONDS,
-            }
-            self._client = redis.Redis.from_url(self._redis_url, **settings)
-        return self._client
 
     def take_slot(self) -> Callable[[], None]:
         """Counts a follower in and returns what counts it out again; raises `Busy` above the cap."""
@@ -150,7 +138,7 @@ class Hub:
         for listener in listeners:
             listener.end()
         if thread is not None:
-            thread.join(BLOCK_MS / 1000 + SOCKET_TIMEOUT_SECONDS)
+            thread.join(BLOCK_MS / 1000 + SOCKET_SECONDS)
 
     def since(self, run: str, stream_id: str) -> list[Event]:
         """The events of a run after `stream_id`; the streams may have lost those that the recorder has folded."""
@@ -185,7 +173,7 @@ class Hub:
         """After a break the streams may be those of a younger Redis, whose ids begin again."""
         try:
             for stream, position in self._positions.items():
-                if _order(self._last_id(stream)) < _order(position):
+                if stream_order(self._last_id(stream)) < stream_order(position):
                     self._positions[stream] = "0-0"
         except redis.RedisError:
             return
@@ -210,14 +198,9 @@ def hub() -> Hub:
     return found
 
 
-def _order(stream_id: str) -> tuple[int, int]:
-    moment, _, sequence = stream_id.partition("-")
-    return int(moment), int(sequence or 0)
-
-
 def after(stream_id: str, other: str) -> bool:
     """Whether `stream_id` stands later in a stream than `other`."""
-    return _order(stream_id) > _order(other)
+    return stream_order(stream_id) > stream_order(other)
 
 
 def _event(entry: tuple[bytes, dict[bytes, bytes]]) -> Event | None:

@@ -21,11 +21,11 @@ from sqlalchemy.exc import DBAPIError
 from app.config import Config
 from app.db import db, standalone
 from app.models.columns import now
+from app.redis_client import connect
 from app.services.schedule_fire import fire_due
 from celesta.errors import CelestaError
 from workers import alive
 from workers.engine import keys
-from workers.event_stream import connect
 from workers.lead import Lead
 
 log = logging.getLogger(__name__)

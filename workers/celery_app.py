@@ -13,24 +13,18 @@ os.environ.setdefault("REMAP_SIGTERM", "SIGQUIT")
 
 from functools import cached_property
 from typing import Any
-from urllib.parse import urlsplit
 
 from celery import Celery
 from kombu.entity import Exchange, Queue
-from redis import Redis
-from redis.backoff import ConstantBackoff
-from redis.retry import Retry
 
 from app.config import Config
 from app.dispatch import QUEUE_CONTROL, QUEUE_STEPS, TASK_FINISH, TASK_START, TASK_STEPS
+from app.redis_client import SOCKET_SECONDS, connect
 from celesta.store import open_store
 from workers.deliveries import Deliveries
 from workers.engine import Engine
 from workers.engine.publishing import Publisher
 from workers.executors.chosen import ChosenExecutor
-
-SOCKET_SECONDS = 3.0
-"""A Redis that does not answer is given up after this, and asked once more: together below the shortest lease."""
 
 LAUNCHED_AT_ONCE = 8
 ROLE_QUEUES = {"worker": (QUEUE_STEPS, QUEUE_CONTROL), "recorder": (QUEUE_CONTROL,)}
@@ -62,24 +56,6 @@ def create(config: Config) -> CelestaApp:
     app.steps["consumer"].add(Deliveries)
     tasks.register(app)
     return app
-
-
-def connect(redis_url: str) -> Redis:
-    """A client for the engine's keys, with its timeouts and retries spelled out."""
-    options: dict[str, Any] = {
-        # redis-py's own defaults may change under us; a call must fail well before a lease of ours ends.
-        "socket_timeout": SOCKET_SECONDS,
-        "socket_connect_timeout": SOCKET_SECONDS,
-        # Scripts applied twice are applied once, so that one blind retry is safe.
-        "retry": Retry(ConstantBackoff(0.2), 1),
-        # A connection through a load balancer may die unseen while no step runs.
-        "health_check_interval": 30,
-        # RESP3 changes the shape of stream and set replies.
-        "protocol": 2,
-    }
-    if urlsplit(redis_url).scheme != "unix":
-        options["socket_keepalive"] = True
-    return Redis.from_url(redis_url, **options)
 
 
 def settings(config: Config) -> dict[str, Any]:

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 from redis import Redis, ResponseError
 
 from app import redis_names
+from app.redis_client import stream_order
 
 log = logging.getLogger(__name__)
 
 GEN = "celesta:gen"
 START = "0-0"
-SOCKET_TIMEOUT_SECONDS = 5.0
 BLOCK_MS = 1_000
 """Below the socket's time-out, or redis-py would take a quiet stream for a dead server."""
 READ_EVENTS = 2_000
@@ -39,20 +39,6 @@ class Offset(NamedTuple):
 
     gen: str
     stream_id: str
-
-
-def connect(url: str) -> "Redis[Any]":
-    """RESP2 on purpose: RESP3 changes the shape of stream replies."""
-    options: dict[str, Any] = (
-        {"protocol": 2, "socket_keepalive": True} if not url.startswith("unix") else {"protocol": 2}
-    )
-    return Redis.from_url(
-        url,
-        socket_timeout=SOCKET_TIMEOUT_SECONDS,
-        socket_connect_timeout=SOCKET_TIMEOUT_SECONDS,
-        health_check_interval=15,
-        **options,
-    )
 
 
 class EventStreams:
@@ -109,7 +95,7 @@ class EventStreams:
         if stored is None or stored.gen != self.gen:
             return START
         last = self._last_id(stream)
-        if _order(stored.stream_id) > _order(last):
+        if stream_order(stored.stream_id) > stream_order(last):
             log.warning(
                 "stream %s ends at %s, before what is recorded: Redis is back from an older state", stream, last
             )
@@ -123,8 +109,3 @@ class EventStreams:
             return START
         last: bytes = info["last-generated-id"]
         return last.decode()
-
-
-def _order(stream_id: str) -> tuple[int, int]:
-    moment, _, sequence = stream_id.partition("-")
-    return int(moment), int(sequence or 0)

@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app import dispatch
 from app.db import db
-from app.dispatch import QUEUE_CONTROL, QUEUE_STEPS, TASK_START
+from app.dispatch import QUEUE_STEPS
 from app.services import cache_evict, cache_index, run_source
 from celesta.errors import CelestaError
 from workers import sources
@@ -143,13 +143,8 @@ class Reconciler:
         now = monotonic()
         if now - self._asked.get(run, -START_AGAIN_SECONDS) >= START_AGAIN_SECONDS:
             self._asked = {name: at for name, at in self._asked.items() if now - at < START_AGAIN_SECONDS}
-            try:
-                self.app.send_task(
-                    TASK_START, args=[run], queue=QUEUE_CONTROL, argsrepr="-", kwargsrepr="-", reply_to=""
-                )
+            if dispatch.send_start(self.app.config.celery_broker_url, run):
                 self._asked[run] = now
-            except (OperationalError, OSError) as error:
-                log.warning("run %s is looked at later: %s", run, error)
 
     def _known(self, runs: list[str]) -> dict[str, tuple[str, int]]:
         """What Redis was told to do with a run, and under which epoch, of those that it knows."""

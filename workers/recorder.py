@@ -26,6 +26,7 @@ from app.compiler.plan import Plan
 from app.config import Config
 from app.db import db, standalone, writing
 from app.models import Project, Run, StreamOffset
+from app.redis_client import connect
 from app.services.event_record import Ended, record_events
 from app.stores import store_of
 from celesta.errors import StoreError
@@ -34,7 +35,7 @@ from celesta.store.base import result_key
 from workers import alive, event_stream
 from workers.backlog import Backlog
 from workers.engine import Engine, forget, keys
-from workers.event_stream import BLOCK_MS, START, Entry, EventStreams, Offset, connect
+from workers.event_stream import BLOCK_MS, START, Entry, EventStreams, Offset
 
 log = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import select, tuple_
 
 from app.models import RUN_TERMINAL, Run, Step, StreamOffset
+from app.redis_client import stream_order
 from app.services.moments import milliseconds
 from app.services.run_query import COUNTS
 from app.services.session import Session
@@ -21,7 +22,7 @@ Document = dict[str, Any]
 def recorded_until(session: Session) -> str:
     """The stream id up to which the record holds everything; of several shards the earliest."""
     offsets = list(session.scalars(select(StreamOffset.stream_id)))
-    return min(offsets, key=lambda text: tuple(int(part) for part in text.split("-")), default="0-0")
+    return min(offsets, key=stream_order, default="0-0")
 
 
 def replay(session: Session, run: Run, project: str, since: datetime | None = None) -> Iterator[list[Document]]:

@@ -34,16 +34,13 @@ def test_a_run_whose_record_is_ahead_of_redis_is_begun_again(monkeypatch: pytest
     monkeypatch.setattr(reconciler.run_source, "answered", list)
     known = {"same": ("run", 2), "ahead": ("run", 2), "behind": ("run", 1)}
     monkeypatch.setattr(reconciler.Reconciler, "_known", lambda self, runs: known)
-    sent: list[list[str]] = []
-    app: Any = SimpleNamespace(
-        engine=SimpleNamespace(client=None),
-        config=None,
-        send_task=lambda name, args, **_: sent.append(args),
-    )
+    sent: list[str] = []
+    monkeypatch.setattr(reconciler.dispatch, "send_start", lambda url, run: sent.append(run))
+    app: Any = SimpleNamespace(engine=SimpleNamespace(client=None), config=SimpleNamespace(celery_broker_url=""))
     one = reconciler.Reconciler(app)
     monkeypatch.setattr(one.admission, "look", lambda runs: None)
     one.sweep_runs()
-    assert sent == [["behind"]]
+    assert sent == ["behind"]
 
 
 def test_the_reconciler_does_without_a_broker_and_a_database(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,14 +53,12 @@ def test_the_reconciler_does_without_a_broker_and_a_database(monkeypatch: pytest
     monkeypatch.setattr(reconciler.sources, "database", lambda config: nullcontext())
     monkeypatch.setattr(reconciler.sources, "close_questions", refuse_rows)
     monkeypatch.setattr(reconciler.dispatch, "waiting", refuse)
-    sent: list[str] = []
-    app: Any = SimpleNamespace(
-        engine=SimpleNamespace(client=None), config=SimpleNamespace(celery_broker_url=""), send_task=refuse
-    )
+    answers = [True, False]
+    monkeypatch.setattr(reconciler.dispatch, "send_start", lambda url, run: answers.pop())
+    app: Any = SimpleNamespace(engine=SimpleNamespace(client=None), config=SimpleNamespace(celery_broker_url=""))
     one = reconciler.Reconciler(app)
     assert one.backlog() is None
     assert one.close_questions("r1", ["0"]) is None
     one.ask_start("r1")
-    app.send_task = lambda *_, **__: sent.append("r1")
     one.ask_start("r1")
-    assert sent == ["r1"], "as soon as there is a broker"
+    assert not answers, "as soon as there is a broker"

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from app.redis_client import connect
 from tests.fixtures.playground import Answer, Playground, playground_config, serving
 from tests.unit.app.specs import diamond
 
@@ -159,7 +160,7 @@ def test_redis_out_of_reach_is_a_503_that_may_be_tried_again(home: object, redis
     with serving(config) as playground:
         playground.register(diamond())
         run = playground.launch(inputs={"n": 1})
-        playground.app.extensions["celesta.events"]._redis_url = "unix:///nowhere"
+        playground.app.extensions["celesta.events"].redis = connect("unix:///nowhere")
         answer = playground.call("GET", f"runs/{run}/events")
         is_problem(answer, 503, "unavailable")
         assert "retry-after" in answer.headers

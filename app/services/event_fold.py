@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.models import INSIDE, RUN_TERMINAL, STEP_TERMINAL
+from celesta.tokens import number_of
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ def _step_running(rows: Rows, run: RunFacts, event: Event) -> None:
 
 
 def _step_retry(rows: Rows, run: RunFacts, event: Event) -> None:
-    attempted = {"attempt": _attempt_of(event["token"]), "token": event["token"]}
+    attempted = {"attempt": number_of(event["token"]), "token": event["token"]}
     step = _step(run, event, "backoff") | attempted | {"retry_at": _moment(event["at_or_after_ms"])}
     _merge(rows.steps, (event["run"], event["node"]), step)
     ended = {"reason": event["reason"], "error": event.get("error"), "finished_at": _moment(event["at_ms"])}
@@ -276,10 +277,6 @@ def _attempt(event: Event, state: str) -> Row:
 def _task(run: RunFacts, event: Event) -> str:
     """What is no step of the run's own plan says its task itself."""
     return _clean(event["task"]) if "/" in event["node"] else run.tasks[int(event["node"].partition(".")[0])]
-
-
-def _attempt_of(token: str) -> int:
-    return int(token.partition(".")[2])
 
 
 def _times(outcome: Mapping[str, Any], at: datetime) -> tuple[datetime | None, datetime]:

@@ -7,7 +7,6 @@ origin is the run that was exported. Importing an archive again gives the same r
 """
 
 import contextlib
-import re
 import tempfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -38,10 +37,10 @@ from celesta.ids import new_run_id
 from celesta.spec import spec_digest
 from celesta.store import Store, step_prefix
 from celesta.store.base import blob_key
+from celesta.tokens import FIRST_TOKEN, is_token
 
 CHUNK_BYTES = 1 << 20
 MOST_PROBLEMS = 20
-TOKEN = re.compile(r"[0-9]+\.[0-9]+\Z")
 Document = dict[str, Any]
 Rows = dict[str, list[Document]]
 
@@ -121,7 +120,7 @@ def _contradictions(head: Document, rows: Rows) -> Iterator[Problem]:
     for index, step in enumerate(rows["steps"]):
         if step.get("state") not in STEP_STATES:
             yield Problem(f"steps[{index}].state", f"is none of {', '.join(STEP_STATES)}")
-        if not all(TOKEN.match(str(of.get("token") or "0.0")) for of in (step, step.get("source") or {})):
+        if not all(is_token(str(of.get("token") or FIRST_TOKEN)) for of in (step, step.get("source") or {})):
             yield Problem(f"steps[{index}].token", "is not the token of an attempt, like 1.1")
     for index, artifact in enumerate(rows["artifacts"]):
         ref = artifact.get("ref") or {}

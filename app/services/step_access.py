@@ -23,6 +23,7 @@ from app.services.session import Session
 from celesta.codecs.reach import MALFORMED, blobs_within, values_of
 from celesta.errors import AccessError, InputError, NotFoundError, Problem, StoreError
 from celesta.store import Store, step_prefix
+from celesta.tokens import order_of
 
 Document = dict[str, Any]
 
@@ -86,7 +87,7 @@ def require_current(session: Session, attempt: Attempt) -> None:
         raise AccessError(f"run {attempt.run} is over, and with it what its steps may do")
     if row.token is None:
         return
-    ours, now = _order(attempt.token), _order(row.token)
+    ours, now = order_of(attempt.token), order_of(row.token)
     if now > ours or (now == ours and row.state in _OVER):
         raise AccessError(f"attempt {attempt.token} at step {attempt.path!r} is over; nothing more is taken from it")
 
@@ -169,8 +170,3 @@ def _signer(secret_key: str) -> URLSafeSerializer:
     return URLSafeSerializer(
         secret_key, salt="celesta step token", signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256}
     )
-
-
-def _order(token: str) -> tuple[int, int]:
-    epoch, _, attempt = token.partition(".")
-    return int(epoch), int(attempt)

@@ -18,14 +18,14 @@ from typing import Any
 from celesta.errors import StoreError
 from celesta.runtime.context import checkpoint_folder, last_user
 from celesta.store.base import Store, prefix_of, step_prefix
+from celesta.tokens import FIRST_TOKEN, order_of
 
 NAME = "checkpoint.tar"
-FIRST_TOKEN = "1.1"  # noqa: S105 - of an attempt
 
 
 def newest(store: Store, run: str, path: str) -> str | None:
     """The key of the checkpoint that the latest attempt at a step left. None: none did."""
-    return max(_all(store, run, path), key=lambda key: _order(_token(key)), default=None)
+    return max(_all(store, run, path), key=lambda key: order_of(_token(key)), default=None)
 
 
 def fetch(store: Store, document: Mapping[str, Any], root: str | os.PathLike[str]) -> None:
@@ -35,7 +35,7 @@ def fetch(store: Store, document: Mapping[str, Any], root: str | os.PathLike[str
     key = _key_to_read(store, document)
     folder = checkpoint_folder(root, document["run"], document["path"])
     here = _read(last_user(folder)) if folder.is_dir() else None
-    if key is None or (here is not None and _order(here) >= _order(_token(key))):
+    if key is None or (here is not None and order_of(here) >= order_of(_token(key))):
         return
     source = store.open(key)
     if source is not None:
@@ -101,10 +101,6 @@ def _all(store: Store, run: str, path: str) -> Iterator[str]:
 
 def _token(key: str) -> str:
     return key.rsplit("/", 2)[1]
-
-
-def _order(token: str) -> list[int]:
-    return [int(part) for part in token.split(".")]
 
 
 def _read(marker: Path) -> str | None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from celesta import retries
 from celesta.runtime.enter import secret_sources
+from celesta.tokens import number_of
 from workers.engine.bindings import Ref
 from workers.engine.views import View
 
@@ -22,8 +23,7 @@ def step_document(
 
     `ran_out` attempts ran out of memory before this one, which may use more of it when its author said so.
     """
-    step, task, path = view.step(node), view.task(node), view.path(node)
-    attempt = int(token.partition(".")[2])
+    step, task, path, attempt = view.step(node), view.task(node), view.path(node), number_of(token)
     return {
         "step_document": 1,
         "run": view.run,

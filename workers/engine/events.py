@@ -7,6 +7,7 @@ one. Cuts what people wrote to the lengths that an outcome may have.
 import json
 from typing import Any
 
+from celesta.tokens import number_of
 from workers.engine.views import View
 
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
@@ -51,7 +52,7 @@ def running(view: View, node: str, attempt: int, worker: str) -> str:
 
 def settled(view: View, node: str, token: str | None, outcome: dict[str, Any] | None, **more: Any) -> str:
     """`state` is added by the script: a failure while the run is being cancelled counts as cancelled."""
-    attempt = int(token.partition(".")[2]) if token else 0
+    attempt = number_of(token) if token else 0
     facts = {"cache_key": None, "components": None, "source": None, "input_digests": None} | more
     return _of(view, "step.settled", node, token=token, attempt=attempt, outcome=outcome, **facts)
 
@@ -63,8 +64,7 @@ def retry(view: View, node: str, token: str, reason: str, error: dict[str, Any] 
 
 def dynamic_opened(view: View, node: str, token: str, width: int, plan: str) -> str:
     """`known` is added by the script. `plan` is the digest of the plan that the step opened."""
-    attempt = int(token.partition(".")[2])
-    return _of(view, "dynamic.opened", node, token=token, attempt=attempt, width=width, plan=plan)
+    return _of(view, "dynamic.opened", node, token=token, attempt=number_of(token), width=width, plan=plan)
 
 
 def map_opened(view: View, node: str, width: int) -> str:

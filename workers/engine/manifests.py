@@ -6,7 +6,6 @@ is none of its attempt is a failure of that step, wherever it is met.
 """
 
 import contextlib
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,11 +13,10 @@ from app.services.step_result import check_result
 from celesta.errors import InputError
 from celesta.runtime.leave import read_result
 from celesta.store.base import Store, result_key, step_prefix
+from celesta.tokens import is_token, order_of
 from workers.engine import settling
 from workers.engine.events import MESSAGE_CHARACTERS, outcome_of
 from workers.engine.views import View
-
-TOKEN = re.compile(r"\d{1,9}\.\d{1,9}")
 
 
 def read(store: Store, view: View, node: str, token: str) -> dict[str, Any] | None:
@@ -47,7 +45,7 @@ def is_result(view: View, node: str, token: str, outcome: dict[str, Any]) -> boo
 
 def latest(store: Store, view: View, node: str) -> dict[str, Any] | None:
     """The success of the highest attempt at a step, of whatever epoch. Raises `StoreError`."""
-    best: tuple[list[int], dict[str, Any]] | None = None
+    best: tuple[tuple[int, int], dict[str, Any]] | None = None
     for result in successes(store, step_prefix(view.run, view.path(node), "0")[: -len("0/")]):
         token = result["token"]
         order = order_of(token)
@@ -68,11 +66,6 @@ def successes(store: Store, prefix: str) -> Iterator[dict[str, Any]]:
                 yield outcome_of(result)
 
 
-def order_of(token: str) -> list[int]:
-    """How tokens are ordered: by epoch, then by attempt."""
-    return [int(part) for part in token.split(".")]
-
-
 def _attempt(view: View, node: str, token: str) -> dict[str, Any]:
     """As much of the step document as a result has to agree with."""
     task = view.task(node)
@@ -83,6 +76,6 @@ def _attempt(view: View, node: str, token: str) -> dict[str, Any]:
 def _key_in(result: dict[str, Any]) -> str | None:
     """The key of the result by what it says of itself."""
     match result:
-        case {"run": str(run), "path": str(path), "node": str(), "token": str(token)} if TOKEN.fullmatch(token):
+        case {"run": str(run), "path": str(path), "node": str(), "token": str(token)} if is_token(token):
             return result_key(run, path, token)
     return None

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from celesta.store.base import Store
+from celesta.tokens import order_of
 from workers.engine.controlling import Action
-from workers.engine.manifests import order_of, successes
+from workers.engine.manifests import successes
 from workers.engine.settling import Adopted
 from workers.engine.waiting import Waits
 
@@ -50,7 +51,7 @@ def recover(store: Store, source: Source) -> dict[str, Adopted]:
 
 
 def _manifests(store: Store, source: Source) -> dict[str, Adopted]:
-    best: dict[str, tuple[tuple[bool, list[int]], Adopted]] = {}
+    best: dict[str, tuple[tuple[bool, tuple[int, int]], Adopted]] = {}
     for result in successes(store, f"runs/{source.run}/"):
         node, token = str(result["node"]), str(result["token"])
         order = (source.pinned.get(node) == token, order_of(token))

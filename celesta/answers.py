@@ -15,6 +15,7 @@ from typing import Any
 
 from celesta.codecs import decode, from_plain, to_plain
 from celesta.errors import InputError, Problem
+from celesta.runtime.failures import plain_error
 from celesta.store.local import LocalStore
 from celesta.types import TypeDoc, spell
 
@@ -62,7 +63,7 @@ class Answers:
         result = self.ref(path, task["kind"], wanted, message, store)
         error = None
         if task["answer"]["required"] and result.get("inline") is False:
-            error = {"type": "Refused", "message": "you said no", "traceback": "", "kind": "user"}
+            error = plain_error("Refused", "you said no", "user")
         return {"status": "failed" if error else "succeeded", "outputs": {"result": result}, "error": error}
 
     def ref(self, path: str, kind: str, wanted: TypeDoc, message: str, store: Any) -> Ref:

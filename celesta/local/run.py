@@ -23,6 +23,7 @@ from celesta.local.failures import Failures
 from celesta.local.scope import FAILURE, Scope, settles_in_place
 from celesta.local.steps import LocalSteps, slept
 from celesta.rules import is_enough, require_depth, told_of_parts, told_of_timeout
+from celesta.runtime.failures import plain_error, told_error
 from celesta.spec.shapes import WAITS
 from celesta.spec.steps import in_order
 from celesta.store import Store, step_prefix
@@ -246,8 +247,7 @@ class Run:
         """Whether nothing more may start: the time is over, or a failure has ended the run by its policy."""
         if self.until is not None and not self.timed_out and time.monotonic() >= self.until:
             self.timed_out = True
-            message = told_of_timeout(self.spec["timeout_seconds"])
-            timeout = {"type": "Timeout", "message": message, "traceback": "", "kind": "timeout"}
+            timeout = plain_error("Timeout", told_of_timeout(self.spec["timeout_seconds"]), "timeout")
             self.failures.end_run({"path": "", **timeout, "log": None})
         failed = self.failures.of_run is not None and self.spec.get("policy") == "fail_fast"
         return (failed or self.timed_out) and not self.handling
@@ -276,7 +276,7 @@ class Run:
         return cache_key(components), components
 
     def _could_not(self, node: str, path: str, error: CelestaError) -> str:
-        document = {"type": type(error).__name__, "message": str(error), "traceback": "", "kind": error.kind}
+        document = told_error(error)
         self._fail(path, document)
         return self._done(node, path, "failed", outcome={"status": "failed", "outputs": {}, "error": document})
 

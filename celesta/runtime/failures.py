@@ -52,6 +52,11 @@ def plain_error(type_: str, message: str, kind: str, trace: str = "") -> dict[st
     return {"type": type_, "message": message, "traceback": trace, "kind": kind}
 
 
+def told_error(error: CelestaError) -> dict[str, Any]:
+    """The error document of one of our own errors, whose message says all."""
+    return plain_error(type(error).__name__, str(error), error.kind)
+
+
 def _message(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return f"the step called sys.exit({error.code!r}) instead of returning; return a value, or raise an error"

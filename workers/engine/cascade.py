@@ -16,6 +16,7 @@ from typing import Any
 
 from celesta.codecs import encode, gone
 from celesta.errors import CelestaError, Skipped, StoreError
+from celesta.runtime.failures import told_error
 from celesta.spec.conditions import decide
 from workers.engine import adopting, caching, expanding, kept, keys, mapping, settling, waiting
 from workers.engine.advancing import admission, advance, top_up
@@ -259,8 +260,7 @@ class Cascade:
             self.left = self.left or (self.hold and self._is_decided_here(node))
             self.admits.append(self._later(node))
             return
-        document = settling.error_of(str(error), type(error).__name__, error.kind)
-        self.settle(settling.in_place(self.view, node, "failed", error=document, finding=self.given(node)))
+        self.settle(settling.in_place(self.view, node, "failed", error=told_error(error), finding=self.given(node)))
 
     def _later(self, node: str) -> dict[str, Any]:
         """The entry of a step that is asked again in a lease; a rebuild first looks for what was made meanwhile."""

@@ -17,6 +17,7 @@ from app.compiler.schema import MOST_STEPS, load_spec
 from celesta.errors import CelestaError, SpecError, StoreError
 from celesta.hashing import canonical
 from celesta.rules import require_depth, told_of_parts
+from celesta.runtime.failures import plain_error, told_error
 from celesta.store.base import is_digest
 from workers.engine import events, keys, settling
 from workers.engine.core import CHUNK, Engine
@@ -87,7 +88,7 @@ def gather(cascade: "Cascade", node: str, bad: int, first: str) -> None:
         found = json.loads(first) if first else {}
         path, why = found.get("path", view.path(node)), found.get("message", "it was not run")
         message = told_of_parts(bad, "steps", path, why)
-        error = settling.error_of(message, str(found.get("type", "StepFailed")), str(found.get("kind", "user")))
+        error = plain_error(str(found.get("type", "StepFailed")), message, str(found.get("kind", "user")))
         outcome |= {"status": "failed", "outputs": {}, "error": error}
     else:
         outcome |= {"status": "succeeded", "outputs": _outputs(cascade, node), "error": None}
@@ -163,8 +164,7 @@ def _require_lanes(engine: Engine, view: View, name: str, plan: Plan) -> None:
 
 
 def _refuse(cascade: "Cascade", ended: Ended, error: CelestaError) -> str:
-    told = settling.error_of(str(error), type(error).__name__, error.kind)
-    outcome = ended.outcome | {"status": "failed", "outputs": {}, "error": told}
+    outcome = ended.outcome | {"status": "failed", "outputs": {}, "error": told_error(error)}
     if cascade.hold:  # A rebuild knows the attempt by its result alone: no step of this epoch is in its hands.
         cascade.settle(settling.adopted(cascade.view, ended.node, ended.token, outcome))
     else:

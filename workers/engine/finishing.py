@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from celesta.errors import CelestaError
-from workers.engine import events, keys, settling
+from celesta.runtime.failures import told_error
+from workers.engine import events, keys
 from workers.engine.core import CHUNK, Engine
 from workers.engine.handling import handle
 from workers.engine.settling import Adopted
@@ -48,7 +49,7 @@ def finish(
                 log.warning("run %s: its outputs cannot be made now: %s", view.run, problem)
                 return False
             status = "failed"
-            told = settling.error_of(str(problem), type(problem).__name__, problem.kind)
+            told = told_error(problem)
             error = {"path": "", **{name: told[name] for name in ("type", "message", "kind")}}
     if error is not None and status == "failed" and view.plan.handlers and handled is None:
         return handle(engine, view, error, adopted or {}, waits or Waits()) and finish(engine, view)

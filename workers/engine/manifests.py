@@ -11,6 +11,7 @@ from typing import Any
 
 from app.services.step_result import check_result
 from celesta.errors import InputError
+from celesta.runtime.failures import plain_error
 from celesta.runtime.leave import read_result
 from celesta.store.base import Store, result_key, step_prefix
 from celesta.tokens import is_token, order_of
@@ -31,7 +32,7 @@ def accepted(view: View, node: str, token: str, result: Any) -> dict[str, Any]:
     try:
         return outcome_of(check_result(result, _attempt(view, node, token)))
     except InputError as error:
-        return settling.failure(settling.error_of(str(error)[:MESSAGE_CHARACTERS], "InvalidResult", "user"))
+        return settling.failure(plain_error("InvalidResult", str(error)[:MESSAGE_CHARACTERS], "user"))
 
 
 def is_result(view: View, node: str, token: str, outcome: dict[str, Any]) -> bool:

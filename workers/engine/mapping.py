@@ -11,6 +11,7 @@ from app.compiler.schema import MOST_STEPS
 from celesta.codecs import make_list, none_ref
 from celesta.errors import SpecError
 from celesta.rules import is_enough, told_of_parts
+from celesta.runtime.failures import plain_error
 from workers.engine import events, keys, settling
 from workers.engine.bindings import Ref, parents_of
 from workers.engine.core import CHUNK
@@ -49,7 +50,7 @@ def gather(cascade: "Cascade", node: str, bad: int, first: str) -> None:
         found = json.loads(first) if first else {}
         path, why = found.get("path", view.path(node)), found.get("message", "it was not run")
         message = told_of_parts(bad, "items", path, why)
-        error = settling.error_of(message, str(found.get("type", "MapFailed")), str(found.get("kind", "user")))
+        error = plain_error(str(found.get("type", "MapFailed")), message, str(found.get("kind", "user")))
         entry = settling.in_place(view, node, "failed", error=error, gathered=True)
         if first and ratio == 1:  # It may miss none: what it is counted into is told of that item.
             entry["x"] = first

@@ -15,6 +15,7 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from celesta.errors import CelestaError, StoreError
+from celesta.runtime.failures import plain_error
 from workers.engine import keys, settling
 from workers.engine.cascade import Cascade
 from workers.engine.completing import answer, complete, promote, wake_up
@@ -184,7 +185,7 @@ def _replace(engine: Engine, view: View, node: str, token: str) -> None:
         engine.call("bump", view.run, epoch=view.epoch, steps=[[node, "running", AGAIN_MS, True]])
         return
     if outcome is None:
-        lost = settling.error_of("the worker that ran it was lost", "Lost")
+        lost = plain_error("Lost", "the worker that ran it was lost", "system")
         complete(engine, view.run, [Ended(node, token, settling.failure(lost), finding, overdue=True)])
     else:
         complete(engine, view.run, [Ended(node, token, outcome, finding, overdue=True)])

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from celesta.codecs import gone
 from celesta.errors import CelestaError, StoreError
+from celesta.runtime.failures import told_error
 from workers.engine import caching, events, keys, pending, scripts, settling
 from workers.engine.advancing import top_up
 from workers.engine.bindings import Ref, parents_of
@@ -197,8 +198,8 @@ class Runner:
             inputs = engine.resolver.inputs(view, node, batch.outcomes)
             finding = known.finding if known is not None else caching.find(view, node, inputs)
         except CelestaError as error:
-            document = settling.error_of(str(error), type(error).__name__, error.kind)
-            batch.keep(Ended(node, token, settling.failure(document), known.finding if known is not None else None))
+            failure = settling.failure(told_error(error))
+            batch.keep(Ended(node, token, failure, known.finding if known is not None else None))
             return
         if finding.key and view.reads_cache(node) and not self._may_compute(batch, node, token, finding):
             return

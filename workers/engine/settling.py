@@ -123,10 +123,6 @@ def need_of(view: View, node: str) -> dict[str, Any]:
     return {"map": whole} if whole and need == 0 else {"node": node, "parents": need}
 
 
-def error_of(message: str, type_: str = "SystemError", kind: str = "system") -> dict[str, Any]:
-    return {"type": type_, "message": message, "traceback": "", "kind": kind}
-
-
 def failure(error: dict[str, Any]) -> dict[str, Any]:
     """An outcome without a result document: the step never came to its end."""
     return {"status": "failed", "outputs": {}, "error": error, "metrics": []}

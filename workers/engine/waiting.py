@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from celesta.codecs import to_plain
+from celesta.runtime.failures import plain_error
 from celesta.units import sleep_seconds
 from workers.engine import events, settling
 from workers.engine.bindings import Ref
@@ -106,4 +107,4 @@ def answered(view: View, node: str, answer: Answer) -> tuple[Entry, dict[str, Re
 
 
 def _failed(view: View, node: str, type_: str, message: str, kind: str) -> Entry:
-    return settling.in_place(view, node, "failed", error=settling.error_of(message, type_, kind))
+    return settling.in_place(view, node, "failed", error=plain_error(type_, message, kind))

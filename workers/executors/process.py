@@ -29,7 +29,7 @@ from typing import Any, ClassVar
 from celesta.errors import CelestaError, InputError
 from celesta.runtime import checkpoints, verdicts
 from celesta.runtime.bundles import unpacked
-from celesta.runtime.failures import plain_error
+from celesta.runtime.failures import told_error
 from celesta.runtime.zygote.bundle import Wanted
 from celesta.store import open_store
 from workers.executors.attempts import Attempt
@@ -84,7 +84,7 @@ class ProcessExecutor(Executor):
             finally:
                 claim.leave()
         except CelestaError as error:
-            return attempt.fail(plain_error(type(error).__name__, str(error), error.kind))
+            return attempt.fail(told_error(error))
         finally:
             self._attempts.pop(attempt.key, None)
 

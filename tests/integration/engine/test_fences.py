@@ -2,10 +2,13 @@
 
 import pytest
 
+from celesta.runtime.failures import plain_error
 from tests.integration.engine.harness import Planned, World, step, value
 from workers.engine import Ended, complete, control, keys
 from workers.engine.kept import Kept
-from workers.engine.settling import error_of, failure
+from workers.engine.settling import failure
+
+LOST = failure(plain_error("Lost", "gone", "system"))
 
 
 def _outcome(number: int) -> dict[str, object]:
@@ -39,8 +42,7 @@ def test_an_attempt_that_was_superseded_is_refused(world: World) -> None:
     run, steps = world.queue.popleft()
     batch = world.worker.claim(run, steps, lambda ended: None)
     assert batch is not None
-    lost = failure(error_of("gone", "Lost"))
-    assert complete(world.engine, "r1", [Ended("0", "1.1", lost)]) == ["retry"]
+    assert complete(world.engine, "r1", [Ended("0", "1.1", LOST)]) == ["retry"]
     assert complete(world.engine, "r1", [Ended("0", "1.1", _outcome(5))]) == ["stale"]
     world.drain()
     assert world.output() == 2
@@ -54,7 +56,7 @@ def _superseded(world: World, cache: bool = False) -> None:
     plan.add("double", x=step(first), cache=cache)
     world.start("r1", world.plan(plan, result=step(1)))
     assert world.worker.claim(*world.queue.popleft(), lambda ended: None) is not None
-    assert complete(world.engine, "r1", [Ended("0", "1.1", failure(error_of("gone", "Lost")))]) == ["retry"]
+    assert complete(world.engine, "r1", [Ended("0", "1.1", LOST)]) == ["retry"]
     ended = world.new_worker("there:2").run(*world.queue.popleft(), lambda ended: None)
     control(world.engine, "r1", "pause")
     assert complete(world.engine, "r1", ended) == ["ok"]
@@ -92,7 +94,7 @@ def test_a_join_takes_the_accepted_results_also_when_a_refused_one_comes_with_th
     for _ in range(2):
         assert world.worker.claim(*world.queue.popleft(), lambda ended: None) is not None
     world.drain()
-    complete(world.engine, "r1", [Ended("0", "1.1", failure(error_of("gone", "Lost")))])
+    complete(world.engine, "r1", [Ended("0", "1.1", LOST)])
     world.drain()
     kept = Kept(world.worker.worker)
     both = [Ended("0", "1.1", _outcome(5)), Ended("1", "1.1", _outcome(1))]
@@ -115,14 +117,13 @@ def test_a_run_nobody_knows_is_left_alone(world: World) -> None:
 
 def test_lost_attempts_have_a_budget_of_their_own(world: World) -> None:
     _started(world)
-    lost = failure(error_of("gone", "Lost"))
     for attempt in range(1, 4):
         run, steps = world.queue.popleft()
         assert world.worker.claim(run, steps, lambda ended: None) is not None
-        assert complete(world.engine, "r1", [Ended("0", f"1.{attempt}", lost)]) == ["retry"]
+        assert complete(world.engine, "r1", [Ended("0", f"1.{attempt}", LOST)]) == ["retry"]
     run, steps = world.queue.popleft()
     assert world.worker.claim(run, steps, lambda ended: None) is not None
-    assert complete(world.engine, "r1", [Ended("0", "1.4", lost)]) == ["ok"]
+    assert complete(world.engine, "r1", [Ended("0", "1.4", LOST)]) == ["ok"]
     assert world.finished()["error"]["type"] == "Lost"
     assert {event["reason"] for event in world.events("r1", "step.retry")} == {"lost"}
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from celesta.runtime.failures import plain_error
 from tests.integration.engine.harness import Planned, World, step, value
 from tests.integration.engine.test_failures import sweep, to_the_end
 from tests.integration.engine.traced import FUNCTIONS
@@ -65,7 +66,7 @@ def test_what_a_person_says_while_a_failure_ends_the_run_holds_for_them(world: W
     world.start("r1", _watched(world, policy=policy))
     while world.queue:
         world.new_worker("there:2").claim(*world.queue.popleft(), lambda ended: None)
-    error = settling.error_of("no luck", "ValueError", "user")
+    error = plain_error("ValueError", "no luck", "user")
     complete(world.engine, "r1", [Ended("0", "1.1", settling.failure(error))])
     control(world.engine, "r1", said)
     complete(world.engine, "r1", [Ended("1", "1.1", {}, cancelled=True)])

@@ -1,5 +1,6 @@
 """A rebuild knows what was tried: no attempt that the record has is made again, and none beyond the budgets."""
 
+from celesta.runtime.failures import plain_error
 from tests.integration.engine.harness import Planned, World, value
 from tests.integration.engine.test_rebuilds import _all_deadlines_pass, _lose
 from workers.engine import Ended, complete, keys, rebuild, settling, start
@@ -45,7 +46,7 @@ def test_a_late_word_of_an_attempt_that_is_known_to_be_over_spends_nothing_more(
     """Its next attempt may be at work: it has a lease to say so."""
     digest = _failing(world, retries=2)
     _rebuilt(world, digest, Tried("1.1", True, {"user": 1}, until_ms=1))
-    failed = settling.failure(settling.error_of("no", "ValueError", "user"))
+    failed = settling.failure(plain_error("ValueError", "no", "user"))
     assert complete(world.engine, "r1", [Ended("0", "1.1", failed)]) == ["stale"]
     renewed = {"steps": [["0", "1.1"], ["0", "1.2"]], "owner": "there:2", "lease": 10_000}
     assert world.engine.call("renew", "r1", **renewed)["answers"] == ["stale", "ok"]
@@ -57,7 +58,7 @@ def test_a_late_word_of_an_attempt_that_is_known_to_be_over_spends_nothing_more(
 def test_an_attempt_that_was_at_work_and_says_nothing_is_followed_by_the_next(world: World) -> None:
     digest = _failing(world, retries=1)
     _rebuilt(world, digest, Tried("1.2", False, {"system": 1}))
-    failed = settling.failure(settling.error_of("no", "ValueError", "user"))
+    failed = settling.failure(plain_error("ValueError", "no", "user"))
     assert complete(world.engine, "r1", [Ended("0", "1.1", failed)]) == ["stale"], "it was lost before"
     _until_it_ends(world, digest)
     assert _began(world) == ["2.3", "2.4"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from celesta.runtime.failures import plain_error
 from tests.integration.engine.harness import Planned, World, step, value
 from workers.engine import keys, scripts, settling
 from workers.engine.advancing import admission
@@ -16,7 +17,7 @@ Call = tuple[str, dict[str, Any]]
 PACE = {"low": 16, "window": 32, "lease": 10_000, "grace": 5_000}
 OUTCOME = {"status": "succeeded", "outputs": {"result": value(1)["value"]}, "error": None, "metrics": []}
 GOING_ON = {"attempt": 1, "owner": "here:1", "e": '{"kind":"c"'}
-ERROR = settling.error_of("no", "ValueError", "user")
+ERROR = plain_error("ValueError", "no", "user")
 
 
 def _ended(view: View, node: str, outcome: dict[str, Any], **more: Any) -> dict[str, Any]:

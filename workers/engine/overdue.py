@@ -40,6 +40,8 @@ Backlog = Callable[[], int | None]
 Close = Callable[[str, list[str]], Mapping[str, Answer] | None]
 """Closes questions of a run to whom nobody answered, and says of each what the database has: one answer, for good. None
 where the database does not answer."""
+Attempt = tuple[str, str, str]
+"""Node, token, and who holds its lease."""
 ASK_AGAIN = ("asking", "backoff", "flight_wait", "open")
 
 
@@ -98,40 +100,48 @@ def _sweep_run(
     if view is None:
         engine.call("sweep", run, steps=nodes)
         return
-    records = engine.client.hmget(keys.states(run), nodes)
-    by_state: dict[str, list[tuple[str, str, str]]] = defaultdict(list)
-    for node, record in zip(nodes, records, strict=True):
+    for some, job in _jobs(engine, view, _by_state(engine, run, nodes), backlog, begin, close):
+        with _alone(engine, run, some):
+            job()
+
+
+def _by_state(engine: Engine, run: str, nodes: list[str]) -> defaultdict[str, list[Attempt]]:
+    found: defaultdict[str, list[Attempt]] = defaultdict(list)
+    for node, record in zip(nodes, engine.client.hmget(keys.states(run), nodes), strict=True):
         state, token, *_, owner = record.decode().split("|") if record else ("", "", "")
-        by_state[state].append((node, token, owner))
-    of_run = [node for node, *_ in by_state[""]]
-    alone = partial(_alone, engine, run)
-    if keys.TIMEOUT in of_run:
-        with alone([keys.TIMEOUT]):
-            time_out(engine, view)
-    if "" in of_run:
-        with alone([""]):
-            _look_after(engine, view, begin)
-    if sent := [node for node, *_ in by_state["sent"]]:
-        with alone(sent):
-            _resend(engine, view, sent, backlog)
-    if parked := [node for node, *_ in by_state["parked"]]:
-        with alone(parked):
-            _end_waits(engine, view, parked, close)
+        found[state].append((node, token, owner))
+    return found
+
+
+def _jobs(
+    engine: Engine,
+    view: View,
+    by_state: Mapping[str, list[Attempt]],
+    backlog: Backlog,
+    begin: Callable[[str], None],
+    close: Close,
+) -> Iterator[tuple[list[str], Callable[[], object]]]:
+    """What is to be done about which nodes, in this order; each when those before it are done."""
+    nodes = {state: [node for node, *_ in attempts] for state, attempts in by_state.items()}
+    if keys.TIMEOUT in nodes.get("", ()):
+        yield [keys.TIMEOUT], partial(time_out, engine, view)
+    if "" in nodes.get("", ()):
+        yield [""], partial(_look_after, engine, view, begin)
+    if sent := nodes.get("sent"):
+        yield sent, partial(_resend, engine, view, sent, backlog)
+    if parked := nodes.get("parked"):
+        yield parked, partial(_end_waits, engine, view, parked, close)
     for node, token, _ in by_state["running"]:
-        with alone([node]):
-            _replace(engine, view, node, token)
-    for node, *_ in by_state["recovering"]:
-        with alone([node]):
-            _recover(engine, view, node)
-    if external := by_state["external"]:
-        with alone([node for node, *_ in external]):
-            ask(engine, view, external)
+        yield [node], partial(_replace, engine, view, node, token)
+    for node in nodes.get("recovering", ()):
+        yield [node], partial(_recover, engine, view, node)
+    if external := nodes.get("external"):
+        yield external, partial(ask, engine, view, by_state["external"])
     if again := _to_ask(engine, view, by_state):
-        with alone(again):
-            promote(engine, run, again)
+        yield again, partial(promote, engine, view.run, again)
 
 
-def _to_ask(engine: Engine, view: View, by_state: Mapping[str, list[tuple[str, str, str]]]) -> list[str]:
+def _to_ask(engine: Engine, view: View, by_state: Mapping[str, list[Attempt]]) -> list[str]:
     """What is asked again now. Until a rebuild is through, steps that were not decided and what is open are left to who
     resumes it: asked without the results of earlier epochs, they would run again."""
     is_rebuilt = view.rebuilt and engine.client.hget(keys.meta(view.run), "opening") == b"1"

@@ -91,7 +91,7 @@ class Reconciler:
         if monotonic() - self._store_at >= STORE_EVERY_SECONDS:
             self._store_at = monotonic()
             self.engine.store.sweep()
-        return min(LONGEST_SECONDS, max(SHORTEST_SECONDS, overdue.next_in_seconds(self.client)))
+        return min(LONGEST_SECONDS, max(SHORTEST_SECONDS, overdue.next_in_seconds(self.engine)))
 
     def backlog(self) -> int | None:
         """Step messages that wait in the queue; None where the broker does not say."""

@@ -67,6 +67,11 @@ class Engine:
     def grace_ms(self) -> int:
         return int(self.grace_seconds * 1000)
 
+    def now_ms(self) -> int:
+        """Redis' own time, by which all deadlines are."""
+        seconds, micros = self.client.time()
+        return int(seconds) * 1000 + int(micros) // 1000
+
     def call(self, name: str, run: str, **arguments: Any) -> scripts.Answer:
         return scripts.call(self.client, name, run, **arguments)
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, partial
 
-from redis import Redis
 from redis.exceptions import ResponseError
 
 from celesta.errors import CelestaError, StoreError
@@ -50,7 +49,7 @@ def sweep(engine: Engine, backlog: Backlog, begin: Callable[[str], None], close:
 
     None of the three raises where its service is away: most of what is overdue needs none of them.
     """
-    due = engine.client.zrangebyscore(keys.INFLIGHT, "-inf", now_ms(engine.client), start=0, num=AT_ONCE)
+    due = engine.client.zrangebyscore(keys.INFLIGHT, "-inf", engine.now_ms(), start=0, num=AT_ONCE)
     by_run: dict[str, list[str]] = defaultdict(list)
     for name in due:
         run, _, node = name.decode().partition("|")
@@ -62,16 +61,10 @@ def sweep(engine: Engine, backlog: Backlog, begin: Callable[[str], None], close:
     return len(due)
 
 
-def next_in_seconds(client: Redis) -> float:
+def next_in_seconds(engine: Engine) -> float:
     """How long until the next deadline; a minute when nothing is in flight."""
-    first = client.zrange(keys.INFLIGHT, 0, 0, withscores=True)
-    return (first[0][1] - now_ms(client)) / 1000 if first else 60.0
-
-
-def now_ms(client: Redis) -> int:
-    """Redis' own time, by which all deadlines are."""
-    seconds, micros = client.time()
-    return int(seconds) * 1000 + int(micros) // 1000
+    first = engine.client.zrange(keys.INFLIGHT, 0, 0, withscores=True)
+    return (first[0][1] - engine.now_ms()) / 1000 if first else 60.0
 
 
 @contextmanager

@@ -18,7 +18,6 @@ from workers.engine.controlling import cancel_rest, control
 from workers.engine.core import CHUNK, Engine
 from workers.engine.finishing import finish, forget
 from workers.engine.limits import lanes_of
-from workers.engine.overdue import now_ms
 from workers.engine.reusing import take_over
 from workers.engine.settling import Adopted
 from workers.engine.source import Source, recover
@@ -138,7 +137,7 @@ def _timeout_ms(engine: Engine, plan: Plan, source: Source) -> float | None:
     """How long the run may still take; a rebuild does not give it more time."""
     if plan.timeout_seconds is None:
         return None
-    passed = 0 if source.started_ms is None else max(0, now_ms(engine.client) - source.started_ms)
+    passed = 0 if source.started_ms is None else max(0, engine.now_ms() - source.started_ms)
     return max(0.0, plan.timeout_seconds * 1000 - passed)
 
 

@@ -216,7 +216,7 @@ def test_a_run_past_its_timeout_is_looked_at_no_oftener_than_its_last_step_lets_
         control(world.engine, "r1", "cancel")
     world.client.zadd(keys.INFLIGHT, {f"r1|{keys.TIMEOUT}": 1}, xx=True)
     overdue.sweep(world.engine, lambda: 0, lambda run: None, lambda run, nodes: {})
-    assert overdue.next_in_seconds(world.client) > 0
+    assert overdue.next_in_seconds(world.engine) > 0
     assert world.client.zscore(keys.INFLIGHT, "r1|") is not None, "should the caller have died"
 
 

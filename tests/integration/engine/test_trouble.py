@@ -83,7 +83,7 @@ def test_one_step_that_cannot_be_moved_on_leaves_the_others_of_its_run(
     world.queue.clear()
     _sweep_all(world)
     assert [steps for _, steps in world.queue] == [[["1", 1]]]
-    assert overdue.next_in_seconds(world.client) > 0, "nobody looks again at once"
+    assert overdue.next_in_seconds(world.engine) > 0, "nobody looks again at once"
 
 
 def test_without_a_database_questions_wait_and_stand_before_nothing(

@@ -1,4 +1,4 @@
-"""The roles of a server, one function each: web, worker, recorder, beat. Configuration comes from the environment.
+"""The roles of a server, one function each, and `upgrade`. Configuration comes from the environment.
 
 `python -I -m workers.server ROLE` runs one in a container or under `celesta server ROLE`; the supervisor of
 `celesta up` forks them. A role returns when its process has been told to end. Imports stay inside the functions: a role
@@ -9,7 +9,6 @@ import argparse
 import gc
 import os
 import sys
-import warnings
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -29,7 +28,7 @@ PRELOADED = (
     "celery.apps.worker",
     "celery.concurrency.prefork",
     "celery.concurrency.thread",
-    "workers.recorder_role",
+    "workers.consumers",
     "workers.beat",
     "app.api",
     "app.web",
@@ -120,12 +119,9 @@ def recorder(ready: Ready) -> None:
 
 
 def consume(role: str, ready: Ready) -> None:
-    """Be a Celery worker. Its warning about root is for those who take pickles from a queue, which we never do."""
-    from celery.platforms import SecurityWarning
+    """Be a Celery worker."""
+    from workers.consumers import run_role
 
-    from workers.recorder_role import run_role
-
-    warnings.filterwarnings("ignore", category=SecurityWarning)
     run_role(role, Config.from_env(), ready)
 
 

@@ -32,7 +32,7 @@ ROLE = """
 import sys
 from pathlib import Path
 from app.config import Config
-from workers.recorder_role import run_role
+from workers.consumers import run_role
 {before}
 run_role(sys.argv[1], Config.from_env(), ready=lambda: Path(sys.argv[2]).write_text("ready"))
 """

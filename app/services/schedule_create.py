@@ -1,6 +1,7 @@
 """Makes a schedule: a workflow that is launched by itself, at the times of a cron expression."""
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import select
@@ -39,12 +40,7 @@ def create_schedule(
     """
     require(principal, "editor", project)
     chosen = usable_version(session, project, workflow, version)
-    problems = [] if NAME.match(name) else [Problem("name", f"{name!r} wants letters, digits and . _ - inside")]
-    problems += cron_problems(cron, timezone)
-    try:
-        bind_inputs(chosen.interface, inputs or {}, {}, {}, store)
-    except InputError as error:
-        problems += [Problem(f"inputs.{problem.where}", problem.message) for problem in error.problems]
+    problems = list(_problems(name, cron, timezone, chosen.interface, inputs or {}, store))
     if problems:
         raise InputError("the schedule cannot be made", problems)
     taken = f'there is a schedule "{name}" in project "{project.name}" already'
@@ -65,3 +61,15 @@ def create_schedule(
         session.add(schedule)
         record(session, principal, "schedule.create", project, name, cron=cron, timezone=timezone, workflow=workflow)
     return schedule
+
+
+def _problems(
+    name: str, cron: str, timezone: str, interface: dict[str, Any], inputs: dict[str, Any], store: Store
+) -> Iterator[Problem]:
+    if not NAME.match(name):
+        yield Problem("name", f"{name!r} wants letters, digits and . _ - inside")
+    yield from cron_problems(cron, timezone)
+    try:
+        bind_inputs(interface, inputs, {}, {}, store)
+    except InputError as error:
+        yield from (Problem(f"inputs.{problem.where}", problem.message) for problem in error.problems)

@@ -6,7 +6,6 @@ one whose role is too low with 403 (`forbidden`), and answers 404 for a project 
 that not even names leak.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from app.models import Member, Project, Token
 from app.models.columns import now
 from app.models.identity import ROLES
 from celesta.errors import AccessError, NotFoundError
+from celesta.hashing import digest_of
 
 LEVEL = {role: level for level, role in enumerate(ROLES)}
 TOKEN = re.compile(r"cel_[0-9a-f]{64}\Z")
@@ -150,7 +150,7 @@ def _speaker(session: Any, token: Token) -> Principal:
 
 def token_digest(secret: str) -> str:
     """What is kept of a token. It has 256 random bits, so a plain hash is enough."""
-    return hashlib.sha256(secret.encode()).hexdigest()
+    return digest_of(secret.encode())
 
 
 def _no_project(name: str) -> NotFoundError:

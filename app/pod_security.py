@@ -92,7 +92,7 @@ def hardened(pod: Document) -> Document:
 
 
 def _hardened(container: Document) -> Document:
-    own = _map(container.get("securityContext"))
+    own = fields_of(container.get("securityContext"))
     return {**container, "securityContext": own if own.get("privileged") else {**CONTAINER_CONTEXT, **own}}
 
 
@@ -106,11 +106,11 @@ def breaches(pod: Mapping[str, Any], standard: str) -> Iterator[Problem]:
 
 def _all(pod: Mapping[str, Any]) -> Iterator[Breach]:
     spec = pod["spec"]
-    whole = _map(spec["securityContext"])
+    whole = fields_of(spec["securityContext"])
     yield from _of_the_pod(spec, whole)
     yield from _of_context(whole, "spec.securityContext")
     yield from _of_volumes(spec)
-    for key, value in _map(_map(pod.get("metadata")).get("annotations")).items():
+    for key, value in fields_of(fields_of(pod.get("metadata")).get("annotations")).items():
         if key.startswith(_APPARMOR) and value != "runtime/default" and not str(value).startswith("localhost/"):
             yield "baseline", Problem(f"metadata.annotations[{key}]", "must be runtime/default or localhost/…")
     for group in CONTAINERS:
@@ -128,7 +128,7 @@ def _of_the_pod(spec: Mapping[str, Any], context: Mapping[str, Any]) -> Iterator
     if spec.get("nodeName"):
         yield "baseline", Problem("spec.nodeName", "goes past the scheduler and taints; use nodeSelector or affinity")
     for sysctl in _list(context.get("sysctls")):
-        if (found := _map(sysctl).get("name")) not in _SYSCTLS:
+        if (found := fields_of(sysctl).get("name")) not in _SYSCTLS:
             yield "baseline", Problem(f"spec.securityContext.sysctls[{found}]", "is no safe one")
 
 
@@ -144,10 +144,10 @@ def _of_container(container: Mapping[str, Any], where: str) -> Iterator[Breach]:
     for port in container.get("ports") or ():
         if port.get("hostPort"):
             yield "baseline", Problem(f"{where}.ports[{port['containerPort']}].hostPort", "must be left out")
-    handlers = {**container, **_map(container.get("lifecycle"))}
+    handlers = {**container, **fields_of(container.get("lifecycle"))}
     for name in _HANDLERS:
         for action in ("httpGet", "tcpSocket"):
-            if _map(_map(handlers.get(name)).get(action)).get("host"):
+            if fields_of(fields_of(handlers.get(name)).get(action)).get("host"):
                 yield "baseline", Problem(f"{where}.{name}.{action}.host", "must be left out")
 
 
@@ -155,17 +155,17 @@ def _of_context(context: Mapping[str, Any], where: str) -> Iterator[Breach]:
     """What a pod's and a container's security context have in common, and what only the one or the other can have."""
     if context.get("privileged"):
         yield "baseline", Problem(f"{where}.privileged", "must be false")
-    if _map(context.get("windowsOptions")).get("hostProcess"):
+    if fields_of(context.get("windowsOptions")).get("hostProcess"):
         yield "baseline", Problem(f"{where}.windowsOptions.hostProcess", "must be false")
     if context.get("procMount") not in (None, "Default"):
         yield "baseline", Problem(f"{where}.procMount", "must be Default")
     for name in ("seccompProfile", "appArmorProfile"):
-        if _map(context.get(name)).get("type", _PROFILES[0]) not in _PROFILES:
+        if fields_of(context.get(name)).get("type", _PROFILES[0]) not in _PROFILES:
             yield "baseline", Problem(f"{where}.{name}.type", f"must be {' or '.join(_PROFILES)}")
-    linux = _map(context.get("seLinuxOptions"))
+    linux = fields_of(context.get("seLinuxOptions"))
     if linux.get("type") not in _SELINUX_TYPES or linux.get("user") or linux.get("role"):
         yield "baseline", Problem(f"{where}.seLinuxOptions", "may have the type of a container, and no user or role")
-    added = {str(name) for name in _list(_map(context.get("capabilities")).get("add"))}
+    added = {str(name) for name in _list(fields_of(context.get("capabilities")).get("add"))}
     for name in sorted(added - {"NET_BIND_SERVICE"}):
         level = "restricted" if name in _BASELINE_CAPABILITIES else "baseline"
         yield level, Problem(f"{where}.capabilities.add[{name}]", "must not be added")
@@ -177,7 +177,7 @@ def _restricted(pod: Mapping[str, Any], context: Mapping[str, Any], where: str) 
     """What *restricted* wants to be said of each container, by itself or for the whole pod."""
     if context.get("allowPrivilegeEscalation") is not False:
         yield "restricted", Problem(f"{where}.allowPrivilegeEscalation", "must be false")
-    if "ALL" not in _list(_map(context.get("capabilities")).get("drop")):
+    if "ALL" not in _list(fields_of(context.get("capabilities")).get("drop")):
         yield "restricted", Problem(f"{where}.capabilities.drop", "must have ALL")
     if context.get("runAsNonRoot", pod.get("runAsNonRoot")) is not True:
         yield "restricted", Problem(f"{where}.runAsNonRoot", "must be true, here or of the whole pod")
@@ -185,7 +185,7 @@ def _restricted(pod: Mapping[str, Any], context: Mapping[str, Any], where: str) 
         yield "restricted", Problem(f"{where}.seccompProfile", "must be set, here or of the whole pod")
 
 
-def _map(value: Any) -> Mapping[str, Any]:
+def fields_of(value: Any) -> Mapping[str, Any]:
     """What is no object says nothing here; the cluster refuses it."""
     return value if isinstance(value, Mapping) else {}
 

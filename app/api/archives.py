@@ -7,6 +7,7 @@ from pathlib import Path
 from flask import Response, request
 from werkzeug.http import dump_options_header
 
+from app.api.blobs import CHUNK_BYTES, chunks
 from app.api.noun import Noun
 from app.api.runs import RunDocument
 from app.api.runs import document as run_document
@@ -21,7 +22,6 @@ from app.stores import store
 from celesta.errors import TooLarge
 
 routes = Noun("archives", "Runs as files")
-CHUNK_BYTES = 1 << 20
 
 
 @routes.route("GET", "/projects/<project>/runs/<run>/export", "viewer", answer="application/zip")
@@ -59,6 +59,5 @@ def import_(project: Project) -> Response:
 
 
 def _chunks(path: Path, folder: "tempfile.TemporaryDirectory[str]") -> Iterator[bytes]:
-    with folder, path.open("rb") as stream:
-        while chunk := stream.read(CHUNK_BYTES):
-            yield chunk
+    with folder:
+        yield from chunks(path.open("rb"))

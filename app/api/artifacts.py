@@ -1,7 +1,6 @@
 """Artifacts: list, look, download, where they came from."""
 
 import re
-from collections.abc import Iterator
 from unicodedata import normalize
 from urllib.parse import quote
 
@@ -9,17 +8,16 @@ from flask import Response
 from marshmallow import Schema, fields, validate
 from werkzeug.http import dump_options_header
 
+from app.api.blobs import chunks
 from app.api.noun import Noun
 from app.api.schemas import Json, PageArguments, answer_with, moment, page_answer, page_schema
 from app.db import db
 from app.guard import principal
 from app.models import Project
 from app.services import artifact_find, artifact_query, lineage_query
-from app.services.artifact_query import Content
 from app.stores import store
 
 routes = Noun("artifacts", "Outputs of steps")
-CHUNK_BYTES = 1 << 20
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 MEDIA_TYPE = re.compile(r"[!-~]+/[ -~]+")
 
@@ -136,7 +134,7 @@ def content(project: Project, artifact: int) -> Response:
     """The bytes of an artifact, always as a download: files as they are, values as JSON, a directory as a zip"""
     found = artifact_query.content(artifact_query.get(db.session, project, artifact), store())
     media_type = found.media_type if MEDIA_TYPE.fullmatch(found.media_type) else "application/octet-stream"
-    response = Response(_chunks(found), mimetype=media_type)
+    response = Response(chunks(found.stream), mimetype=media_type)
     if found.size is not None:
         response.content_length = found.size
     response.headers["Content-Disposition"] = dump_options_header("attachment", _named(found.name))
@@ -148,9 +146,3 @@ def _named(name: str) -> dict[str, str]:
     name = CONTROL.sub("_", name).encode(errors="replace").decode()
     plain = normalize("NFKD", name).encode("ascii", "ignore").decode()
     return {"filename": name} if plain == name else {"filename": plain, "filename*": f"UTF-8''{quote(name, safe='')}"}
-
-
-def _chunks(found: Content) -> Iterator[bytes]:
-    with found.stream as stream:
-        while chunk := stream.read(CHUNK_BYTES):
-            yield chunk

@@ -13,7 +13,7 @@ from typing import Any
 from app.cluster_config import ClusterConfig
 from app.compiler.plan import Plan
 from app.config import Config
-from app.pod_security import CONTAINER_CONTEXT, CONTAINERS, breaches, hardened
+from app.pod_security import CONTAINER_CONTEXT, CONTAINERS, breaches, fields_of, hardened
 from celesta.errors import InputError, Problem, SpecError
 from celesta.pod_template import merge
 
@@ -102,13 +102,9 @@ def _tokens(spec: Mapping[str, Any]) -> Iterator[str]:
     if spec.get("automountServiceAccountToken", True):  # Kubernetes gives it to who says nothing; our own pods say no.
         yield "spec.automountServiceAccountToken"
     for volume in spec.get("volumes") or ():
-        sources = _map(volume.get("projected")).get("sources")
-        if isinstance(sources, list) and any("serviceAccountToken" in _map(source) for source in sources):
+        sources = fields_of(volume.get("projected")).get("sources")
+        if isinstance(sources, list) and any("serviceAccountToken" in fields_of(source) for source in sources):
             yield f"spec.volumes[{volume['name']}].projected"
-
-
-def _map(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 _HOLDERS = frozenset(

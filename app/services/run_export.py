@@ -17,6 +17,7 @@ from app.services.session import Session
 from celesta.codecs import blobs
 from celesta.codecs.reach import values_of
 from celesta.errors import ConflictError
+from celesta.hashing import digest_of
 from celesta.store import Store, step_prefix
 from celesta.store.base import blob_key
 
@@ -110,7 +111,7 @@ class _Writer:
 
     def text(self, name: str, data: bytes) -> None:
         self._file.writestr(name, data, zipfile.ZIP_DEFLATED)
-        self.files[name] = (hashlib.sha256(data).hexdigest(), len(data))
+        self.files[name] = (digest_of(data), len(data))
 
     def stream(self, name: str, store: Store, key: str, optional: bool = False) -> None:
         source = store.open(key)

@@ -22,6 +22,7 @@ from app.services.blob_access import foreign, without_access
 from app.services.session import Session
 from celesta.codecs.reach import MALFORMED, blobs_within, values_of
 from celesta.errors import AccessError, InputError, NotFoundError, Problem, StoreError
+from celesta.hashing import digest_of
 from celesta.store import Store, step_prefix
 from celesta.tokens import order_of
 
@@ -54,8 +55,7 @@ class Attempt:
 def grant(secret_key: str, document: Document, data: bytes, seconds: float) -> str:
     """A token for the attempt of this step document, whose bytes in the store are `data`."""
     names = {name: document[name] for name in ("project", "run", "node", "path", "token")}
-    digest = hashlib.sha256(data).hexdigest()
-    return _sign(secret_key, Attempt(**names, document=digest, expires_at=int(time.time() + seconds)))
+    return _sign(secret_key, Attempt(**names, document=digest_of(data), expires_at=int(time.time() + seconds)))
 
 
 def renew(secret_key: str, attempt: Attempt, seconds: float) -> str:
@@ -95,7 +95,7 @@ def require_current(session: Session, attempt: Attempt) -> None:
 def step_document(store: Store, attempt: Attempt) -> Document:
     """The step document as it was launched. Raises `NotFoundError`."""
     data = store.get(f"{attempt.prefix}{DOCUMENT}")
-    if data is None or hashlib.sha256(data).hexdigest() != attempt.document:
+    if data is None or digest_of(data) != attempt.document:
         raise NotFoundError(f"the document of step {attempt.path!r} is not there, or is another attempt's")
     return dict(json.loads(data))
 

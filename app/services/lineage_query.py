@@ -1,4 +1,4 @@
-"""The lineage of an artifact as a document, and the artifacts that have the bytes of a file.
+"""The lineage of an artifact as a document.
 
 Called by `app.api` and `app.web`; the walk itself is `lineage_walk`. Writes nothing.
 """

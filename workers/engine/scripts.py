@@ -1,6 +1,6 @@
 """The atomic scripts: loads `scripts/*.lua`, calls them by digest, and knows how to send one that Redis forgot.
 
-Every module of the engine goes through `Scripts.call`; nothing else may write a run's keys. A script gets one JSON
+Every module of the engine goes through `call`; nothing else may write a run's keys. A script gets one JSON
 document and answers with one, whose `status` is `ok`, `norun` (no such run in Redis), `stale` (another epoch) or, for
 `load`, `exists` or `superseded` (another rebuilds the run). Refuses the answer `invalid`, which is a bug of ours.
 

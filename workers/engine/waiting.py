@@ -11,11 +11,11 @@ from typing import Any
 
 from celesta.codecs import to_plain
 from celesta.runtime.failures import plain_error
+from celesta.tokens import order_of
 from celesta.units import sleep_seconds
 from workers.engine import events, settling
 from workers.engine.bindings import Ref
 from workers.engine.core import Engine
-from workers.engine.manifests import order_of
 from workers.engine.settling import Entry, Finding
 from workers.engine.views import View
 

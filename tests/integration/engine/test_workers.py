@@ -10,6 +10,7 @@ import pytest
 
 from app.config import Config
 from app.db import db, standalone, upgrade, writing
+from app.models import Step
 from app.models.columns import now
 from tests.fixtures.processes import wait_until
 from tests.integration.engine.deployment import Deployment
@@ -138,6 +139,19 @@ def test_a_redis_that_lost_everything_costs_a_run_only_time(deployed: Deployment
         assert deployed.ended(run, 60).status == "succeeded"
         assert deployed.status(run).epoch == 2
         assert len(flag.read_text().split()) == 1, "the live attempt took its step back"
+
+
+def test_a_redis_that_lost_everything_costs_no_attempt_more_than_the_policy_has(deployed: Deployment) -> None:
+    retry = {"max": 1, "backoff_seconds": 5.0, "factor": 1.0}
+    with deployed.role("recorder"), deployed.role("worker"):
+        run = deployed.launch([task("fail", ())], [step("fail", options={"retry": retry})])
+        failed = ("1.1", "failed", "user")
+        wait_until(lambda: deployed.status(run) and deployed.attempts(run) == [failed], 30, what="a recorded failure")
+        deployed.client.flushall()
+        assert deployed.ended(run, 60).status == "failed"
+        assert deployed.attempts(run) == [failed, ("2.2", "failed", "user")]
+        row = db.session.get_one(Step, (run, "0"), populate_existing=True)
+        assert (row.attempt, row.started_at >= row.retry_at) == (2, True)
 
 
 def test_a_run_whose_message_was_lost_is_started(deployed: Deployment) -> None:

@@ -40,7 +40,7 @@ def send_start(broker_url: str, run_id: str) -> bool:
             kwargsrepr="-",
             reply_to="",
         )
-    except OperationalError as error:
+    except (OperationalError, OSError) as error:
         log.warning("run %s waits until a broker answers: %s", run_id, error)
         return False
     return True

@@ -11,9 +11,12 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from types import FrameType
 from typing import Any
 
+import psutil
 from celery import signals
 from celery.platforms import SecurityWarning
 from redis import RedisError
@@ -27,6 +30,9 @@ from workers.executors.process import start_zygote
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 5.0
+END_SECONDS = 7.0
+"""When a worker that was told to end, and stands still instead, is ended: after what its steps have, and before its
+supervisor ends it, which could hand nothing back."""
 
 Loop = Callable[[threading.Event], None]
 
@@ -39,6 +45,8 @@ def run_role(role: str, config: Config, ready: Callable[[], None] = lambda: None
 
     def on_ready(**_: Any) -> None:
         threads.start()
+        if role == "worker":
+            _end_in_time(app)
         ready()
 
     # Celery warns of root for the sake of pickled messages, which we refuse.
@@ -51,6 +59,32 @@ def run_role(role: str, config: Config, ready: Callable[[], None] = lambda: None
         close()
         if role == "worker":
             _hand_back(app)
+
+
+def _end_in_time(app: CelestaApp) -> None:
+    """Celery ends in the handler of the signal, in the midst of whatever the process was at: it may wait there for a
+    lock that it has itself."""
+    celerys = signal.getsignal(signal.SIGTERM)
+
+    def end(number: int, frame: FrameType | None) -> None:
+        watch = threading.Timer(END_SECONDS, _end_now, (app,))
+        watch.daemon = True
+        watch.start()
+        if callable(celerys):
+            celerys(number, frame)
+
+    signal.signal(signal.SIGTERM, end)
+
+
+def _end_now(app: CelestaApp) -> None:
+    log.critical("the worker was told to end and stands still: it is ended")
+    below = psutil.Process().children(recursive=True)
+    for process in below:
+        with suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(below, timeout=1.0)
+    _hand_back(app)
+    os._exit(1)
 
 
 def _hand_back(app: CelestaApp) -> None:

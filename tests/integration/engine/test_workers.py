@@ -22,6 +22,11 @@ GRACE_SECONDS = 20.0
 """What `celesta down` and Kubernetes give a worker to end."""
 HOOK_IS_OFF = "from workers.engine import ChordBackend; ChordBackend.on_chord_part_return = lambda *a, **k: None"
 
+STANDS_STILL = (
+    "import threading; from celery.worker import WorkController; "
+    "WorkController.wait_for_soft_shutdown = lambda self: threading.Event().wait()"
+)
+
 
 @pytest.fixture
 def deployed(home: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
@@ -175,14 +180,15 @@ def test_a_worker_that_is_told_to_end_lets_its_steps_end_for_a_moment(deployed: 
         assert len(flag.read_text().split()) == 1
 
 
+@pytest.mark.parametrize("before", ["", STANDS_STILL])
 def test_a_worker_that_is_told_to_end_hands_back_what_does_not_end(
-    deployed: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deployed: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: str
 ) -> None:
     """Its leases would run out long after this test has given up."""
     monkeypatch.setenv("CELESTA_LEASE_SECONDS", "300")
     flag = tmp_path / "flag"
     with deployed.role("recorder"):
-        with deployed.role("worker") as worker:
+        with deployed.role("worker", before) as worker:
             run = deployed.launch(*_slow(200, flag))
             _is_running(deployed, flag)
             worker.send_signal(signal.SIGTERM)

@@ -4,6 +4,10 @@
 if a.control ~= 'run' and a.control ~= 'pause' and a.control ~= 'cancel' then
   return cjson.encode({status = 'invalid', control = a.control})
 end
+if walking and over == '0' and control ~= 'cancel' and a.control == 'cancel' then
+  if not a.cause then redis.call('HSET', meta, 'control', 'pause') end
+  return cjson.encode({status = 'rebuilding'})
+end
 -- A run that is cancelled takes no longer than it may: from then on it is watched by its own deadline.
 if a.control == 'cancel' or control == 'cancel' or over ~= '0' then redis.call('ZREM', inflight, member('@timeout')) end
 if control == 'cancel' or over ~= '0' then
@@ -11,10 +15,6 @@ if control == 'cancel' or over ~= '0' then
   local failed = redis.call('HMGET', meta, 'error', 'handled')
   if failed[1] and not failed[2] and not a.cause then redis.call('HSET', meta, 'asked', a.control) end
   return cjson.encode({status = 'ok', control = control})
-end
-if walking and a.control == 'cancel' then
-  if not a.cause then redis.call('HSET', meta, 'control', 'pause') end
-  return cjson.encode({status = 'rebuilding'})
 end
 redis.call('HSET', meta, 'control', a.control)
 if a.control == 'cancel' then
